@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += libcommon.la
+libcommon_la_SOURCES = common/log.c common/log.h common/checked.h common/bytes.h common/clock.h

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * board.h - one whole PC: guest memory, processors, chips, virtio devices, boot image.
+ *
+ * This is all that vmxd-machine (daemon/) needs of the layers below. It knows no JSON and no libuv:
+ * it opens no file (every descriptor is handed in, and is owned by the board after a successful
+ * create) and reports through one callback.
+ */
+#ifndef DEVICES_BOARD_H
+#define DEVICES_BOARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmx-driver/vmx.h"
+
+struct log;
+struct board;
+
+enum board_state {
+	BOARD_CREATED,
+	BOARD_STARTING,
+	BOARD_RUNNING,
+	BOARD_PAUSED,
+	BOARD_STOPPING,
+	BOARD_STOPPED, /* ended as asked for: see enum board_stop */
+	BOARD_FAILED,  /* ended by an error: see board_info.detail */
+};
+
+enum board_stop { /* why it stopped */
+	BOARD_STOP_NONE,
+	BOARD_STOP_POWEROFF,     /* the guest powered itself off (ACPI S5) */
+	BOARD_STOP_RESET,        /* the guest asked for a reset and on_reboot is stop */
+	BOARD_STOP_TRIPLE_FAULT,
+	BOARD_STOP_DEBUG_EXIT,   /* isa-debug-exit was written; code in board_info.exit_code */
+	BOARD_STOP_KILLED,       /* board_kill() */
+	BOARD_STOP_ENGINE_ERROR, /* VMX_EXIT_INTERNAL, ENTRY_FAILED */
+	BOARD_STOP_BOOT_ERROR,   /* the image could not be loaded */
+};
+
+struct board_disk {
+	int fd;            /* raw image, file or block device, opened O_RDWR or O_RDONLY */
+	bool readonly;
+	char serial[21];   /* virtio-blk device ID string, may be empty */
+};
+
+#define BOARD_DISKS_MAX 16
+
+struct board_config {
+	uint64_t memory_bytes;  /* multiple of 1 MiB, at least 16 MiB */
+	unsigned cpus;          /* 1..64 */
+	enum vmx_engine engine; /* KVM or SOFT: already chosen by the probe */
+	uint32_t vm_flags;      /* VMX_VM_* */
+	uint32_t soft_debug;    /* VMX_SOFT_* */
+	uint64_t code_cache_bytes;
+	int kernel_fd;          /* bzImage, PVH ELF or multiboot 1 image; -1: none (then -EINVAL) */
+	int initrd_fd;          /* -1: none */
+	const char *cmdline;    /* may be NULL; copied */
+	int console_fd;         /* COM1: a connected stream socket or tty or pipe end, non-blocking,
+				 * read for input and written for output; -1: output discarded */
+	bool reboot_stops;      /* a guest reset stops the VM instead of restarting it */
+	bool debug_exit;        /* isa-debug-exit at port 0xf4 */
+	size_t disk_count;
+	struct board_disk disks[BOARD_DISKS_MAX];
+};
+
+struct board_info {
+	enum board_state state;
+	enum board_stop stop;
+	char detail[256];       /* one sentence: what happened, with RIP for a triple fault */
+	int exit_code;          /* of DEBUG_EXIT: (value << 1) | 1 */
+	uint64_t rip;           /* of the last stop, 0 if unknown */
+	unsigned resets;        /* guest resets so far */
+	uint64_t run_ns;        /* time spent running, monotonic */
+	uint64_t boot_ns;       /* from board_start() to the first guest instruction */
+};
+
+/* Called (from any of the board's threads, never with a board lock held) when state changed;
+ * must only note it and return, e.g. write to an eventfd or uv_async_send(). */
+typedef void board_changed_fn(void *opaque);
+
+/* Checks the configuration, loads the image, makes memory, chips and vCPU threads; nothing runs
+ * yet. On an error *ret_error (caller frees) says what is wrong in one sentence that names the
+ * field ("kernel: not a bzImage, PVH ELF or multiboot image"), and the descriptors stay the
+ * caller's. Errors: -EINVAL, -ENOMEM, -ENOEXEC (no kernel), -EFBIG (initrd does not fit), -ENOTSUP. */
+int board_create(const struct board_config *config, struct log *log, board_changed_fn *changed,
+		 void *opaque, struct board **ret_board, char **ret_error);
+/* Stops everything, joins the threads, frees. NULL is fine. */
+void board_destroy(struct board *board);
+
+/* All of these return at once (the new state is reported by the callback) and may be called from
+ * any thread that is not the board's own. -EBADFD: not possible in this state. */
+int board_start(struct board *board);
+int board_pause(struct board *board);
+int board_resume(struct board *board);
+int board_reset(struct board *board);
+int board_power_button(struct board *board); /* ACPI power button event */
+int board_kill(struct board *board);         /* -> STOPPED with BOARD_STOP_KILLED */
+
+void board_info(struct board *board, struct board_info *ret_info);
+/* Engine counters (vmx_vm_stats). */
+size_t board_stats(struct board *board, struct vmx_stat *stats, size_t n);
+
+const char *board_state_name(enum board_state state); /* "created", "running", ... */
+const char *board_stop_name(enum board_stop stop);    /* "none", "guest-poweroff", "guest-reset",
+	"triple-fault", "debug-exit", "killed", "engine-error", "boot-error" */
+
+#endif

@@ -1,0 +1,10 @@
+# tests
+include tests/unit/local.mk
+include tests/device/local.mk
+include tests/contract/local.mk
+include tests/insn/local.mk
+include tests/guest/local.mk
+include tests/protocol/local.mk
+include tests/fuzz/local.mk
+include tests/bench/local.mk
+include tests/lint/local.mk

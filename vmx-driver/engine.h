@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine.h - what an engine gives to the engine-independent half (vmx.c).
+ *
+ * vmx.c checks arguments, handles (magic words), thread and running rules, keeps traps and memory
+ * slots, and calls the engine through one table. Engines embed struct vmx_vm / struct vmx_vcpu as
+ * their first member. An operation that an engine leaves NULL is -ENOTSUP.
+ */
+#ifndef VMX_ENGINE_H
+#define VMX_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "vmx-driver/vmx.h"
+
+struct vmx_slot { /* one mapping, page granular, no two overlap; sorted by gpa */
+	uint64_t gpa, size;
+	uint8_t *host;
+	uint32_t flags;
+	uint64_t *dirty; /* bitmap by page, or NULL; bits set with atomic or */
+};
+
+struct vmx_trap {
+	enum vmx_trap_kind kind;
+	uint64_t addr, size, key;
+	int eventfd;
+};
+
+struct vmx_slots { /* immutable once published: replaced whole (see vmx_vm.slots) */
+	size_t count;
+	struct vmx_slot slot[];
+};
+
+struct vmx_engine_ops {
+	enum vmx_engine engine;
+	size_t vm_size, vcpu_size; /* of the engine's structs */
+	int (*vm_init)(struct vmx_vm *vm);
+	void (*vm_fini)(struct vmx_vm *vm);
+	int (*vm_reset)(struct vmx_vm *vm);
+	/* The set of mappings changed from `old` to `now`; on return no vCPU uses `old`. Called
+	 * with vm->lock held. */
+	int (*slots_changed)(struct vmx_vm *vm, const struct vmx_slots *old,
+			     const struct vmx_slots *now);
+	/* Collect dirty bits of a slot into slot->dirty before it is read; NULL: nothing to do. */
+	int (*dirty_sync)(struct vmx_vm *vm, const struct vmx_slot *slot);
+	/* Dirty bits of pages were cleared: catch the next write again. NULL: nothing to do. */
+	int (*dirty_cleared)(struct vmx_vm *vm, const struct vmx_slot *slot, uint64_t gpa,
+			     uint64_t size);
+	int (*written)(struct vmx_vm *vm, uint64_t gpa, uint64_t size);
+	/* NULL: vmx.c's list (vmx_trap_find) is all the engine needs. */
+	int (*trap_changed)(struct vmx_vm *vm, const struct vmx_trap *trap, bool added);
+	int (*msi)(struct vmx_vm *vm, uint64_t address, uint32_t data);
+	int (*ioapic_route)(struct vmx_vm *vm, unsigned pin, uint64_t address, uint32_t data,
+			    bool enabled);
+	int (*suspend_time)(struct vmx_vm *vm, bool suspend);
+	uint64_t (*tsc_hz)(const struct vmx_vm *vm);
+	int (*exit_options)(struct vmx_vm *vm, const struct vmx_exit_options *options,
+			    uint32_t *ret_unsupported);
+	size_t (*stats)(struct vmx_vm *vm, struct vmx_stat *stats, size_t n);
+
+	int (*vcpu_init)(struct vmx_vcpu *vcpu);
+	void (*vcpu_fini)(struct vmx_vcpu *vcpu);
+	int (*resume)(struct vmx_vcpu *vcpu, struct vmx_exit *exit);
+	/* vcpu->kicked is already set; make a running resume notice. */
+	void (*kick)(struct vmx_vcpu *vcpu);
+	int (*interrupt)(struct vmx_vcpu *vcpu, enum vmx_interrupt_type type, unsigned vector);
+	int (*set_extint)(struct vmx_vcpu *vcpu, bool level);
+	int (*state_size)(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, size_t *ret_size);
+	int (*read_state)(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, void *buf, size_t size);
+	int (*write_state)(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, const void *buf,
+			   size_t size);
+	int (*read_msr)(struct vmx_vcpu *vcpu, uint32_t index, uint64_t *ret_value);
+	int (*write_msr)(struct vmx_vcpu *vcpu, uint32_t index, uint64_t value);
+	int (*translate)(struct vmx_vcpu *vcpu, uint64_t gva, uint32_t flags,
+			 enum vmx_translate_result *ret_result, uint64_t *ret_gpa);
+};
+
+#define VMX_VM_MAGIC 0x564d5856u
+#define VMX_VCPU_MAGIC 0x56435055u
+
+struct vmx_vm {
+	uint32_t magic;
+	const struct vmx_engine_ops *ops;
+	struct vmx_vm_options options;
+	pthread_mutex_t lock; /* slots, traps, vcpu table; engines take their own locks inside it */
+	_Atomic(struct vmx_slots *) slots; /* vCPU threads read it; slots_changed() fences them off */
+	struct vmx_trap *traps;
+	size_t trap_count;
+	struct vmx_vcpu *vcpus[VMX_VCPUS_MAX];
+	_Atomic unsigned running;         /* vCPUs inside resume */
+	struct vmx_exit_options exit_options;
+	bool time_suspended;
+};
+
+struct vmx_vcpu {
+	uint32_t magic;
+	unsigned id;
+	struct vmx_vm *vm;
+	pthread_t owner;
+	pid_t owner_tid;
+	_Atomic bool running;
+	_Atomic bool kicked; /* sticky: consumed by one -ECANCELED */
+};
+
+/* Finds the slot that holds gpa, or NULL. Safe on a vCPU thread that runs, or under vm->lock. */
+const struct vmx_slot *vmx_slot_find(const struct vmx_slots *slots, uint64_t gpa);
+/* Looks a trap up; copies it to *ret; false if there is none. Any thread; takes vm->lock. */
+bool vmx_trap_find(struct vmx_vm *vm, enum vmx_trap_kind kind, uint64_t addr, uint64_t size,
+		   struct vmx_trap *ret);
+/* A guest write hit a BELL trap: signals its eventfd. True if there was one. Any thread. */
+bool vmx_trap_ring(struct vmx_vm *vm, uint64_t gpa, uint64_t size);
+/* Logs one line through options.log. Any thread. */
+void vmx_log(const struct vmx_vm *vm, int level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+extern const struct vmx_engine_ops vmx_soft_ops, vmx_kvm_ops;
+
+#endif

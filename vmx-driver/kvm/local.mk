@@ -1,0 +1,1 @@
+# the KVM engine
