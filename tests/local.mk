@@ -1,4 +1,19 @@
-# tests
+# SPDX-License-Identifier: Apache-2.0
+# How tests run: each program or script of TESTS under a time limit, with these variables.
+#   VMXD_SRCDIR    the source tree          VMXD_BUILDDIR  the build tree
+#   VMXD_GUEST_DIR kernels and initramfs that tests/guest/fetch-kernels put there
+# A test prints `N passed, N failed, N skipped` as its last line; tests/summary adds them up.
+TEST_EXTENSIONS = .sh .py
+TEST_TIME_LIMIT = 600
+AM_TESTS_ENVIRONMENT = \
+	VMXD_SRCDIR='$(abs_top_srcdir)'; export VMXD_SRCDIR; \
+	VMXD_BUILDDIR='$(abs_top_builddir)'; export VMXD_BUILDDIR; \
+	VMXD_GUEST_DIR=$${VMXD_GUEST_DIR:-'$(abs_top_builddir)/guest'}; export VMXD_GUEST_DIR;
+LOG_COMPILER = timeout -k 10 $(TEST_TIME_LIMIT)
+SH_LOG_COMPILER = timeout -k 10 $(TEST_TIME_LIMIT) bash
+PY_LOG_COMPILER = timeout -k 10 $(TEST_TIME_LIMIT) python3
+
+EXTRA_DIST += tests/summary
 include tests/unit/local.mk
 include tests/device/local.mk
 include tests/contract/local.mk
