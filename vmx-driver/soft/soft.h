@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * soft.h - the software VMX processor: what its files share.
+ *
+ * Two executors run guest code over the same state:
+ *   jit*.c   translated blocks (64-bit mode): guest instructions copied, memory accesses checked
+ *            against per-site and hashed TLBs. Guest registers are pinned to host registers.
+ *   step*.c  one instruction at a time, any mode: control flow, stack, strings in C; everything
+ *            else ("data" instructions) is executed natively by soft_exec_native() with its memory
+ *            operands redirected to v->opnd_ptr. It is the debug mode, the slow path of the jit,
+ *            and all of 16-bit and 32-bit mode.
+ * Both call the same operations (system*.c, segment.c, exception.c, string.c) for what the
+ * processor does in microcode.
+ *
+ * FP state: while v->fp_live the guest's x87/SSE/AVX registers are in the host's registers. Every
+ * file marked GENERAL below is compiled with -mgeneral-regs-only, calls nothing outside the GENERAL
+ * files (no libc: not even memcpy - use soft_copy()), and so may run with fp_live. All other code
+ * must be reached through soft_fp_save() first.
+ *   GENERAL: step.c step_*.c string.c system*.c segment.c exception.c msr.c mmu.c tlb.c lapic.c(*)
+ *   not:     decode.c cpuid.c(setup) jit*.c(translator) soft.c(glue) state.c timer.c
+ *   (*) lapic.c may take v->vm locks only through soft_lock()/soft_unlock() (spin locks in soft.h).
+ *
+ * Return codes of everything that executes a part of an instruction: enum soft_rc.
+ * An operation changes no guest-visible state before it can no longer return anything but SOFT_OK
+ * (memory operands are probed or read first); then the instruction can be restarted.
+ * v->rip is the address of the current instruction until it completes; v->next_rip the one after.
+ */
+#ifndef VMX_SOFT_H
+#define VMX_SOFT_H
+
+#include <Zydis/Zydis.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+
+#include "vmx-driver/engine.h"
+
+enum soft_rc {
+	SOFT_OK = 0,        /* done; v->rip is the next instruction */
+	SOFT_EXCEPTION = 1, /* v->exc is set; the instruction did not complete */
+	SOFT_EXIT = 2,      /* the caller of resume must act: v->exit_request is filled; the
+			     * instruction is restarted afterwards and finds the result in the
+			     * access log (struct soft_log) */
+	SOFT_SHUTDOWN = 3,  /* triple fault */
+	SOFT_STEP = 4,      /* jit: let the stepper execute the instruction at v->rip */
+	SOFT_AGAIN = 5,     /* look at v->exit_req / the mode, then go on at v->rip */
+	SOFT_HALT = 6,      /* HLT or MWAIT completed (v->rip is after it): wait for an event */
+};
+
+enum { SOFT_ES, SOFT_CS, SOFT_SS, SOFT_DS, SOFT_FS, SOFT_GS, SOFT_LDTR, SOFT_TR };
+enum { SOFT_RAX, SOFT_RCX, SOFT_RDX, SOFT_RBX, SOFT_RSP, SOFT_RBP, SOFT_RSI, SOFT_RDI };
+
+/* RFLAGS */
+enum {
+	FL_CF = 1u << 0, FL_PF = 1u << 2, FL_AF = 1u << 4, FL_ZF = 1u << 6, FL_SF = 1u << 7,
+	FL_TF = 1u << 8, FL_IF = 1u << 9, FL_DF = 1u << 10, FL_OF = 1u << 11, FL_IOPL = 3u << 12,
+	FL_NT = 1u << 14, FL_RF = 1u << 16, FL_VM = 1u << 17, FL_AC = 1u << 18, FL_VIF = 1u << 19,
+	FL_VIP = 1u << 20, FL_ID = 1u << 21,
+	FL_ARITH = FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF,
+};
+
+/* Control registers */
+#define CR0_PE (1ull << 0)
+#define CR0_MP (1ull << 1)
+#define CR0_EM (1ull << 2)
+#define CR0_TS (1ull << 3)
+#define CR0_ET (1ull << 4)
+#define CR0_NE (1ull << 5)
+#define CR0_WP (1ull << 16)
+#define CR0_AM (1ull << 18)
+#define CR0_NW (1ull << 29)
+#define CR0_CD (1ull << 30)
+#define CR0_PG (1ull << 31)
+#define CR4_VME (1ull << 0)
+#define CR4_PVI (1ull << 1)
+#define CR4_TSD (1ull << 2)
+#define CR4_DE (1ull << 3)
+#define CR4_PSE (1ull << 4)
+#define CR4_PAE (1ull << 5)
+#define CR4_MCE (1ull << 6)
+#define CR4_PGE (1ull << 7)
+#define CR4_PCE (1ull << 8)
+#define CR4_OSFXSR (1ull << 9)
+#define CR4_OSXMMEXCPT (1ull << 10)
+#define CR4_UMIP (1ull << 11)
+#define CR4_VMXE (1ull << 13)
+#define CR4_FSGSBASE (1ull << 16)
+#define CR4_PCIDE (1ull << 17)
+#define CR4_OSXSAVE (1ull << 18)
+#define CR4_SMEP (1ull << 20)
+#define CR4_SMAP (1ull << 21)
+#define EFER_SCE (1ull << 0)
+#define EFER_LME (1ull << 8)
+#define EFER_LMA (1ull << 10)
+#define EFER_NX (1ull << 11)
+
+enum { /* exception vectors */
+	EXC_DE = 0, EXC_DB = 1, EXC_NMI = 2, EXC_BP = 3, EXC_OF = 4, EXC_BR = 5, EXC_UD = 6,
+	EXC_NM = 7, EXC_DF = 8, EXC_TS = 10, EXC_NP = 11, EXC_SS = 12, EXC_GP = 13, EXC_PF = 14,
+	EXC_MF = 16, EXC_AC = 17, EXC_MC = 18, EXC_XM = 19,
+};
+
+/* v->mode: everything about the processor's state that changes what bytes mean or may do */
+enum {
+	MODE_CODE = 3u << 0, /* 0: 16-bit, 1: 32-bit, 2: 64-bit (values below) */
+	MODE_SS32 = 1u << 2,
+	MODE_USER = 1u << 3, /* CPL 3 */
+	MODE_AC = 1u << 4,   /* CPL < 3 with EFLAGS.AC and CR4.SMAP: user pages allowed */
+	MODE_NM = 1u << 5,   /* CR0.TS or CR0.EM: x87/SSE/AVX need a check */
+	MODE_SSE = 1u << 6,  /* CR4.OSFXSR */
+	MODE_AVX = 1u << 7,  /* CR4.OSXSAVE and XCR0 has SSE and AVX */
+	MODE_SLOW = 1u << 8, /* stepper only: TF, breakpoints armed, alignment checks, 16/32-bit */
+	MODE_FLAT = 1u << 9, /* 16/32-bit: CS DS ES SS have base 0 and limit 4 GiB */
+	MODE_REAL = 1u << 10, /* CR0.PE=0 or EFLAGS.VM: segment registers load as selector * 16 */
+};
+enum { CODE_16 = 0, CODE_32 = 1, CODE_64 = 2 };
+
+/* TLB contexts */
+enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_COUNT = 3 };
+
+#define SOFT_L0_SIZE 1024u
+#define SOFT_L1_SIZE 1024u
+#define SOFT_IBTC_SIZE 1024u
+#define SOFT_TAG_INVALID 0x8000000000000000ull /* not canonical: no access gets there and lives */
+#define SOFT_DELTA_INVALID 0x8100000000000000ull /* tag + this is not a host address: #GP */
+
+/* L0, one entry per access site: (la - tag) <= 4096 - size is a hit; host = la + delta. */
+struct soft_l0 {
+	uint64_t tag, delta;
+};
+/* L1, hashed by page number: index (la >> 12) % SOFT_L1_SIZE. tag_r / tag_w are the page's linear
+ * address when it may be read / written by this context, else SOFT_TAG_INVALID. */
+struct soft_l1 {
+	uint64_t tag_r, tag_w, delta;
+	uint64_t gpa; /* page; bit 0: global, bit 1: part of a large page */
+};
+/* Indirect-branch table: index (rip ^ rip >> 12) % SIZE; host entry for guest address rip, valid
+ * for the current mode of that context. Invalid: rip = SOFT_TAG_INVALID. */
+struct soft_ibtc {
+	uint64_t rip;
+	void *host;
+};
+struct soft_tlb {
+	struct soft_l0 l0[SOFT_L0_SIZE];
+	struct soft_l1 l1[SOFT_L1_SIZE];
+	struct soft_ibtc ibtc[SOFT_IBTC_SIZE];
+	uint64_t ibtc_pages[64]; /* bloom filter over linear pages with ibtc entries: bit
+				  * (page ^ page >> 12) % 4096 */
+	uint32_t ibtc_mode;      /* v->mode the ibtc entries are for */
+	bool has_nonglobal;      /* something not global was cached since the last full flush */
+	uint64_t large_lo, large_hi; /* linear range of cached fragments of large pages */
+};
+
+struct soft_exc {
+	uint8_t vector;
+	bool has_error;
+	uint32_t error;
+	uint64_t cr2; /* #PF */
+	uint64_t dr6; /* #DB: bits to set */
+};
+
+/* What an instruction already did outside RAM. An access that needs the caller of resume ends the
+ * instruction with SOFT_EXIT; when it is restarted the n-th such access takes entry n instead. */
+enum soft_log_kind { SOFT_LOG_MEM_READ, SOFT_LOG_MEM_WRITE, SOFT_LOG_IO_READ, SOFT_LOG_IO_WRITE };
+#define SOFT_LOG_MAX 16
+struct soft_log {
+	unsigned count; /* entries filled */
+	unsigned next;  /* entry that the next access of this execution takes */
+	struct {
+		enum soft_log_kind kind;
+		uint8_t size; /* 1..8 */
+		uint64_t addr;
+		uint64_t data;
+	} entry[SOFT_LOG_MAX];
+};
+
+/* v->exit_req bits: any thread may set them (atomic or), the resume loop clears them. Translated
+ * code leaves at the next poll when the word is not 0. */
+enum {
+	SOFT_REQ_KICK = 1u << 0,
+	SOFT_REQ_EVENT = 1u << 1,     /* an interrupt, NMI, INIT, SIPI may be deliverable */
+	SOFT_REQ_EXCLUSIVE = 1u << 2, /* another thread wants all vCPUs parked */
+	SOFT_REQ_MODE = 1u << 3,      /* v->mode needs a look by the resume loop */
+};
+
+typedef volatile int soft_spin;
+static inline void soft_lock(soft_spin *lock)
+{
+	while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
+		while (__atomic_load_n(lock, __ATOMIC_RELAXED))
+			__builtin_ia32_pause();
+}
+static inline void soft_unlock(soft_spin *lock)
+{
+	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+}
+
+struct soft_lapic;  /* lapic.h */
+struct soft_cache;  /* jit.h: translated code, shared by the VM's vCPUs */
+struct soft_decoder; /* decode.c: per-vCPU cache of decoded instructions */
+struct soft_timer;  /* timer.c: per-VM timer thread */
+struct soft_cpuid;  /* cpuid.c: what this VM's guest is offered */
+
+struct soft_vcpu;
+struct soft_insn;
+typedef int soft_op_fn(struct soft_vcpu *v, const struct soft_insn *insn);
+
+enum { /* soft_op.flags */
+	SOFT_OP_FALLS = 1u << 0, /* always continues at next_rip and never changes v->mode: a
+				  * translated block may go on after it */
+};
+struct soft_op {
+	ZydisMnemonic mnemonic;
+	soft_op_fn *fn;
+	uint32_t flags;
+};
+
+/* A decoded instruction. Lives as long as its holder says (decoder cache: until the next
+ * soft_decode() on this vCPU; translated block: as long as the block). */
+struct soft_insn {
+	ZydisDecodedInstruction zi;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	uint8_t bytes[16];
+	uint8_t len;
+	uint8_t code;    /* CODE_* it was decoded for */
+	uint8_t fp;      /* enum soft_fp_class */
+	int8_t mem[2];   /* indices in op[] of its memory operands (not address generation), -1 */
+	bool lock;       /* LOCK prefix, or XCHG with memory */
+	bool allowed;    /* the guest's CPUID offers it */
+	const struct soft_op *soft_op; /* the C operation, or NULL: run natively */
+	void *snippet;   /* jit's: host code of soft_exec_native(), made on first use */
+};
+enum soft_fp_class { FP_NONE, FP_X87, FP_MMX, FP_SSE, FP_AVX };
+
+struct soft_vm {
+	struct vmx_vm vm; /* first */
+	struct soft_cache *cache;
+	struct soft_timer *timer;
+	struct soft_cpuid *cpuid;
+	const struct soft_op *ops[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* step_ops + system_ops, by mnemonic */
+	uint64_t tsc_hz;
+	uint64_t time_suspended_tsc;
+	/* Exclusive sections: see soft_exclusive_begin() in soft.c */
+	pthread_mutex_t excl_lock;
+	pthread_cond_t excl_cond;
+	unsigned excl_pending, excl_running;
+	/* Guest-physical pages that hold translated code: byte per page of each slot, looked up
+	 * through soft_code_page(); owned by jit_cache.c */
+	struct soft_code_map *code_map;
+	soft_spin apic_lock;
+};
+
+struct soft_vcpu {
+	struct vmx_vcpu v; /* first */
+	struct soft_vcpu *self;
+	/* --- reached from translated code by GS displacement: keep near the start --- */
+	uint64_t gpr[16];    /* encoding order; current whenever C code runs */
+	uint64_t rip, next_rip;
+	_Atomic uint32_t exit_req;
+	uint16_t aflags;     /* arithmetic flags: low byte OF (0/1), high byte as LAHF gives */
+	uint8_t cpl;
+	uint8_t ctx;         /* CTX_* of the current mode */
+	uint32_t mode;       /* MODE_* */
+	uint64_t rflags;     /* all but the arithmetic flags (kept 0 here); bit 1 set */
+	struct vmx_segment seg[8]; /* SOFT_ES.. ; base is valid for FS/GS in 64-bit mode too */
+	void *host_rsp;      /* jit: host stack while translated code runs */
+	void *opnd_ptr;      /* memory operand of soft_exec_native() */
+	uint64_t scratch[8]; /* jit's own */
+	struct soft_ibtc *ibtc; /* of the current context */
+	uint64_t tsc_offset;
+	struct soft_tlb tlb[CTX_COUNT];
+	/* --- the rest --- */
+	uint8_t bounce[128] __attribute__((aligned(64)));
+	struct vmx_table gdtr, idtr;
+	uint64_t cr0, cr2, cr3, cr4, efer, xcr0, apic_base;
+	uint64_t pdpte[4];   /* PAE paging */
+	uint64_t dr[4], dr6, dr7;
+	uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, pat, misc_enable, spec_ctrl;
+	uint64_t sysenter_cs, sysenter_esp, sysenter_eip, feature_control, tsc_adjust, debugctl;
+	uint64_t mtrr_deftype, mtrr_phys[16], mtrr_fixed[11];
+	struct soft_exc exc;
+	struct soft_log log;
+	struct vmx_exit exit_request; /* valid with SOFT_EXIT; buf pointers are filled from exit_data */
+	uint8_t exit_data[8];
+	bool exit_pending;   /* exit_request was returned to the caller; result not yet logged */
+	bool shadow;         /* STI or MOV SS just executed: no interrupt before the next one ends */
+	bool nmi_pending, nmi_blocked, init_pending, sipi_pending;
+	uint8_t sipi_vector;
+	_Atomic bool extint_line;
+	bool extint_ready;   /* vector acknowledged, deliver first */
+	uint8_t extint_vector;
+	uint8_t delivering;  /* exception.c: class of the event being delivered, for double faults */
+	enum vmx_activity activity;
+	struct soft_lapic *lapic;
+	struct soft_decoder *decoder;
+	void *jit;           /* jit's per-vCPU data */
+	bool fp_live;
+	uint32_t xsave_size;
+	uint64_t xsave_mask;  /* components kept for the guest: host XCR0 & what CPUID offers */
+	uint8_t *xsave;      /* guest FP state while !fp_live; 64-byte aligned, standard format */
+	/* exclusive sections and waiting */
+	bool parked;
+	_Atomic int wake;    /* futex word */
+	/* counters for vmx_vm_stats */
+	uint64_t n_exits, n_translations, n_steps, n_tlb_fills, n_flushes, n_interrupts, n_exceptions,
+		n_invalidations;
+};
+
+static inline struct soft_vm *soft_vm_of(const struct soft_vcpu *v)
+{
+	return (struct soft_vm *)v->v.vm;
+}
+
+/* memcpy for GENERAL files. */
+static inline void soft_copy(void *dst, const void *src, size_t n)
+{
+	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+}
+static inline void soft_zero(void *dst, size_t n)
+{
+	__asm__ volatile("rep stosb" : "+D"(dst), "+c"(n) : "a"(0) : "memory");
+}
+
+/* --- flags and mode (flags.c: GENERAL, owner STEP) ------------------------------------------ */
+uint64_t soft_get_rflags(const struct soft_vcpu *v);
+/* Sets all of RFLAGS (bits that do not exist are dropped); updates the mode and rechecks events. */
+void soft_set_rflags(struct soft_vcpu *v, uint64_t rflags);
+static inline uint64_t soft_arith_flags(const struct soft_vcpu *v)
+{
+	return ((v->aflags >> 8) & (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF)) |
+	       ((v->aflags & 1) ? FL_OF : 0);
+}
+static inline void soft_set_arith(struct soft_vcpu *v, uint64_t flags)
+{
+	v->aflags = (uint16_t)((flags & (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF)) << 8 |
+			       ((flags & FL_OF) ? 1 : 0) | 0x200);
+}
+/* Recomputes v->cpl-dependent mode, ctx, ibtc after anything it depends on changed (CPL, CS, SS,
+ * CR0, CR4, EFER, XCR0, RFLAGS.TF/AC/VM, DR7). v->cpl itself is set by the caller. Flushes the
+ * context's ibtc when it held entries for another mode. */
+void soft_update_mode(struct soft_vcpu *v);
+/* Sets SOFT_REQ_EVENT if anything pending might be deliverable now. Call after IF was set, TPR or
+ * CR8 lowered, EOI, NMI unblocked, shadow ended. (lapic.c) */
+void soft_events_recheck(struct soft_vcpu *v);
+
+/* --- exceptions (exception.c: GENERAL, owner SYS) ------------------------------------------- */
+int soft_raise(struct soft_vcpu *v, unsigned vector);                      /* no error code */
+int soft_raise_error(struct soft_vcpu *v, unsigned vector, uint32_t error);
+int soft_raise_pf(struct soft_vcpu *v, uint64_t la, uint32_t error);
+/* Delivers v->exc through the IDT (or IVT): pushes, switches stacks and privilege, double-fault and
+ * triple-fault rules (SDM 3A 6.15), RF, CR2/DR6. SOFT_OK, SOFT_EXIT, or SOFT_SHUTDOWN. */
+int soft_deliver_exception(struct soft_vcpu *v);
+enum soft_event { EVENT_EXTERNAL, EVENT_NMI, EVENT_SOFT_INT, EVENT_INT3, EVENT_INTO, EVENT_INT1 };
+/* Delivers an interrupt. For the software ones v->next_rip is what is pushed, and a fault leaves
+ * v->exc set with SOFT_EXCEPTION. */
+int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned vector);
+
+/* --- segments (segment.c: GENERAL, owner SYS) ----------------------------------------------- */
+/* Linear address of [seg:offset, +size): limit, type and canonical checks: #SS(0) or #GP(0). */
+int soft_linear(struct soft_vcpu *v, unsigned seg, uint64_t offset, unsigned size, bool write,
+		uint64_t *ret_la);
+/* MOV/POP to a data or stack segment register, with all checks (also real and vm86 mode). */
+int soft_load_segment(struct soft_vcpu *v, unsigned seg, uint16_t selector);
+/* Width of stack pointer in bytes (2, 4, 8), and of an address given insn->zi.address_width. */
+unsigned soft_stack_width(const struct soft_vcpu *v);
+
+/* --- memory (mmu.c, tlb.c: GENERAL, owner MMU) ---------------------------------------------- */
+enum { /* flags */
+	ACC_WRITE = 1u << 0,
+	ACC_EXEC = 1u << 1,
+	ACC_SYSTEM = 1u << 2, /* implicit supervisor access (descriptor tables, TSS): CPL ignored */
+};
+/* Linear memory at the current privilege; any length; page crossing; MMIO through v->log.
+ * SOFT_OK, SOFT_EXCEPTION (#PF), SOFT_EXIT. A write that would fault anywhere writes nothing. */
+int soft_read(struct soft_vcpu *v, uint64_t la, void *buf, unsigned n, unsigned flags);
+int soft_write(struct soft_vcpu *v, uint64_t la, const void *buf, unsigned n, unsigned flags);
+/* Only the checks of such an access (sets A/D bits as it would). */
+int soft_probe(struct soft_vcpu *v, uint64_t la, unsigned n, unsigned flags);
+/* Host address of [la, la+n) if it lies in one RAM page and the access is allowed; NULL in
+ * *ret_host if it is legal but crosses a page, is MMIO, or writes a page with translated code. */
+int soft_host_ptr(struct soft_vcpu *v, uint64_t la, unsigned n, unsigned flags, void **ret_host);
+/* Code bytes at la: up to max (15); stops at a page that can't be fetched. #PF only when not even
+ * one byte can be fetched. *ret_gpa: guest-physical address of the first byte. */
+int soft_fetch(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned max, unsigned *ret_n,
+	       uint64_t *ret_gpa);
+/* Fills L1 (and if site != NULL that L0 entry) for a jit access that missed. SOFT_OK: *ret_delta
+ * is valid for this access now (for a write to a page with code that misses its code lines it is
+ * valid only this once and nothing was cached); SOFT_STEP: let the stepper do it (MMIO, page
+ * crossing, write over code, debug); SOFT_EXCEPTION. */
+int soft_tlb_fill(struct soft_vcpu *v, uint64_t la, unsigned size, bool write,
+		  struct soft_l0 *site, uint64_t *ret_delta);
+/* Whole page walk without side effects other than (flags) A/D bits: for vmx_vcpu_translate. */
+int soft_walk(struct soft_vcpu *v, uint64_t la, unsigned access_flags, bool user, bool set_ad,
+	      uint64_t *ret_gpa, uint32_t *ret_pf_error, unsigned *ret_level);
+void soft_tlb_flush(struct soft_vcpu *v, bool keep_global); /* MOV CR3, CR4 changes, INVPCID */
+void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la); /* INVLPG */
+void soft_tlb_flush_ctx(struct soft_vcpu *v, unsigned ctx);
+void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx);
+/* Takes write permission to a guest page out of this vCPU's L0 and L1 (the page got code, or dirty
+ * tracking wants the next write). gpa: page. */
+void soft_tlb_protect_page(struct soft_vcpu *v, uint64_t gpa);
+/* Guest-physical access by the engine itself (page tables); RAM only, -1 if not. */
+uint8_t *soft_gpa_ptr(struct soft_vcpu *v, uint64_t gpa, bool write);
+/* Port access of 1, 2 or 4 bytes through v->log: SOFT_OK with *data, or SOFT_EXIT. Permission was
+ * checked by the caller. */
+int soft_port(struct soft_vcpu *v, uint16_t port, unsigned size, bool write, uint32_t *data);
+
+/* --- translated code and pages (jit_cache.c, owner JIT) ------------------------------------- */
+/* True if any of the 64-byte lines of [gpa, gpa+n) (within a page) holds translated code. GENERAL. */
+bool soft_code_overlaps(struct soft_vm *vm, uint64_t gpa, unsigned n);
+/* True if the page holds any. GENERAL. */
+bool soft_code_page(struct soft_vm *vm, uint64_t gpa);
+/* Memory [gpa, gpa+n) changed: drops what was translated from it, on all vCPUs. v: the calling
+ * vCPU or NULL. Calls libc: not GENERAL - but safe with fp_live (it saves what it must). */
+void soft_code_written(struct soft_vm *vm, struct soft_vcpu *v, uint64_t gpa, uint64_t n);
+void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v);
+int soft_cache_create(struct soft_vm *vm);
+void soft_cache_destroy(struct soft_vm *vm);
+void soft_cache_slots_changed(struct soft_vm *vm, const struct vmx_slots *now);
+int soft_jit_vcpu_init(struct soft_vcpu *v);
+void soft_jit_vcpu_fini(struct soft_vcpu *v);
+/* Runs translated code from v->rip until something else is to do: SOFT_AGAIN, SOFT_STEP,
+ * SOFT_EXCEPTION, SOFT_EXIT, SOFT_HALT, SOFT_SHUTDOWN. Only when (v->mode & MODE_SLOW) == 0. */
+int soft_jit_run(struct soft_vcpu *v);
+/* Runs one data instruction natively: registers from and to v->gpr, flags from and to v->aflags,
+ * memory operand at v->opnd_ptr (which must be readable/writable host memory of its size), FP state
+ * loaded when insn->fp. Does not touch v->rip. SOFT_OK, or SOFT_EXCEPTION for what the host
+ * processor raised (#DE #UD #XM #MF #GP for misaligned SSE). */
+int soft_exec_native(struct soft_vcpu *v, const struct soft_insn *insn);
+/* Guest FP state: into the host's registers / into v->xsave (and the host's defaults restored). */
+void soft_fp_load(struct soft_vcpu *v);
+void soft_fp_save(struct soft_vcpu *v);
+
+/* --- stepper (step.c ..., owner STEP) ------------------------------------------------------- */
+/* Executes one instruction at v->rip, whatever it is, in any mode. On SOFT_OK v->rip is advanced,
+ * v->log cleared; #DB traps of TF and breakpoints included. */
+int soft_step(struct soft_vcpu *v);
+/* Decodes; result valid until the next call on this vCPU. NULL: not an instruction (#UD), or more
+ * bytes are needed (*ret_short true). Not GENERAL inside, but saves FP state itself. */
+const struct soft_insn *soft_decode(struct soft_vcpu *v, const uint8_t *bytes, unsigned n,
+				    unsigned code, bool *ret_short);
+/* The same without cache into caller's memory, for the translator. False as NULL above. */
+bool soft_decode_into(struct soft_vm *vm, const uint8_t *bytes, unsigned n, unsigned code,
+		      struct soft_insn *ret, bool *ret_short);
+int soft_decoder_init(struct soft_vcpu *v);
+void soft_decoder_fini(struct soft_vcpu *v);
+/* Effective address of memory operand op[i]: segment, offset (wrapped to the address size). */
+void soft_ea(struct soft_vcpu *v, const struct soft_insn *insn, unsigned i, unsigned *ret_seg,
+	     uint64_t *ret_offset);
+/* The same, through segmentation, to a linear address; size from the operand. */
+int soft_operand_la(struct soft_vcpu *v, const struct soft_insn *insn, unsigned i, bool write,
+		    uint64_t *ret_la);
+/* Reads / writes operand op[i] (register, memory, immediate) of up to 8 bytes as an integer.
+ * Register writes follow the 32-bit zero extension rule. */
+int soft_read_operand(struct soft_vcpu *v, const struct soft_insn *insn, unsigned i, uint64_t *val);
+int soft_write_operand(struct soft_vcpu *v, const struct soft_insn *insn, unsigned i, uint64_t val);
+/* Pushes / pops with the stack's width for addressing. */
+int soft_push(struct soft_vcpu *v, uint64_t val, unsigned size);
+int soft_pop(struct soft_vcpu *v, uint64_t *val, unsigned size);
+/* #NM / #UD checks of FP instructions against CR0, CR4, XCR0. */
+int soft_fp_check(struct soft_vcpu *v, const struct soft_insn *insn);
+extern const struct soft_op soft_step_ops[];   /* ends with fn NULL */
+extern const struct soft_op soft_system_ops[]; /* the same; owner SYS */
+
+/* --- system (system*.c msr.c cpuid.c, owner SYS) -------------------------------------------- */
+int soft_read_msr(struct soft_vcpu *v, uint32_t index, uint64_t *ret_value); /* SOFT_EXCEPTION #GP */
+int soft_write_msr(struct soft_vcpu *v, uint32_t index, uint64_t value);
+int soft_cpuid_create(struct soft_vm *vm);
+void soft_cpuid_destroy(struct soft_vm *vm);
+void soft_cpuid(struct soft_vcpu *v, uint32_t leaf, uint32_t subleaf, uint32_t out[4]); /* GENERAL */
+bool soft_isa_allowed(struct soft_vm *vm, const ZydisDecodedInstruction *zi);
+uint64_t soft_xcr0_offered(struct soft_vm *vm); /* XCR0 bits the guest may set */
+/* Power-on / INIT state of registers (SDM 3A table 9-1). */
+void soft_cpu_reset(struct soft_vcpu *v, bool init);
+int soft_write_cr(struct soft_vcpu *v, unsigned cr, uint64_t value); /* all checks; 0 2 3 4 8 */
+
+/* --- local APIC, events, glue (lapic.c timer.c soft.c state.c, owner MMU) ------------------- */
+int soft_lapic_init(struct soft_vcpu *v);
+void soft_lapic_fini(struct soft_vcpu *v);
+void soft_lapic_reset(struct soft_vcpu *v);
+int soft_lapic_mmio(struct soft_vcpu *v, uint32_t offset, unsigned size, bool write,
+		    uint64_t *data); /* xAPIC page; SOFT_OK, or SOFT_EXIT for a level EOI */
+int soft_lapic_msr(struct soft_vcpu *v, uint32_t index, bool write, uint64_t *value); /* x2APIC,
+	TSC_DEADLINE, APIC_BASE; SOFT_EXCEPTION #GP */
+uint64_t soft_lapic_get_cr8(struct soft_vcpu *v);
+void soft_lapic_set_cr8(struct soft_vcpu *v, uint64_t value);
+static inline uint64_t soft_rdtsc(const struct soft_vcpu *v)
+{
+	return __builtin_ia32_rdtsc() + v->tsc_offset;
+}
+/* Parks all other vCPUs at a point between two instructions (exclusive_begin returns when they
+ * are; v may be NULL from a thread without vCPU). Not GENERAL; saves v's FP state. */
+void soft_exclusive_begin(struct soft_vm *vm, struct soft_vcpu *v);
+void soft_exclusive_end(struct soft_vm *vm, struct soft_vcpu *v);
+void soft_request(struct soft_vcpu *v, uint32_t req_bits); /* sets exit_req and wakes it */
+
+#endif
