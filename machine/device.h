@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * device.h - what a device is, and the machine as a device sees it.
+ *
+ * A device is one file that exports one `const struct device_class`. Its own struct begins with
+ * struct device. It registers ports, memory, interrupts, watches and timers in create() and undoes
+ * all of it in destroy().
+ *
+ * Threads: create and destroy run while no vCPU exists; reset, pause, resume, save and load on the
+ * loop thread while no vCPU runs and no watch or timer callback runs. Bus handlers come on vCPU
+ * threads, watches and timers on the loop thread: a device keeps one mutex of its own and takes it
+ * in each of them. Order of locks: device, then PCI device (pci_msix_notify, pci_intx), then PIC or
+ * IOAPIC. A device never calls into another device otherwise.
+ */
+#ifndef MACHINE_DEVICE_H
+#define MACHINE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct bus;
+struct device;
+struct irqs;
+struct log;
+struct loop;
+struct machine;
+struct memory;
+struct pci;
+struct state_in;
+struct state_out;
+struct timers;
+struct vmx_vm;
+
+struct device_class {
+	const char *name; /* of the class, for messages and saved state: "virtio-blk" */
+	/* config is the class's own struct (its header says which), not kept. On an error nothing
+	 * is left behind. Descriptors in config belong to the device after success only. */
+	int (*create)(struct machine *machine, const void *config, struct device **ret_device);
+	void (*destroy)(struct device *device);
+	void (*reset)(struct device *device);  /* as after create; host side stays connected */
+	void (*pause)(struct device *device);  /* NULL: nothing to do. No I/O in flight afterwards */
+	void (*resume)(struct device *device); /* NULL: nothing to do */
+	int (*save)(struct device *device, struct state_out *out); /* NULL: cannot be saved */
+	int (*load)(struct device *device, struct state_in *in);
+};
+
+struct device {
+	const struct device_class *class; /* set by create() */
+	struct machine *machine;
+	struct device *next; /* machine's list */
+};
+
+/* What a guest may ask for through a device. */
+enum machine_request {
+	MACHINE_REQUEST_NONE,
+	MACHINE_REQUEST_POWEROFF,   /* ACPI S5 */
+	MACHINE_REQUEST_RESET,      /* keyboard controller, port 0xcf9, port 0x92 */
+	MACHINE_REQUEST_DEBUG_EXIT, /* code = (value << 1) | 1 */
+};
+
+/* Read-only for devices. Members are never NULL but vm (no processors in device tests) and log. */
+struct machine {
+	struct memory *memory;
+	struct bus *ports;
+	struct bus *mmio;
+	struct irqs *irqs;
+	struct timers *timers;
+	struct loop *loop;
+	struct pci *pci;
+	struct vmx_vm *vm;
+	struct log *log; /* log_line() takes NULL */
+	struct device *devices; /* in order of creation, by device_create() */
+	/* Notes what the guest asked for; the first one since the last reset wins. Set by the life
+	 * cycle or by a test; use machine_request(). */
+	void (*request)(void *opaque, enum machine_request what, int code);
+	void *request_opaque;
+};
+
+struct machine_options {
+	uint64_t memory_bytes;
+	struct vmx_vm *vm; /* not owned; NULL: a machine without processors */
+	struct log *log;   /* not owned */
+	bool manual;       /* manual clock, and no event thread: turn it with loop_turn() */
+};
+
+/* Memory, buses, interrupt wires, timers, loop (not started) and PCI with its host bridge; no
+ * other chip. The caller owns *ret_machine. */
+int machine_create(const struct machine_options *options, struct machine **ret_machine);
+/* Destroys devices, last made first, then the rest. The event thread was stopped. NULL is fine;
+ * returns NULL. */
+struct machine *machine_destroy(struct machine *machine);
+
+/* Makes a device and puts it into the machine's list. ret_device may be NULL. */
+int device_create(struct machine *machine, const struct device_class *class, const void *config,
+		  struct device **ret_device);
+/* All devices and PCI, in order of creation. Loop thread, nothing runs. */
+void machine_reset_devices(struct machine *machine);
+void machine_pause_devices(struct machine *machine);
+void machine_resume_devices(struct machine *machine);
+
+/* Any thread, device lock may be held: it only notes it, kicks the processors and returns. */
+void machine_request(struct machine *machine, enum machine_request what, int code);
+
+/* 64-bit BAR window: [machine_mmio64(), + PC_MMIO64_SIZE). */
+uint64_t machine_mmio64(const struct machine *machine);
+
+#endif

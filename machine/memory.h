@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memory.h - guest RAM: a sealed memfd, and the only code that touches it for a device.
+ *
+ * RAM lies at [0, low) and, if there is more than PC_LOW_RAM_MAX of it, at [4 GiB, 4 GiB + high).
+ * Every call takes guest-physical addresses, checks the whole range (overflow, hole, end) before it
+ * touches anything, and reaches RAM only: an address of a device is -EFAULT, so that a device can
+ * never be re-entered through its own DMA. Every write tells the processors' engine.
+ *
+ * Guest memory changes under the reader at any time: read a structure once, check the copy, use
+ * the copy.
+ *
+ * Threads: every function but create, attach and destroy may be called from any thread.
+ * Errors: -EFAULT: not wholly inside RAM; -EINVAL: misaligned (atomic ones only).
+ */
+#ifndef MACHINE_MEMORY_H
+#define MACHINE_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct memory;
+struct vmx_vm;
+
+/* Makes `size` bytes (multiple of 4096, not 0) of zeroed RAM, reserved lazily. The caller owns
+ * *ret_memory. -EINVAL, -ENOMEM, or the errno of memfd_create()/mmap(). */
+int memory_create(uint64_t size, struct memory **ret_memory);
+/* Unmaps from the VM (if attached) and frees. NULL is fine. No vCPU runs. Returns NULL. */
+struct memory *memory_destroy(struct memory *memory);
+/* Maps all RAM into vm, which must outlive memory; from then on writes are reported to it. */
+int memory_attach(struct memory *memory, struct vmx_vm *vm);
+
+uint64_t memory_size(const struct memory *memory);      /* all of it */
+uint64_t memory_low_size(const struct memory *memory);  /* bytes at 0 */
+uint64_t memory_high_size(const struct memory *memory); /* bytes at 4 GiB */
+int memory_fd(const struct memory *memory);             /* the memfd; still owned by memory */
+
+/* True if [gpa, gpa+len) is wholly RAM. An empty range is, wherever it is. */
+bool mem_valid(const struct memory *memory, uint64_t gpa, uint64_t len);
+/* Copies; len 0 is fine. */
+int mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
+int mem_write(struct memory *memory, uint64_t gpa, const void *buf, size_t len);
+int mem_zero(struct memory *memory, uint64_t gpa, uint64_t len);
+
+/* The host memory behind the range, for readv/writev-like system calls only. RAM is contiguous on
+ * the host side of each part, so one iovec is always enough. Whoever lets the kernel write through
+ * it calls mem_written() afterwards, with the bytes really written, before the guest is told. */
+int mem_iov(struct memory *memory, uint64_t gpa, size_t len, struct iovec *ret_iov);
+/* [gpa, gpa+len) was written through a mem_iov(). Ranges outside RAM are ignored. */
+void mem_written(struct memory *memory, uint64_t gpa, uint64_t len);
+
+/* Ring indices and flags: naturally aligned, never torn; load is acquire, store is release. */
+int mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value);
+int mem_load32(const struct memory *memory, uint64_t gpa, uint32_t *ret_value);
+int mem_store16(struct memory *memory, uint64_t gpa, uint16_t value);
+int mem_store32(struct memory *memory, uint64_t gpa, uint32_t value);
+/* Full fence: between storing used.idx and loading used_event / avail flags. */
+static inline void mem_barrier(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+#endif
