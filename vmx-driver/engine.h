@@ -39,17 +39,23 @@ struct vmx_engine_ops {
 	int (*vm_init)(struct vmx_vm *vm);
 	void (*vm_fini)(struct vmx_vm *vm);
 	int (*vm_reset)(struct vmx_vm *vm);
-	/* The set of mappings changed from `old` to `now`; on return no vCPU uses `old`. Called
-	 * with vm->lock held. */
+	/* The set of mappings changed from `old` to `now` (vm->slots is `now` already); on return
+	 * no vCPU uses `old` or its dirty bitmaps, and every dirty bit known to the engine for
+	 * `old` is in old's bitmaps (vmx.c then carries them over to `now`). On an error vmx.c puts
+	 * `old` back and calls it again with the two exchanged. Called with vm->lock held. */
 	int (*slots_changed)(struct vmx_vm *vm, const struct vmx_slots *old,
 			     const struct vmx_slots *now);
-	/* Collect dirty bits of a slot into slot->dirty before it is read; NULL: nothing to do. */
+	/* Collect dirty bits of a slot into slot->dirty before it is read; NULL: nothing to do.
+	 * vm->lock held. */
 	int (*dirty_sync)(struct vmx_vm *vm, const struct vmx_slot *slot);
-	/* Dirty bits of pages were cleared: catch the next write again. NULL: nothing to do. */
+	/* Dirty bits of pages were cleared: catch the next write again; on return no vCPU writes
+	 * there unnoticed. NULL: nothing to do. vm->lock held. */
 	int (*dirty_cleared)(struct vmx_vm *vm, const struct vmx_slot *slot, uint64_t gpa,
 			     uint64_t size);
+	/* Dirty bits are set by vmx.c already. vm->lock held. */
 	int (*written)(struct vmx_vm *vm, uint64_t gpa, uint64_t size);
-	/* NULL: vmx.c's list (vmx_trap_find) is all the engine needs. */
+	/* NULL: vmx.c's list (vmx_trap_find) is all the engine needs. Called before the trap is in
+	 * the list, or after it left it. vm->lock held. */
 	int (*trap_changed)(struct vmx_vm *vm, const struct vmx_trap *trap, bool added);
 	int (*msi)(struct vmx_vm *vm, uint64_t address, uint32_t data);
 	int (*ioapic_route)(struct vmx_vm *vm, unsigned pin, uint64_t address, uint32_t data,
@@ -62,8 +68,10 @@ struct vmx_engine_ops {
 
 	int (*vcpu_init)(struct vmx_vcpu *vcpu);
 	void (*vcpu_fini)(struct vmx_vcpu *vcpu);
+	/* May leave exit->io.key and exit->mem.key alone: vmx.c fills them from the traps. It sets
+	 * every other field that it knows; *exit is not cleared before. */
 	int (*resume)(struct vmx_vcpu *vcpu, struct vmx_exit *exit);
-	/* vcpu->kicked is already set; make a running resume notice. */
+	/* vcpu->kicked is already set; make a running resume notice. Any thread. */
 	void (*kick)(struct vmx_vcpu *vcpu);
 	int (*interrupt)(struct vmx_vcpu *vcpu, enum vmx_interrupt_type type, unsigned vector);
 	int (*set_extint)(struct vmx_vcpu *vcpu, bool level);
@@ -84,11 +92,13 @@ struct vmx_vm {
 	uint32_t magic;
 	const struct vmx_engine_ops *ops;
 	struct vmx_vm_options options;
-	pthread_mutex_t lock; /* slots, traps, vcpu table; engines take their own locks inside it */
+	pthread_mutex_t lock; /* slots, vcpu table, setup calls against the start of a resume;
+			       * engines take their own locks inside it */
+	pthread_rwlock_t trap_lock; /* traps[]; taken inside lock; nothing is taken inside it */
 	_Atomic(struct vmx_slots *) slots; /* vCPU threads read it; slots_changed() fences them off */
 	struct vmx_trap *traps;
 	size_t trap_count;
-	struct vmx_vcpu *vcpus[VMX_VCPUS_MAX];
+	_Atomic(struct vmx_vcpu *) vcpus[VMX_VCPUS_MAX]; /* written under lock */
 	_Atomic unsigned running;         /* vCPUs inside resume */
 	struct vmx_exit_options exit_options;
 	bool time_suspended;
@@ -100,13 +110,25 @@ struct vmx_vcpu {
 	struct vmx_vm *vm;
 	pthread_t owner;
 	pid_t owner_tid;
+	pthread_mutex_t owner_alive; /* robust, held by the owner: EOWNERDEAD once it has ended */
 	_Atomic bool running;
 	_Atomic bool kicked; /* sticky: consumed by one -ECANCELED */
 };
 
+/* Consumes a pending kick. Owner thread. */
+static inline bool vmx_kick_take(struct vmx_vcpu *vcpu)
+{
+	return atomic_load_explicit(&vcpu->kicked, memory_order_relaxed) &&
+	       atomic_exchange(&vcpu->kicked, false);
+}
+#define VMX_APIC_DEFAULT_BASE 0xfee00000u
+#define VMX_IOAPIC_PINS 24u
+#define VMX_GPA_LIMIT (1ull << 52) /* first address that no processor can reach */
+
 /* Finds the slot that holds gpa, or NULL. Safe on a vCPU thread that runs, or under vm->lock. */
 const struct vmx_slot *vmx_slot_find(const struct vmx_slots *slots, uint64_t gpa);
-/* Looks a trap up; copies it to *ret; false if there is none. Any thread; takes vm->lock. */
+/* Looks up the trap that an access of `size` bytes at addr hits: MEM and IO by its first byte, BELL
+ * by exact address and size. Copies it to *ret (may be NULL); false if there is none. Any thread. */
 bool vmx_trap_find(struct vmx_vm *vm, enum vmx_trap_kind kind, uint64_t addr, uint64_t size,
 		   struct vmx_trap *ret);
 /* A guest write hit a BELL trap: signals its eventfd. True if there was one. Any thread. */

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* regs.c - registers by name, any subset in one call (W7), on top of read_state/write_state. */
+#include "vmx-driver/vmx.h"
+
+#include <errno.h>
+
+#include "common/checked.h"
+
+struct named_state { /* the three kinds that hold named registers */
+	struct vmx_regs regs;
+	struct vmx_sregs sregs;
+	struct vmx_debugregs debug;
+};
+
+static const struct {
+	enum vmx_state_kind kind;
+	size_t offset, size;
+} kinds[] = {
+	/* In the order of writing: what is refused most likely comes first. */
+	{ VMX_STATE_SREGS, offsetof(struct named_state, sregs), sizeof(struct vmx_sregs) },
+	{ VMX_STATE_DEBUGREGS, offsetof(struct named_state, debug), sizeof(struct vmx_debugregs) },
+	{ VMX_STATE_REGS, offsetof(struct named_state, regs), sizeof(struct vmx_regs) },
+};
+
+#define R(name, field) [name] = { VMX_STATE_REGS, offsetof(struct named_state, regs.field) }
+#define S(name, field) [name] = { VMX_STATE_SREGS, offsetof(struct named_state, sregs.field) }
+#define D(name, field) [name] = { VMX_STATE_DEBUGREGS, offsetof(struct named_state, debug.field) }
+
+static const struct {
+	enum vmx_state_kind kind;
+	size_t offset;
+} registers[VMX_REG_COUNT] = {
+	R(VMX_RAX, rax), R(VMX_RCX, rcx), R(VMX_RDX, rdx), R(VMX_RBX, rbx),
+	R(VMX_RSP, rsp), R(VMX_RBP, rbp), R(VMX_RSI, rsi), R(VMX_RDI, rdi),
+	R(VMX_R8, r8), R(VMX_R9, r9), R(VMX_R10, r10), R(VMX_R11, r11),
+	R(VMX_R12, r12), R(VMX_R13, r13), R(VMX_R14, r14), R(VMX_R15, r15),
+	R(VMX_RIP, rip), R(VMX_RFLAGS, rflags),
+	S(VMX_CR0, cr0), S(VMX_CR2, cr2), S(VMX_CR3, cr3), S(VMX_CR4, cr4), S(VMX_CR8, cr8),
+	S(VMX_EFER, efer), S(VMX_XCR0, xcr0), S(VMX_APIC_BASE, apic_base),
+	D(VMX_DR0, dr[0]), D(VMX_DR1, dr[1]), D(VMX_DR2, dr[2]), D(VMX_DR3, dr[3]),
+	D(VMX_DR6, dr6), D(VMX_DR7, dr7),
+};
+
+static uint64_t *slot_of(struct named_state *st, enum vmx_reg name)
+{
+	return (uint64_t *)((char *)st + registers[name].offset);
+}
+
+/* Which kinds the names need, as bits; 0 names are fine. */
+static int kinds_of(const enum vmx_reg *names, size_t n, uint32_t *ret)
+{
+	*ret = 0;
+	for (size_t i = 0; i < n; i++) {
+		if ((unsigned)names[i] >= VMX_REG_COUNT)
+			return -EINVAL;
+		*ret |= 1u << registers[names[i]].kind;
+	}
+	return 0;
+}
+
+static int load(struct vmx_vcpu *vcpu, struct named_state *st, uint32_t mask)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		int r;
+
+		if (!(mask & 1u << kinds[i].kind))
+			continue;
+		r = vmx_vcpu_read_state(vcpu, kinds[i].kind, (char *)st + kinds[i].offset,
+					kinds[i].size);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int store(struct vmx_vcpu *vcpu, const struct named_state *st, uint32_t mask,
+		 uint32_t *ret_done)
+{
+	*ret_done = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		int r;
+
+		if (!(mask & 1u << kinds[i].kind))
+			continue;
+		r = vmx_vcpu_write_state(vcpu, kinds[i].kind, (const char *)st + kinds[i].offset,
+					 kinds[i].size);
+		if (r < 0)
+			return r;
+		*ret_done |= 1u << kinds[i].kind;
+	}
+	return 0;
+}
+
+/* The handle is checked even when n is 0. */
+static int check(struct vmx_vcpu *vcpu, const void *names, size_t n, const void *values)
+{
+	size_t size;
+	int r = vmx_vcpu_state_size(vcpu, VMX_STATE_REGS, &size);
+
+	if (r < 0)
+		return r;
+	return n && (!names || !values) ? -EINVAL : 0;
+}
+
+int vmx_vcpu_get_regs(struct vmx_vcpu *vcpu, const enum vmx_reg *names, size_t n, uint64_t *values)
+{
+	struct named_state st;
+	uint32_t mask;
+	int r = check(vcpu, names, n, values);
+
+	if (r >= 0)
+		r = kinds_of(names, n, &mask);
+	if (r >= 0)
+		r = load(vcpu, &st, mask);
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		values[i] = *slot_of(&st, names[i]);
+	return r;
+}
+
+int vmx_vcpu_set_regs(struct vmx_vcpu *vcpu, const enum vmx_reg *names, size_t n,
+		      const uint64_t *values)
+{
+	struct named_state st, before;
+	uint32_t mask, done;
+	int r = check(vcpu, names, n, values);
+
+	if (r >= 0)
+		r = kinds_of(names, n, &mask);
+	if (r >= 0)
+		r = load(vcpu, &st, mask);
+	if (r < 0)
+		return r;
+	before = st;
+	for (size_t i = 0; i < n; i++)
+		*slot_of(&st, names[i]) = values[i];
+	r = store(vcpu, &st, mask, &done);
+	if (r < 0) /* all or nothing */
+		store(vcpu, &before, done, &mask);
+	return r;
+}
