@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "protocol/methods.h"
+
+#include <string.h>
+
+#define MIB ((int64_t)1 << 20)
+#define TIB ((int64_t)1 << 40)
+#define END { .name = NULL }
+
+static const char *const engines[] = { "auto", "kvm", "soft", NULL };
+static const char *const consoles[] = { "serial", "none", NULL };
+static const char *const reboots[] = { "restart", "stop", NULL };
+static const char *const soft_debugs[] = { "step-only", "one-insn", "no-chain", "no-tlb",
+					   "tiny-cache", NULL };
+
+static const struct schema_field disk_fields[] = {
+	{ .name = "path", .type = SCHEMA_PATH, .required = true,
+	  .summary = "Raw image: a regular file or a block device." },
+	{ .name = "readonly", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "The guest cannot write to it." },
+	{ .name = "serial", .type = SCHEMA_STRING, .max = 20,
+	  .summary = "Serial number that the guest reads." },
+	END
+};
+
+static const struct schema_field net_fields[] = { END };
+
+const struct schema_field vm_config_fields[] = {
+	{ .name = "name", .type = SCHEMA_NAME, .required = true,
+	  .summary = "What the VM is called; no two have the same." },
+	{ .name = "kernel", .type = SCHEMA_PATH, .required = true,
+	  .summary = "bzImage, ELF with a PVH note, or multiboot 1 image." },
+	{ .name = "memory", .type = SCHEMA_SIZE, .min = 16 * MIB, .max = TIB, .dflt = "512M",
+	  .summary = "Guest memory, in whole MiB, at most what the host has." },
+	{ .name = "cpus", .type = SCHEMA_INT, .min = 1, .max = 64, .dflt = "1",
+	  .summary = "Virtual processors." },
+	{ .name = "engine", .type = SCHEMA_ENUM, .values = engines, .dflt = "auto",
+	  .summary = "What runs the guest's instructions; auto takes what daemon.probe recommends." },
+	{ .name = "initrd", .type = SCHEMA_PATH, .summary = "Initial RAM disk." },
+	{ .name = "cmdline", .type = SCHEMA_STRING, .max = 2047, .dflt = "\"\"",
+	  .summary = "The kernel's command line." },
+	{ .name = "disks", .type = SCHEMA_OBJECTS, .max = 16, .fields = disk_fields,
+	  .summary = "Disks, seen as virtio block devices in this order." },
+	{ .name = "nets", .type = SCHEMA_OBJECTS, .max = 8, .fields = net_fields,
+	  .summary = "Network devices; none can be made yet, so the list must be empty." },
+	{ .name = "console", .type = SCHEMA_ENUM, .values = consoles, .dflt = "serial",
+	  .summary = "Whether what the first serial port says is kept and can be attached to." },
+	{ .name = "on_reboot", .type = SCHEMA_ENUM, .values = reboots, .dflt = "restart",
+	  .summary = "What a reset by the guest does." },
+	{ .name = "transient", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "Delete the VM as soon as it ended." },
+	{ .name = "nested", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "Offer virtualization to the guest; cannot be had yet." },
+	{ .name = "debug_exit", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "A port (0xf4) by which a test guest ends itself with a code." },
+	{ .name = "code_cache", .type = SCHEMA_SIZE, .min = MIB, .max = 1024 * MIB,
+	  .summary = "Size of the soft engine's code cache." },
+	{ .name = "soft_debug", .type = SCHEMA_STRINGS, .max = 5, .values = soft_debugs,
+	  .summary = "Slower ways for the soft engine to do the same, for tests." },
+	END
+};
+
+#define NAME_FIELD \
+	{ .name = "name", .type = SCHEMA_NAME, .required = true, .summary = "The VM." }
+
+static const struct schema_field none[] = { END };
+static const struct schema_field name_only[] = { NAME_FIELD, END };
+
+static const struct schema_field start_params[] = {
+	NAME_FIELD,
+	{ .name = "console", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "Also attach to the console, before the guest runs: the answer carries one "
+		     "descriptor (SCM_RIGHTS)." },
+	END
+};
+
+static const struct schema_field stop_params[] = {
+	NAME_FIELD,
+	{ .name = "timeout_s", .type = SCHEMA_NUMBER, .max = 86400, .dflt = "30",
+	  .summary = "How long the guest has after its ACPI power button was pressed; then it is "
+		     "ended by force. 0 ends it at once." },
+	END
+};
+
+static const struct schema_field info_params[] = {
+	NAME_FIELD,
+	{ .name = "stats", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "Ask the engine for its counters too." },
+	END
+};
+
+static const struct schema_field wait_params[] = {
+	NAME_FIELD,
+	{ .name = "timeout_s", .type = SCHEMA_NUMBER, .max = 31536000, .dflt = "none",
+	  .summary = "Give up after this long, with the error \"timeout\"." },
+	END
+};
+
+static const struct schema_field console_params[] = {
+	NAME_FIELD,
+	{ .name = "fd", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "Attach now: the answer carries one connected descriptor (SCM_RIGHTS)." },
+	END
+};
+
+static const struct schema_field subscribe_params[] = {
+	{ .name = "from", .type = SCHEMA_INT, .max = INT64_MAX - 1, .dflt = "the next event",
+	  .summary = "First sequence number wanted; older events that are still known are sent "
+		     "again." },
+	END
+};
+
+static const struct schema_field probe_params[] = {
+	{ .name = "refresh", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "Measure again instead of telling the last result." },
+	END
+};
+
+static const struct schema_field info_result[] = {
+	{ .name = "name", .type = SCHEMA_NAME, .required = true, .summary = "The VM." },
+	{ .name = "state", .type = SCHEMA_STRING, .required = true,
+	  .summary = "created, starting, running, paused, stopping, stopped or failed." },
+	{ .name = "reason", .type = SCHEMA_STRING, .required = true,
+	  .summary = "Why it ended: none, guest-poweroff, guest-reset, triple-fault, debug-exit, "
+		     "killed, engine-error, boot-error, machine-died or host-restart." },
+	{ .name = "detail", .type = SCHEMA_STRING, .summary = "The same as a sentence." },
+	{ .name = "engine", .type = SCHEMA_STRING, .required = true,
+	  .summary = "kvm or soft; auto before the first start of a VM that leaves it open." },
+	{ .name = "engine_reason", .type = SCHEMA_STRING, .required = true,
+	  .summary = "Why that engine." },
+	{ .name = "pid", .type = SCHEMA_INT, .summary = "Of its vmxd-machine; null without one." },
+	{ .name = "cpus", .type = SCHEMA_INT, .required = true, .summary = "Virtual processors." },
+	{ .name = "memory", .type = SCHEMA_INT, .required = true, .summary = "Bytes." },
+	{ .name = "uptime_s", .type = SCHEMA_NUMBER, .required = true,
+	  .summary = "Time it ran, pauses left out." },
+	{ .name = "boot_ms", .type = SCHEMA_NUMBER, .required = true,
+	  .summary = "From the start to the guest's first instruction." },
+	{ .name = "resets", .type = SCHEMA_INT, .required = true,
+	  .summary = "How often the guest was reset." },
+	{ .name = "exit_code", .type = SCHEMA_INT, .summary = "Of reason debug-exit." },
+	{ .name = "rip", .type = SCHEMA_STRING,
+	  .summary = "Where the guest was when it failed, in hexadecimal." },
+	{ .name = "console_tail", .type = SCHEMA_STRINGS,
+	  .summary = "The last lines on the console, of a VM that failed." },
+	{ .name = "console_socket", .type = SCHEMA_STRING, .summary = "While there is a console." },
+	{ .name = "config", .type = SCHEMA_ANY, .summary = "As it was created (vm.info only)." },
+	{ .name = "stats", .type = SCHEMA_ANY, .summary = "The engine's counters, if asked for." },
+	END
+};
+
+static const struct schema_field stop_result[] = {
+	{ .name = "forced", .type = SCHEMA_BOOL, .required = true,
+	  .summary = "The guest did not end in time." },
+	{ .name = "vm", .type = SCHEMA_OBJECT, .required = true, .fields = info_result,
+	  .summary = "As of vm.info." },
+	END
+};
+
+static const struct schema_field list_result[] = {
+	{ .name = "vms", .type = SCHEMA_OBJECTS, .required = true, .fields = info_result,
+	  .summary = "As of vm.info, by name." },
+	END
+};
+
+static const struct schema_field console_result[] = {
+	{ .name = "socket", .type = SCHEMA_STRING, .required = true,
+	  .summary = "A stream socket: what was said lately, then what is said; what is written "
+		     "goes to the guest." },
+	{ .name = "fds", .type = SCHEMA_INT, .required = true,
+	  .summary = "Descriptors that came with this answer: 0 or 1." },
+	END
+};
+
+static const struct schema_field subscribe_result[] = {
+	{ .name = "instance", .type = SCHEMA_STRING, .required = true,
+	  .summary = "Changes with every start of the daemon, and numbering begins again." },
+	{ .name = "next", .type = SCHEMA_INT, .required = true,
+	  .summary = "Number of the first event that will be sent." },
+	{ .name = "lost", .type = SCHEMA_INT, .required = true,
+	  .summary = "How many of those asked for are no longer known." },
+	END
+};
+
+static const struct schema_field daemon_result[] = {
+	{ .name = "version", .type = SCHEMA_STRING, .required = true, .summary = "Of vmxd." },
+	{ .name = "api", .type = SCHEMA_STRING, .required = true,
+	  .summary = "Major and minor number; a new minor number only adds." },
+	{ .name = "instance", .type = SCHEMA_STRING, .required = true,
+	  .summary = "Changes with every start of the daemon." },
+	{ .name = "pid", .type = SCHEMA_INT, .required = true, .summary = "Of vmxd." },
+	{ .name = "uptime_s", .type = SCHEMA_NUMBER, .required = true, .summary = "Of vmxd." },
+	{ .name = "socket", .type = SCHEMA_STRING, .required = true, .summary = "Its socket." },
+	{ .name = "runtime_dir", .type = SCHEMA_STRING, .required = true,
+	  .summary = "Sockets of the VMs." },
+	{ .name = "state_dir", .type = SCHEMA_STRING, .required = true,
+	  .summary = "Configurations of the VMs." },
+	{ .name = "vms", .type = SCHEMA_INT, .required = true, .summary = "How many there are." },
+	{ .name = "running", .type = SCHEMA_INT, .required = true,
+	  .summary = "How many have a process." },
+	{ .name = "connections", .type = SCHEMA_INT, .required = true, .summary = "Open now." },
+	{ .name = "memory", .type = SCHEMA_INT, .required = true, .summary = "The host's, in bytes." },
+	{ .name = "access", .type = SCHEMA_STRING, .required = true,
+	  .summary = "What this caller may do: write or read." },
+	END
+};
+
+static const struct schema_field engine_result[] = {
+	{ .name = "usable", .type = SCHEMA_BOOL, .required = true, .summary = "It can run guests." },
+	{ .name = "why", .type = SCHEMA_STRING, .required = true, .summary = "One sentence." },
+	{ .name = "advice", .type = SCHEMA_STRING, .required = true,
+	  .summary = "What to do about it; may be empty." },
+	{ .name = "insns_per_second", .type = SCHEMA_INT, .required = true,
+	  .summary = "Of a timed loop." },
+	END
+};
+
+static const struct schema_field probe_result[] = {
+	{ .name = "choice", .type = SCHEMA_STRING, .required = true,
+	  .summary = "kvm or soft; auto when none can run." },
+	{ .name = "why", .type = SCHEMA_STRING, .required = true, .summary = "Why that one." },
+	{ .name = "kvm", .type = SCHEMA_OBJECT, .required = true, .fields = engine_result,
+	  .summary = "The engine over /dev/kvm." },
+	{ .name = "soft", .type = SCHEMA_OBJECT, .required = true, .fields = engine_result,
+	  .summary = "The software processor." },
+	END
+};
+
+static const struct schema_field any_result[] = { END };
+
+static const struct method methods[METHOD_COUNT] = {
+	[METHOD_VM_CREATE] = { "vm.create", ACCESS_WRITE, false,
+		"Checks a configuration as a whole and keeps it; nothing runs yet.",
+		vm_config_fields, info_result },
+	[METHOD_VM_START] = { "vm.start", ACCESS_WRITE, true,
+		"Starts a VM that does not run; answered when the guest runs, or could not.",
+		start_params, info_result },
+	[METHOD_VM_STOP] = { "vm.stop", ACCESS_WRITE, false,
+		"Presses the ACPI power button and waits for the end; by force after timeout_s.",
+		stop_params, stop_result },
+	[METHOD_VM_KILL] = { "vm.kill", ACCESS_WRITE, false,
+		"Ends a VM at once; answered when it has ended.", name_only, info_result },
+	[METHOD_VM_PAUSE] = { "vm.pause", ACCESS_WRITE, false,
+		"Stands a running guest still, its clock too.", name_only, info_result },
+	[METHOD_VM_RESUME] = { "vm.resume", ACCESS_WRITE, false,
+		"Lets a paused guest go on.", name_only, info_result },
+	[METHOD_VM_RESET] = { "vm.reset", ACCESS_WRITE, false,
+		"Resets the guest as its reset button would.", name_only, info_result },
+	[METHOD_VM_DELETE] = { "vm.delete", ACCESS_WRITE, false,
+		"Forgets a VM that does not run; its images are not touched.", name_only, any_result },
+	[METHOD_VM_LIST] = { "vm.list", ACCESS_READ, false, "All VMs.", none, list_result },
+	[METHOD_VM_INFO] = { "vm.info", ACCESS_READ, false, "One VM.", info_params, info_result },
+	[METHOD_VM_WAIT] = { "vm.wait", ACCESS_READ, false,
+		"Answered when the VM has ended, at once if it does not run.",
+		wait_params, info_result },
+	[METHOD_VM_CONSOLE] = { "vm.console", ACCESS_WRITE, true,
+		"Where the console of a VM that runs is, or a descriptor attached to it.",
+		console_params, console_result },
+	[METHOD_EVENTS_SUBSCRIBE] = { "events.subscribe", ACCESS_READ, false,
+		"Sends an \"event\" notification for whatever happens from now on, or from a number on.",
+		subscribe_params, subscribe_result },
+	[METHOD_DAEMON_INFO] = { "daemon.info", ACCESS_READ, false, "The daemon itself.", none,
+		daemon_result },
+	[METHOD_DAEMON_PROBE] = { "daemon.probe", ACCESS_READ, false,
+		"What the engines can do on this host, and which one auto means.",
+		probe_params, probe_result },
+	[METHOD_RPC_DISCOVER] = { "rpc.discover", ACCESS_READ, false,
+		"This list, as an OpenRPC document.", none, any_result },
+};
+
+const struct method *method_get(enum method_id id)
+{
+	return &methods[id];
+}
+
+enum method_id method_find(const char *name)
+{
+	enum method_id id;
+
+	for (id = 0; id < METHOD_COUNT; id++)
+		if (strcmp(methods[id].name, name) == 0)
+			break;
+	return id;
+}
