@@ -133,7 +133,7 @@ struct soft_l1 {
 	uint64_t tag_r, tag_w, delta;
 	uint64_t gpa; /* page; bit 0: global, bit 1: part of a large page */
 };
-/* Indirect-branch table: index (rip ^ rip >> 12) % SIZE; host entry for guest address rip, valid
+/* Indirect-branch table: index (rip ^ rip >> 7) % SIZE; host entry for guest address rip, valid
  * for the current mode of that context. Invalid: rip = SOFT_TAG_INVALID. */
 struct soft_ibtc {
 	uint64_t rip;
@@ -228,6 +228,7 @@ struct soft_insn {
 	bool allowed;    /* the guest's CPUID offers it */
 	const struct soft_op *soft_op; /* the C operation, or NULL: run natively */
 	void *snippet;   /* jit's: host code of soft_exec_native(), made on first use */
+	uint32_t snippet_generation; /* jit's: snippet is of this generation of its arena */
 };
 enum soft_fp_class { FP_NONE, FP_X87, FP_MMX, FP_SSE, FP_AVX };
 
@@ -282,6 +283,9 @@ struct soft_vcpu {
 	struct vmx_exit exit_request; /* valid with SOFT_EXIT; buf pointers are filled from exit_data */
 	uint8_t exit_data[8];
 	bool exit_pending;   /* exit_request was returned to the caller; result not yet logged */
+	uint8_t exit_answered; /* enum vmx_exit_reason of an opt-in exit (MSR CPUID EXCEPTION RDTSC
+			      * HYPERCALL) whose answer the caller left in exit_request; set by the
+			      * resume loop, consumed by the operation when it runs again */
 	bool shadow;         /* STI or MOV SS just executed: no interrupt before the next one ends */
 	bool nmi_pending, nmi_blocked, init_pending, sipi_pending;
 	uint8_t sipi_vector;
@@ -350,8 +354,8 @@ int soft_raise_pf(struct soft_vcpu *v, uint64_t la, uint32_t error);
  * triple-fault rules (SDM 3A 6.15), RF, CR2/DR6. SOFT_OK, SOFT_EXIT, or SOFT_SHUTDOWN. */
 int soft_deliver_exception(struct soft_vcpu *v);
 enum soft_event { EVENT_EXTERNAL, EVENT_NMI, EVENT_SOFT_INT, EVENT_INT3, EVENT_INTO, EVENT_INT1 };
-/* Delivers an interrupt. For the software ones v->next_rip is what is pushed, and a fault leaves
- * v->exc set with SOFT_EXCEPTION. */
+/* Delivers an interrupt. For the software ones v->next_rip is what is pushed. A fault of any of them
+ * leaves v->exc set with SOFT_EXCEPTION: the event is used up, soft_deliver_exception() is next. */
 int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned vector);
 
 /* --- segments (segment.c: GENERAL, owner SYS) ----------------------------------------------- */
@@ -460,6 +464,18 @@ int soft_pop(struct soft_vcpu *v, uint64_t *val, unsigned size);
 int soft_fp_check(struct soft_vcpu *v, const struct soft_insn *insn);
 extern const struct soft_op soft_step_ops[];   /* ends with fn NULL */
 extern const struct soft_op soft_system_ops[]; /* the same; owner SYS */
+
+/* What MOV, JMP, CALL and RET are when an operand is a control or debug register, or the branch is
+ * far (transfer.c, system_cr.c: GENERAL, owner SYS): decode.c or the MOV/JMP/CALL/RET operation
+ * calls them. */
+int soft_op_mov_system(struct soft_vcpu *v, const struct soft_insn *insn); /* MOV with CRn, DRn */
+int soft_op_jmp_far(struct soft_vcpu *v, const struct soft_insn *insn);
+int soft_op_call_far(struct soft_vcpu *v, const struct soft_insn *insn);
+int soft_op_ret_far(struct soft_vcpu *v, const struct soft_insn *insn);
+/* I/O permission (IOPL, else the TSS's bitmap): SOFT_OK, SOFT_EXCEPTION (#GP(0), #PF), SOFT_EXIT. */
+int soft_io_allowed(struct soft_vcpu *v, uint16_t port, unsigned size);
+/* CPUID leaf 0x15 names it and the local APIC timer counts at it (before its divider). */
+#define SOFT_CRYSTAL_HZ 25000000u
 
 /* --- system (system*.c msr.c cpuid.c, owner SYS) -------------------------------------------- */
 int soft_read_msr(struct soft_vcpu *v, uint32_t index, uint64_t *ret_value); /* SOFT_EXCEPTION #GP */
