@@ -1,1 +1,8 @@
-# devices
+# SPDX-License-Identifier: Apache-2.0
+# devices: shared with "machine", which owns board*.c and registry.c
+noinst_LTLIBRARIES += libdevices.la
+libdevices_la_SOURCES =
+libdevices_la_SOURCES += devices/board.h devices/chips.h \
+	devices/acpi_pm.c devices/debug_exit.c devices/i8042.c devices/i8254.c devices/i8259.c \
+	devices/ioapic.c devices/mc146818.c devices/uart16550.c \
+	devices/backend/console.c devices/backend/console.h

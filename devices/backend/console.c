@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* console.c - see console.h. */
+#include <config.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "devices/backend/console.h"
+#include "machine/loop.h"
+
+#define UNGET_BYTES 16u
+
+struct ring {
+	uint8_t *bytes;
+	size_t size, head, count; /* head: the oldest */
+};
+
+struct console {
+	pthread_mutex_t lock;
+	struct loop *loop;
+	struct loop_watch *watch; /* NULL: not pollable, or hung up; loop thread only */
+	uint32_t armed;           /* what watch waits for */
+	const struct console_events *events;
+	void *opaque;
+	int fd;
+	bool is_socket;
+	bool no_input;   /* end of file */
+	bool no_output;  /* the peer is gone */
+	bool discard;
+	bool posted;     /* console_turn() is on its way */
+	bool wait_write; /* the descriptor said EAGAIN */
+	uint64_t dropped;
+	struct ring out, in;
+	uint8_t out_bytes[CONSOLE_OUTPUT_BYTES];
+	uint8_t in_bytes[CONSOLE_INPUT_BYTES];
+};
+
+/* The longest run of the oldest bytes that lies in one piece. */
+static size_t ring_front(const struct ring *r, uint8_t **ret)
+{
+	size_t n = r->size - r->head;
+
+	*ret = r->bytes + r->head;
+	return n < r->count ? n : r->count;
+}
+
+/* The longest free run behind the newest byte. */
+static size_t ring_back(const struct ring *r, uint8_t **ret)
+{
+	size_t tail = (r->head + r->count) % r->size;
+	size_t free_bytes = r->size - r->count;
+	size_t n = r->size - tail;
+
+	*ret = r->bytes + tail;
+	return n < free_bytes ? n : free_bytes;
+}
+
+static void ring_drop(struct ring *r, size_t n)
+{
+	r->head = (r->head + n) % r->size;
+	r->count -= n;
+}
+
+static ssize_t console_write_some(const struct console *c, const uint8_t *bytes, size_t n)
+{
+	ssize_t ret;
+
+	do
+		ret = c->is_socket ? send(c->fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT)
+				   : write(c->fd, bytes, n);
+	while (ret < 0 && errno == EINTR);
+	return ret;
+}
+
+/* Writes until empty or EAGAIN. The lock is not held during the system call: only this thread
+ * takes bytes out. Returns true if it made room. */
+static bool console_flush(struct console *c)
+{
+	bool progress = false;
+	uint8_t *bytes;
+	ssize_t done;
+	size_t n;
+
+	pthread_mutex_lock(&c->lock);
+	c->wait_write = false;
+	while (c->out.count && !c->wait_write) {
+		n = ring_front(&c->out, &bytes);
+		if (c->no_output) {
+			done = (ssize_t)n;
+			c->dropped += n;
+		} else {
+			pthread_mutex_unlock(&c->lock);
+			done = console_write_some(c, bytes, n);
+			pthread_mutex_lock(&c->lock);
+		}
+		if (done > 0) {
+			ring_drop(&c->out, (size_t)done);
+			c->discard = false;
+			progress = true;
+		} else if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && c->watch) {
+			c->wait_write = true;
+		} else {
+			c->no_output = true;
+		}
+	}
+	pthread_mutex_unlock(&c->lock);
+	return progress;
+}
+
+/* Reads once, as much as there is room for. Returns true if something came. */
+static bool console_fill(struct console *c)
+{
+	uint8_t *bytes;
+	ssize_t got = 0;
+	size_t n;
+
+	pthread_mutex_lock(&c->lock);
+	n = c->in.size - c->in.count;
+	n = n > UNGET_BYTES ? n - UNGET_BYTES : 0;
+	if (n && !c->no_input) {
+		size_t run = ring_back(&c->in, &bytes);
+
+		do
+			got = read(c->fd, bytes, run < n ? run : n);
+		while (got < 0 && errno == EINTR);
+		if (got > 0)
+			c->in.count += (size_t)got;
+		else if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
+			c->no_input = true;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return got > 0;
+}
+
+static void console_rearm(struct console *c)
+{
+	uint32_t events = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (!c->no_input && c->in.size - c->in.count > UNGET_BYTES)
+		events |= EPOLLIN;
+	if (c->wait_write)
+		events |= EPOLLOUT;
+	pthread_mutex_unlock(&c->lock);
+	if (c->watch && c->armed != events && loop_modify(c->watch, events) == 0)
+		c->armed = events;
+}
+
+static void console_ready(void *opaque, uint32_t events)
+{
+	struct console *c = opaque;
+	bool input = false, room;
+
+	if (events & EPOLLIN)
+		input = console_fill(c);
+	/* A hang-up is reported for ever. What is still to be read, console_turn() reads. */
+	if (events & (EPOLLHUP | EPOLLERR) && !input)
+		c->watch = loop_remove(c->watch);
+	room = console_flush(c);
+	console_rearm(c);
+	if (input)
+		c->events->input(c->opaque);
+	if (room)
+		c->events->room(c->opaque);
+}
+
+/* Posted by another thread: there is output, or room for input again. */
+static void console_turn(void *opaque)
+{
+	struct console *c = opaque;
+	bool input, room;
+
+	pthread_mutex_lock(&c->lock);
+	c->posted = false;
+	pthread_mutex_unlock(&c->lock);
+	input = !c->watch && console_fill(c);
+	room = console_flush(c);
+	console_rearm(c);
+	if (input)
+		c->events->input(c->opaque);
+	if (room)
+		c->events->room(c->opaque);
+}
+
+/* Lock held. */
+static void console_kick(struct console *c)
+{
+	if (!c->posted)
+		c->posted = loop_post(c->loop, console_turn, c) == 0; /* else the next one tries */
+}
+
+size_t console_room(struct console *c)
+{
+	size_t room;
+
+	pthread_mutex_lock(&c->lock);
+	room = c->discard ? c->out.size : c->out.size - c->out.count;
+	pthread_mutex_unlock(&c->lock);
+	return room;
+}
+
+bool console_put(struct console *c, uint8_t byte)
+{
+	bool fits;
+
+	pthread_mutex_lock(&c->lock);
+	fits = c->fd >= 0 && !c->no_output && !c->discard && c->out.count < c->out.size;
+	if (fits) {
+		c->out.bytes[(c->out.head + c->out.count) % c->out.size] = byte;
+		c->out.count++;
+		if (!c->wait_write)
+			console_kick(c);
+	} else {
+		c->dropped++;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return fits;
+}
+
+bool console_get(struct console *c, uint8_t *ret_byte)
+{
+	bool some;
+
+	pthread_mutex_lock(&c->lock);
+	some = c->in.count;
+	if (some) {
+		*ret_byte = c->in.bytes[c->in.head];
+		ring_drop(&c->in, 1);
+		/* reading stopped when the buffer was full: go on at half */
+		if (c->in.count == c->in.size / 2)
+			console_kick(c);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return some;
+}
+
+void console_unget(struct console *c, const uint8_t *bytes, size_t n)
+{
+	pthread_mutex_lock(&c->lock);
+	while (n && c->in.count < c->in.size) {
+		c->in.head = (c->in.head + c->in.size - 1) % c->in.size;
+		c->in.bytes[c->in.head] = bytes[--n];
+		c->in.count++;
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+void console_discard(struct console *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->discard = true;
+	pthread_mutex_unlock(&c->lock);
+}
+
+uint64_t console_dropped(struct console *c)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&c->lock);
+	n = c->dropped;
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}
+
+int console_create(struct loop *loop, int fd, const struct console_events *events, void *opaque,
+		   struct console **ret_console)
+{
+	struct console *c = calloc(1, sizeof(*c));
+	socklen_t len = sizeof(int);
+	int type, ret;
+
+	if (!c)
+		return -ENOMEM;
+	c->loop = loop;
+	c->events = events;
+	c->opaque = opaque;
+	c->fd = fd;
+	c->out = (struct ring){ .bytes = c->out_bytes, .size = sizeof(c->out_bytes) };
+	c->in = (struct ring){ .bytes = c->in_bytes, .size = sizeof(c->in_bytes) };
+	pthread_mutex_init(&c->lock, NULL);
+	if (fd >= 0) {
+		c->is_socket = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0;
+		c->armed = EPOLLIN;
+		ret = loop_add(loop, fd, EPOLLIN, console_ready, c, &c->watch);
+		if (ret == -EPERM) {
+			c->no_input = true;
+		} else if (ret) {
+			pthread_mutex_destroy(&c->lock);
+			free(c);
+			return ret;
+		}
+	}
+	*ret_console = c;
+	return 0;
+}
+
+struct console *console_destroy(struct console *c)
+{
+	if (!c)
+		return NULL;
+	if (c->fd >= 0) {
+		(void)console_flush(c);
+		c->watch = loop_remove(c->watch);
+		close(c->fd);
+	}
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+	return NULL;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * chips.h - the chips of the PC: one class each, and what create() takes as its config.
+ * Where no config struct is named, config is NULL. Addresses and lines come from machine/pc.h.
+ */
+#ifndef DEVICES_CHIPS_H
+#define DEVICES_CHIPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "machine/device.h"
+
+extern const struct device_class i8259_class;   /* two PICs and ELCR; attaches itself to irqs */
+extern const struct device_class ioapic_class;  /* 24 pins; attaches itself to irqs */
+extern const struct device_class i8254_class;   /* PIT and port 0x61 */
+extern const struct device_class i8042_class;   /* keyboard controller without keyboard, port 0x92 */
+
+/* Real-time clock and CMOS memory. */
+struct mc146818_config {
+	int64_t unix_seconds; /* wall-clock time (UTC) at creation */
+	uint64_t low_ram;     /* bytes of RAM below 4 GiB, for the BIOS's CMOS fields */
+	uint64_t high_ram;    /* bytes of RAM above 4 GiB */
+};
+extern const struct device_class mc146818_class;
+
+/* ACPI PM1a block and PM timer. */
+extern const struct device_class acpi_pm_class;
+/* Somebody pressed the power button: SCI, if the guest enabled it. Any thread. */
+void acpi_pm_power_button(struct device *dev);
+
+/* 16550A at COM1. */
+struct uart16550_config {
+	int fd; /* non-blocking socket, tty or pipe end, read and written; -1: nothing connected.
+		 * Stays the caller's on an error, else closed by destroy() */
+};
+extern const struct device_class uart16550_class;
+
+/* isa-debug-exit: a write of v requests MACHINE_REQUEST_DEBUG_EXIT with code (v << 1) | 1. */
+extern const struct device_class debug_exit_class;
+
+#endif
