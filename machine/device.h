@@ -30,6 +30,7 @@ struct pci;
 struct state_in;
 struct state_out;
 struct timers;
+struct vmx_vcpu;
 struct vmx_vm;
 
 struct device_class {
@@ -69,6 +70,7 @@ struct machine {
 	struct loop *loop;
 	struct pci *pci;
 	struct vmx_vm *vm;
+	struct vmx_vcpu *boot_vcpu; /* NULL until it exists; vcpu.c's, for the INTR wire */
 	struct log *log; /* log_line() takes NULL */
 	struct device *devices; /* in order of creation, by device_create() */
 	/* Notes what the guest asked for; the first one since the last reset wins. Set by the life

@@ -47,8 +47,9 @@ void irqs_attach_ioapic(struct irqs *irqs, const struct ioapic_ops *ops, void *o
 
 /* For devices. A line >= 24 is ignored. Any thread. */
 void irq_set(struct irqs *irqs, unsigned line, bool level);
-/* For PCI INTx: drives one PIC input and one IOAPIC pin that have different numbers. */
-void irq_set_pair(struct irqs *irqs, unsigned pic_input, unsigned ioapic_pin, bool level);
+/* For PCI INTx, which reaches the two chips under different numbers: one of them alone. */
+void irq_set_pic(struct irqs *irqs, unsigned input, bool level);
+void irq_set_ioapic(struct irqs *irqs, unsigned pin, bool level);
 /* For devices and the IOAPIC: sends a message-signalled interrupt. -EINVAL: not an MSI address
  * (a guest may well program one: drop it). Any thread. */
 int irq_msi(struct irqs *irqs, uint64_t address, uint32_t data);

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "machine/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/checked.h"
+#include "machine/pc.h"
+#include "vmx-driver/vmx.h"
+
+struct memory {
+	int fd;
+	uint8_t *host; /* low part, then high part, as in the memfd */
+	uint64_t size, low, high;
+	struct vmx_vm *vm; /* NULL until attached */
+};
+
+int memory_create(uint64_t size, struct memory **ret_memory)
+{
+	struct memory *memory;
+	int r;
+
+	if (!size || size % VMX_PAGE_SIZE || size > INT64_MAX)
+		return -EINVAL;
+	memory = calloc(1, sizeof(*memory));
+	if (!memory)
+		return -ENOMEM;
+	memory->size = size;
+	memory->low = size < PC_LOW_RAM_MAX ? size : PC_LOW_RAM_MAX;
+	memory->high = size - memory->low;
+	memory->host = MAP_FAILED;
+	memory->fd = memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (memory->fd < 0)
+		goto fail;
+	if (ftruncate(memory->fd, (off_t)size) < 0)
+		goto fail;
+	/* Nobody who gets this descriptor can make our accesses SIGBUS. */
+	if (fcntl(memory->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		goto fail;
+	memory->host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			    memory->fd, 0);
+	if (memory->host == MAP_FAILED)
+		goto fail;
+	/* Both only help: core files without guest memory, and huge pages where the host has them. */
+	(void)madvise(memory->host, size, MADV_DONTDUMP);
+	(void)madvise(memory->host, size, MADV_HUGEPAGE);
+	*ret_memory = memory;
+	return 0;
+fail:
+	r = -errno;
+	memory_destroy(memory);
+	return r;
+}
+
+struct memory *memory_destroy(struct memory *memory)
+{
+	if (!memory)
+		return NULL;
+	if (memory->vm) {
+		(void)vmx_vm_unmap(memory->vm, 0, memory->low);
+		if (memory->high)
+			(void)vmx_vm_unmap(memory->vm, PC_HIGH_RAM, memory->high);
+	}
+	if (memory->host != MAP_FAILED)
+		munmap(memory->host, memory->size);
+	if (memory->fd >= 0)
+		close(memory->fd);
+	free(memory);
+	return NULL;
+}
+
+int memory_attach(struct memory *memory, struct vmx_vm *vm)
+{
+	const uint32_t flags = VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC;
+	int r;
+
+	r = vmx_vm_map(vm, 0, memory->low, memory->host, flags);
+	if (r < 0)
+		return r;
+	if (memory->high) {
+		r = vmx_vm_map(vm, PC_HIGH_RAM, memory->high, memory->host + memory->low, flags);
+		if (r < 0) {
+			(void)vmx_vm_unmap(vm, 0, memory->low);
+			return r;
+		}
+	}
+	memory->vm = vm;
+	return 0;
+}
+
+uint64_t memory_size(const struct memory *memory)
+{
+	return memory->size;
+}
+
+uint64_t memory_low_size(const struct memory *memory)
+{
+	return memory->low;
+}
+
+uint64_t memory_high_size(const struct memory *memory)
+{
+	return memory->high;
+}
+
+int memory_fd(const struct memory *memory)
+{
+	return memory->fd;
+}
+
+/* The host address of a range that is wholly RAM, or NULL. The one place that makes pointers. */
+static uint8_t *find(const struct memory *memory, uint64_t gpa, uint64_t len)
+{
+	if (range_inside(gpa, len, memory->low))
+		return memory->host + gpa;
+	if (gpa >= PC_HIGH_RAM && range_inside(gpa - PC_HIGH_RAM, len, memory->high))
+		return memory->host + memory->low + (gpa - PC_HIGH_RAM);
+	return NULL;
+}
+
+bool mem_valid(const struct memory *memory, uint64_t gpa, uint64_t len)
+{
+	return !len || find(memory, gpa, len);
+}
+
+int mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len)
+{
+	const uint8_t *p;
+
+	if (!len)
+		return 0;
+	p = find(memory, gpa, len);
+	if (!p)
+		return -EFAULT;
+	memcpy(buf, p, len);
+	return 0;
+}
+
+static void written(struct memory *memory, uint64_t gpa, uint64_t len)
+{
+	if (memory->vm && len)
+		(void)vmx_vm_written(memory->vm, gpa, len);
+}
+
+int mem_write(struct memory *memory, uint64_t gpa, const void *buf, size_t len)
+{
+	uint8_t *p;
+
+	if (!len)
+		return 0;
+	p = find(memory, gpa, len);
+	if (!p)
+		return -EFAULT;
+	memcpy(p, buf, len);
+	written(memory, gpa, len);
+	return 0;
+}
+
+int mem_zero(struct memory *memory, uint64_t gpa, uint64_t len)
+{
+	uint8_t *p;
+
+	if (!len)
+		return 0;
+	p = find(memory, gpa, len);
+	if (!p)
+		return -EFAULT;
+	memset(p, 0, len);
+	written(memory, gpa, len);
+	return 0;
+}
+
+int mem_iov(struct memory *memory, uint64_t gpa, size_t len, struct iovec *ret_iov)
+{
+	uint8_t *p = find(memory, gpa, len);
+
+	if (!p) {
+		if (len)
+			return -EFAULT;
+		p = memory->host; /* never touched: len is 0 */
+	}
+	*ret_iov = (struct iovec){ .iov_base = p, .iov_len = len };
+	return 0;
+}
+
+void mem_written(struct memory *memory, uint64_t gpa, uint64_t len)
+{
+	if (len && find(memory, gpa, len))
+		written(memory, gpa, len);
+}
+
+static int find_aligned(const struct memory *memory, uint64_t gpa, unsigned size, void **ret)
+{
+	if (gpa % size)
+		return -EINVAL;
+	*ret = find(memory, gpa, size);
+	return *ret ? 0 : -EFAULT;
+}
+
+int mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value)
+{
+	void *p;
+	int r = find_aligned(memory, gpa, sizeof(*ret_value), &p);
+
+	if (r < 0)
+		return r;
+	*ret_value = __atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE);
+	return 0;
+}
+
+int mem_load32(const struct memory *memory, uint64_t gpa, uint32_t *ret_value)
+{
+	void *p;
+	int r = find_aligned(memory, gpa, sizeof(*ret_value), &p);
+
+	if (r < 0)
+		return r;
+	*ret_value = __atomic_load_n((const uint32_t *)p, __ATOMIC_ACQUIRE);
+	return 0;
+}
+
+int mem_store16(struct memory *memory, uint64_t gpa, uint16_t value)
+{
+	void *p;
+	int r = find_aligned(memory, gpa, sizeof(value), &p);
+
+	if (r < 0)
+		return r;
+	__atomic_store_n((uint16_t *)p, value, __ATOMIC_RELEASE);
+	written(memory, gpa, sizeof(value));
+	return 0;
+}
+
+int mem_store32(struct memory *memory, uint64_t gpa, uint32_t value)
+{
+	void *p;
+	int r = find_aligned(memory, gpa, sizeof(value), &p);
+
+	if (r < 0)
+		return r;
+	__atomic_store_n((uint32_t *)p, value, __ATOMIC_RELEASE);
+	written(memory, gpa, sizeof(value));
+	return 0;
+}
