@@ -81,6 +81,7 @@ struct vmx_engine_ops {
 			   size_t size);
 	int (*read_msr)(struct vmx_vcpu *vcpu, uint32_t index, uint64_t *ret_value);
 	int (*write_msr)(struct vmx_vcpu *vcpu, uint32_t index, uint64_t value);
+	/* NULL: vmx.c walks the guest's tables itself (vmx_walk). */
 	int (*translate)(struct vmx_vcpu *vcpu, uint64_t gva, uint32_t flags,
 			 enum vmx_translate_result *ret_result, uint64_t *ret_gpa);
 };
@@ -99,6 +100,7 @@ struct vmx_vm {
 	struct vmx_trap *traps;
 	size_t trap_count;
 	_Atomic(struct vmx_vcpu *) vcpus[VMX_VCPUS_MAX]; /* written under lock */
+	unsigned phys_bits;               /* of a guest-physical address; 0 for 52 */
 	_Atomic unsigned running;         /* vCPUs inside resume */
 	struct vmx_exit_options exit_options;
 	bool time_suspended;
@@ -133,6 +135,10 @@ bool vmx_trap_find(struct vmx_vm *vm, enum vmx_trap_kind kind, uint64_t addr, ui
 		   struct vmx_trap *ret);
 /* A guest write hit a BELL trap: signals its eventfd. True if there was one. Any thread. */
 bool vmx_trap_ring(struct vmx_vm *vm, uint64_t gpa, uint64_t size);
+/* Walks the guest's page tables: W9's verdict, and *ret_gpa where there is one. vm->lock held. */
+enum vmx_translate_result vmx_walk(const struct vmx_slots *slots, const struct vmx_sregs *sregs,
+				   uint64_t rflags, unsigned phys_bits, uint64_t gva,
+				   uint32_t flags, uint64_t *ret_gpa);
 /* Logs one line through options.log. Any thread. */
 void vmx_log(const struct vmx_vm *vm, int level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

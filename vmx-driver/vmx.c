@@ -22,8 +22,7 @@
 	((uint32_t)(VMX_TRANSLATE_READ | VMX_TRANSLATE_WRITE | VMX_TRANSLATE_EXEC |                \
 		    VMX_TRANSLATE_PRIVILEGE_EXEMPT | VMX_TRANSLATE_SET_AD))
 
-/* Until both engines and the probe are in the tree. */
-#pragma weak vmx_kvm_ops
+/* Until the software engine and the probe are in the tree. */
 #pragma weak vmx_soft_ops
 #pragma weak vmx_probe
 
@@ -591,6 +590,25 @@ int vmx_vcpu_write_msr(struct vmx_vcpu *vcpu, uint32_t index, uint64_t value)
 	return vcpu->vm->ops->write_msr ? vcpu->vm->ops->write_msr(vcpu, index, value) : -ENOTSUP;
 }
 
+static int translate(struct vmx_vcpu *vcpu, uint64_t gva, uint32_t flags,
+		     enum vmx_translate_result *ret_result, uint64_t *ret_gpa)
+{
+	struct vmx_vm *vm = vcpu->vm;
+	struct vmx_sregs sregs;
+	struct vmx_regs regs;
+	int r = vm->ops->read_state(vcpu, VMX_STATE_SREGS, &sregs, sizeof(sregs));
+
+	if (r >= 0)
+		r = vm->ops->read_state(vcpu, VMX_STATE_REGS, &regs, sizeof(regs));
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&vm->lock);
+	*ret_result = vmx_walk(vm->slots, &sregs, regs.rflags, vm->phys_bits ? vm->phys_bits : 52,
+			       gva, flags, ret_gpa);
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
 int vmx_vcpu_translate(struct vmx_vcpu *vcpu, uint64_t gva, uint32_t flags,
 		       enum vmx_translate_result *ret_result, uint64_t *ret_gpa)
 {
@@ -602,7 +620,8 @@ int vmx_vcpu_translate(struct vmx_vcpu *vcpu, uint64_t gva, uint32_t flags,
 		return -EINVAL;
 	*ret_gpa = 0;
 	return vcpu->vm->ops->translate ?
-		       vcpu->vm->ops->translate(vcpu, gva, flags, ret_result, ret_gpa) : -ENOTSUP;
+		       vcpu->vm->ops->translate(vcpu, gva, flags, ret_result, ret_gpa) :
+		       translate(vcpu, gva, flags, ret_result, ret_gpa);
 }
 
 const char *vmx_engine_name(enum vmx_engine engine)
