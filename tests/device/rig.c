@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rig.c - see rig.h. */
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "machine/bus.h"
+#include "machine/irq.h"
+#include "machine/loop.h"
+#include "machine/timer.h"
+#include "tests/device/rig.h"
+
+static unsigned failed_checks; /* of the running case */
+
+static int sink_msi(void *opaque, uint64_t address, uint32_t data)
+{
+	struct rig *rig = opaque;
+
+	if (rig->msis < RIG_MSIS)
+		rig->msi[rig->msis] = (struct rig_msi){ address, data };
+	rig->msis++;
+	return 0;
+}
+
+static void sink_intr(void *opaque, bool level)
+{
+	struct rig *rig = opaque;
+
+	rig->intr_edges += level && !rig->intr;
+	rig->intr = level;
+}
+
+static void sink_route(void *opaque, unsigned pin, uint64_t address, uint32_t data, bool enabled)
+{
+	struct rig *rig = opaque;
+
+	(void)address, (void)data;
+	rig->routed = enabled ? rig->routed | 1u << pin : rig->routed & ~(1u << pin);
+}
+
+static const struct irq_sink rig_sink = { sink_msi, sink_intr, sink_route };
+
+static void rig_request(void *opaque, enum machine_request what, int code)
+{
+	struct rig *rig = opaque;
+
+	if (rig->request != MACHINE_REQUEST_NONE)
+		return;
+	rig->request = what;
+	rig->request_code = code;
+}
+
+void rig_open(struct rig *rig)
+{
+	struct machine_options options = { .memory_bytes = RIG_MEMORY, .manual = true };
+	int ret;
+
+	memset(rig, 0, sizeof(*rig));
+	ret = machine_create(&options, &rig->machine);
+	if (ret) {
+		fprintf(stderr, "machine_create: %s\n", strerror(-ret));
+		exit(99);
+	}
+	irqs_attach_sink(rig->machine->irqs, &rig_sink, rig);
+	rig->machine->request = rig_request;
+	rig->machine->request_opaque = rig;
+}
+
+void rig_close(struct rig *rig)
+{
+	rig->machine = machine_destroy(rig->machine);
+}
+
+struct device *rig_add(struct rig *rig, const struct device_class *class, const void *config)
+{
+	struct device *dev = NULL;
+	int ret = device_create(rig->machine, class, config, &dev);
+
+	if (ret) {
+		fprintf(stderr, "%s: %s\n", class->name, strerror(-ret));
+		exit(99);
+	}
+	return dev;
+}
+
+void rig_out(struct rig *rig, uint16_t port, unsigned size, uint32_t value)
+{
+	bus_write(rig->machine->ports, port, size, value);
+}
+
+uint32_t rig_in(struct rig *rig, uint16_t port, unsigned size)
+{
+	uint64_t value;
+
+	bus_read(rig->machine->ports, port, size, &value);
+	return (uint32_t)value;
+}
+
+void rig_out8(struct rig *rig, uint16_t port, uint8_t value)
+{
+	rig_out(rig, port, 1, value);
+}
+
+uint8_t rig_in8(struct rig *rig, uint16_t port)
+{
+	return (uint8_t)rig_in(rig, port, 1);
+}
+
+void rig_write(struct rig *rig, uint64_t address, unsigned size, uint64_t value)
+{
+	bus_write(rig->machine->mmio, address, size, value);
+}
+
+uint64_t rig_read(struct rig *rig, uint64_t address, unsigned size)
+{
+	uint64_t value;
+
+	bus_read(rig->machine->mmio, address, size, &value);
+	return value;
+}
+
+void rig_irq(struct rig *rig, unsigned line, bool level)
+{
+	irq_set(rig->machine->irqs, line, level);
+}
+
+int rig_ack(struct rig *rig)
+{
+	return irq_ack(rig->machine->irqs);
+}
+
+void rig_advance(struct rig *rig, uint64_t ns)
+{
+	timers_advance(rig->machine->timers, ns);
+}
+
+void rig_turn(struct rig *rig)
+{
+	while (loop_turn(rig->machine->loop, 0) > 0)
+		;
+}
+
+bool rig_turn_until(struct rig *rig, bool (*done)(void *opaque), void *opaque)
+{
+	uint64_t end = clock_monotonic_ns() + 2 * NSEC_PER_SEC;
+
+	while (!done(opaque)) {
+		if (clock_monotonic_ns() > end)
+			return false;
+		loop_turn(rig->machine->loop, 10);
+	}
+	return true;
+}
+
+void rig_check_failed(const char *file, int line, const char *what)
+{
+	failed_checks++;
+	printf("    %s:%d: %s\n", file, line, what);
+}
+
+void rig_check_equal(const char *file, int line, const char *what, uint64_t got, uint64_t wanted)
+{
+	if (got == wanted)
+		return;
+	failed_checks++;
+	printf("    %s:%d: %s is %#llx, not %#llx\n", file, line, what, (unsigned long long)got,
+	       (unsigned long long)wanted);
+}
+
+int rig_main(const char *suite, const struct rig_case *cases, size_t n, int argc, char **argv)
+{
+	unsigned passed = 0, failed = 0, skipped = 0;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		struct rig rig;
+
+		if (argc > 1 && strcmp(argv[1], cases[i].name) != 0) {
+			skipped++;
+			continue;
+		}
+		failed_checks = 0;
+		rig_open(&rig);
+		cases[i].fn(&rig);
+		rig_close(&rig);
+		printf("%s %s: %s\n", failed_checks ? "FAIL" : "ok  ", suite, cases[i].name);
+		fflush(stdout);
+		if (failed_checks)
+			failed++;
+		else
+			passed++;
+	}
+	printf("%u passed, %u failed, %u skipped\n", passed, failed, skipped);
+	return failed ? 1 : 0;
+}
