@@ -5,3 +5,7 @@ libsoftgeneral_la_CFLAGS = $(AM_CFLAGS) -O2 -mgeneral-regs-only -fno-builtin -ff
 	-fno-stack-protector -fno-tree-loop-distribute-patterns -fcf-protection=none
 libsoft_la_SOURCES = vmx-driver/soft/soft.h
 libsoft_la_LIBADD = libsoftgeneral.la $(ZYDIS_LIBS)
+libsoftgeneral_la_SOURCES += vmx-driver/soft/jit_find.c vmx-driver/soft/jit_run.c
+libsoft_la_SOURCES += vmx-driver/soft/jit.h vmx-driver/soft/jit_emit.h vmx-driver/soft/jit_make.h \
+	vmx-driver/soft/jit_cache.c vmx-driver/soft/jit_data.c vmx-driver/soft/jit_make.c \
+	vmx-driver/soft/jit_stubs.c vmx-driver/soft/jit_translate.c

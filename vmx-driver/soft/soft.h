@@ -147,6 +147,7 @@ struct soft_tlb {
 				  * (page ^ page >> 12) % 4096 */
 	uint32_t ibtc_mode;      /* v->mode the ibtc entries are for */
 	bool has_nonglobal;      /* something not global was cached since the last full flush */
+	bool used;               /* l0 or l1 may hold a valid entry */
 	uint64_t large_lo, large_hi; /* linear range of cached fragments of large pages */
 };
 
@@ -161,7 +162,7 @@ struct soft_exc {
 /* What an instruction already did outside RAM. An access that needs the caller of resume ends the
  * instruction with SOFT_EXIT; when it is restarted the n-th such access takes entry n instead. */
 enum soft_log_kind { SOFT_LOG_MEM_READ, SOFT_LOG_MEM_WRITE, SOFT_LOG_IO_READ, SOFT_LOG_IO_WRITE };
-#define SOFT_LOG_MAX 16
+#define SOFT_LOG_MAX 80 /* FXSAVE to a device; what is beyond reads as ones, writes nothing */
 struct soft_log {
 	unsigned count; /* entries filled */
 	unsigned next;  /* entry that the next access of this execution takes */
@@ -248,6 +249,19 @@ struct soft_vm {
 	 * through soft_code_page(); owned by jit_cache.c */
 	struct soft_code_map *code_map;
 	soft_spin apic_lock;
+	struct soft_vcpu *vcpus[VMX_VCPUS_MAX]; /* by id; changed under excl_lock and apic_lock */
+	_Atomic uintptr_t excl_owner; /* pthread_self() of who is between begin and end, or 0 */
+	unsigned excl_depth;
+	uint64_t tsc_offset;   /* of new vCPUs: guest time begins at 0 */
+	_Atomic unsigned lowest_next; /* lowest-priority interrupts go round */
+};
+
+/* Exec TLB of soft_fetch(): index (la >> 12) % SIZE, per context (CTX_KERNEL for both kernel ones). */
+#define SOFT_X_SIZE 64u
+struct soft_xtlb {
+	uint64_t tag; /* linear page, or SOFT_TAG_INVALID */
+	uint64_t gpa; /* page */
+	uint8_t *host;
 };
 
 struct soft_vcpu {
@@ -303,7 +317,13 @@ struct soft_vcpu {
 	uint8_t *xsave;      /* guest FP state while !fp_live; 64-byte aligned, standard format */
 	/* exclusive sections and waiting */
 	bool parked;
-	_Atomic int wake;    /* futex word */
+	_Atomic int wake;    /* futex word: 1 while its thread sleeps or is about to */
+	struct soft_xtlb xtlb[2][SOFT_X_SIZE];
+	uint64_t pa_reserved; /* bits 51:MAXPHYADDR of page-table entries */
+	bool exc_pending;    /* exc is to be delivered before the next instruction */
+	bool restart_event;  /* the exit happened while an event was delivered, not in an instruction */
+	uint32_t poll_ns;    /* how long HLT spins before it sleeps; adapts */
+	_Atomic uint64_t eoi_exits[4]; /* level-triggered vectors whose EOI the caller must see */
 	/* counters for vmx_vm_stats */
 	uint64_t n_exits, n_translations, n_steps, n_tlb_fills, n_flushes, n_interrupts, n_exceptions,
 		n_invalidations;

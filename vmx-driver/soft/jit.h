@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jit.h - the translator's own interface: code cache, blocks, links.
+ *
+ * Host registers in translated code: rax rcx rdx rbx rbp rsi rdi r12-r15 hold the guest's registers
+ * of the same name, r8 holds the guest's rsp, the guest's r8-r11 stay in v->gpr, r9-r11 are scratch,
+ * rsp is the host stack (16-byte aligned between instructions), GS is the vCPU. Guest RFLAGS are in
+ * v->aflags at every block boundary. FP registers are the guest's.
+ */
+#ifndef VMX_SOFT_JIT_H
+#define VMX_SOFT_JIT_H
+
+#include "vmx-driver/soft/soft.h"
+
+#define JIT_BLOCK_INSNS 64u
+#define JIT_PAGE_SHIFT 12
+#define JIT_LINE_SHIFT 6
+
+enum { /* what translated code returns beside enum soft_rc */
+	JIT_LOOKUP = 100, /* go on at v->rip: not in the indirect-branch table */
+	JIT_LINK = 101,   /* the same, and link the jump in v->scratch[0] (struct jit_link *) */
+	JIT_DONE = 102,   /* a snippet ran to its end */
+	JIT_TRAP = 103,   /* the host processor refused a copied instruction: v->rip is precise */
+};
+
+enum { /* struct jit_point.state: what a native fault must restore */
+	POINT_FLAGS_LIVE = 1u << 0, /* guest flags are in the host's RFLAGS */
+	POINT_SWAPPED = 1u << 1,    /* AL/AH (CL/CH..) exchanged: register in bits 4-5 */
+};
+
+struct jit_point { /* host code from here on belongs to this guest instruction */
+	uint32_t host;   /* offset from the block's host code */
+	uint16_t guest;  /* offset from the block's guest address */
+	uint16_t state;
+};
+
+struct jit_block;
+struct jit_link { /* a jump that may be bent to its target's code */
+	uint8_t *rel32;       /* where its displacement stands (writable mapping), NULL if none */
+	uint8_t *unlinked;    /* where it goes while not linked (executable mapping) */
+	uint64_t target;      /* guest address */
+	struct jit_block *to; /* linked to, or NULL */
+	struct jit_link *next_in; /* in to->incoming */
+};
+
+struct jit_page;
+struct jit_block {
+	struct jit_block *hash_next, *page_next;
+	struct jit_page *page;
+	uint64_t gpa, rip;
+	uint32_t mode;
+	bool dead;
+	uint64_t lines; /* 64-byte lines of the page it was translated from */
+	uint8_t *host;  /* executable mapping */
+	uint32_t host_size, point_count;
+	uint32_t link_count;
+	struct jit_point *points;
+	struct jit_link *links;
+	struct jit_link *incoming;
+};
+
+struct jit_page { /* a guest page that holds code */
+	uint64_t lines;
+	struct jit_block *blocks;
+};
+
+/* How a block calls an operation in C. */
+struct jit_op_site {
+	soft_op_fn *fn;
+	const struct soft_insn *insn;
+	uint64_t rip, next_rip;
+};
+
+struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
+	int (*enter)(struct soft_vcpu *v, const void *host);
+	uint8_t *exit;       /* r11d: return code; saves all registers */
+	uint8_t *exit_saved; /* the same, registers are in v->gpr already */
+	uint8_t *slow[CTX_COUNT][2]; /* [ctx][write]: r10 la, r9d site; gives r11 = delta */
+	uint8_t *op;         /* r11: struct jit_op_site */
+	uint8_t *dispatch;   /* after an operation: go on at v->rip */
+};
+
+#define JIT_HASH_SIZE 65536u
+#define JIT_PAGES_TOP 1024u /* gpa >> 30: guest memory up to 1 TiB */
+#define JIT_PAGES_LEAF (1u << 18)
+#define JIT_LINKS_MAX (2u * JIT_BLOCK_INSNS)
+
+struct jit_buf { /* where code is being written */
+	uint8_t *p, *end; /* writable mapping */
+	bool full;
+};
+
+struct jit_scratch; /* translate.c: decoded instructions of the block being made */
+
+struct soft_cache {
+	soft_spin lock; /* blocks, hash, pages; translation itself happens under `translating` */
+	pthread_mutex_t translating;
+	int fd;
+	size_t size;
+	uint8_t *rw, *rx; /* the same memory, mapped twice */
+	size_t stubs_end; /* blocks start here */
+	size_t used;
+	struct jit_stubs stubs;
+	/* metadata of blocks: one region, thrown away with the code */
+	uint8_t *meta;
+	size_t meta_size, meta_used;
+	struct jit_block **order; /* by host address */
+	size_t order_count, order_max;
+	struct jit_block *hash[JIT_HASH_SIZE];
+	struct jit_page ***pages; /* [gpa >> 30][(gpa >> 12) & 0x3ffff] */
+	struct jit_scratch *scratch;
+	bool strict_flags, chain, use_l0;
+	unsigned block_insns;
+	uint64_t n_blocks, n_insns, n_flushes, n_killed, n_bytes;
+};
+
+struct jit_vcpu {
+	uint8_t *snippets_rw, *snippets_rx;
+	size_t snippets_size, snippets_used;
+	uint32_t generation;
+	volatile bool in_snippet; /* a native fault belongs to soft_exec_native() */
+	struct soft_vcpu *v;
+};
+
+static inline struct jit_vcpu *jit_of(struct soft_vcpu *v)
+{
+	return v->jit;
+}
+
+/* --- data.c: one guest instruction copied with other registers and memory operand ----------- */
+/* Can it be copied at all (else the stepper's special cases must do it)? */
+bool jit_data_ok(const struct soft_insn *insn);
+/* How many scratch registers besides r10 its register operands take. */
+unsigned jit_data_scratch(const struct soft_insn *insn);
+/* Emits loads of memory-resident guest registers, the instruction, and stores. The memory operand,
+ * if any, is [r10] or [r10 + r11]. *ret_at: where the instruction itself starts (for faults). */
+void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, bool use_index,
+		   uint8_t **ret_at, unsigned *ret_point_state);
+/* Effective address (with segment base) of the operand into r10; clobbers r11 and host flags if a
+ * segment base is added or the address is 32-bit. next_rip is for RIP-relative ones. */
+void jit_emit_ea(struct jit_buf *b, const struct soft_insn *insn, const ZydisDecodedOperand *op,
+		 uint64_t next_rip, bool with_segment);
+int jit_host_reg(unsigned guest); /* pinned or r8 for rsp; -1: in memory */
+/* Guest register number of a general-purpose register, -1 if it is none; *ret_high: AH..BH. */
+int jit_guest_reg(ZydisRegister reg, bool *ret_high);
+
+/* --- the rest ------------------------------------------------------------------------------- */
+void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b);
+/* Makes the block for v->rip; NULL: nothing can be translated there (let the stepper do it).
+ * fp saved, cache->translating held. host: the page's bytes. */
+struct jit_block *jit_translate(struct soft_vcpu *v, uint64_t gpa, const uint8_t *page);
+struct jit_scratch *jit_scratch_new(void);
+struct jit_block *jit_block_find(struct soft_cache *cache, uint64_t gpa, uint64_t rip, uint32_t mode);
+struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *host);
+void jit_block_add(struct soft_vm *vm, struct jit_block *block);
+void *jit_meta_alloc(struct soft_cache *cache, size_t size);
+/* The record of a guest page, NULL if it never held code. GENERAL. */
+struct jit_page *jit_page_get(struct soft_cache *cache, uint64_t gpa);
+struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa);
+uint64_t jit_line_mask(uint64_t gpa, uint64_t n); /* 64-byte lines of [gpa, gpa+n) in its page */
+unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode);
+void jit_store_rel32(uint8_t *rel32, int64_t distance);
+/* Bends a jump to the block. cache->lock held. GENERAL. */
+void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to);
+int jit_signals_install(void);
+int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret);
+
+#endif

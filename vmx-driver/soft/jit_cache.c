@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jit_cache.c - the code cache: memory, blocks by guest address, guest pages that hold code.
+ *
+ * One memory file is mapped twice, writable and executable (W^X). Blocks and their metadata are
+ * allocated by bumping and thrown away all at once when either is full. A guest page with code is
+ * never in any TLB as writable; a write that hits its 64-byte lines with code kills their blocks.
+ * Blocks are unlinked and tables flushed while every other vCPU is parked (soft_exclusive_begin()).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vmx-driver/soft/jit_emit.h"
+
+#define DEFAULT_CACHE (64ull << 20)
+#define TINY_CACHE (160ull << 10)
+#define META_RESERVE (1u << 20)
+
+static void *reserve(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int map_code(struct soft_cache *cache)
+{
+	cache->fd = memfd_create("vmx-code", MFD_CLOEXEC);
+	if (cache->fd < 0)
+		return -errno;
+	if (ftruncate(cache->fd, (off_t)cache->size) < 0)
+		return -errno;
+	cache->rw = mmap(NULL, cache->size, PROT_READ | PROT_WRITE, MAP_SHARED, cache->fd, 0);
+	if (cache->rw == MAP_FAILED) {
+		cache->rw = NULL;
+		return -errno;
+	}
+	cache->rx = mmap(NULL, cache->size, PROT_READ | PROT_EXEC, MAP_SHARED, cache->fd, 0);
+	if (cache->rx == MAP_FAILED) {
+		cache->rx = NULL;
+		return -errno;
+	}
+	return 0;
+}
+
+int soft_cache_create(struct soft_vm *vm)
+{
+	struct soft_cache *cache = calloc(1, sizeof(*cache));
+	uint32_t debug = vm->vm.options.soft_debug;
+	struct jit_buf b;
+	int r;
+
+	if (!cache)
+		return -ENOMEM;
+	vm->cache = cache;
+	cache->fd = -1;
+	cache->size = vm->vm.options.code_cache_bytes ? vm->vm.options.code_cache_bytes : DEFAULT_CACHE;
+	if (cache->size < (1u << 20))
+		cache->size = 1u << 20;
+	if (debug & VMX_SOFT_TINY_CACHE)
+		cache->size = TINY_CACHE;
+	if (cache->size > (1ull << 30)) /* displacements are 32 bits */
+		cache->size = 1ull << 30;
+	cache->size &= ~4095ull;
+	cache->chain = !(debug & VMX_SOFT_NO_CHAIN);
+	cache->use_l0 = !(debug & VMX_SOFT_NO_TLB);
+	cache->block_insns = debug & VMX_SOFT_ONE_INSN ? 1 : JIT_BLOCK_INSNS;
+	cache->strict_flags = true;
+	pthread_mutex_init(&cache->translating, NULL);
+	r = map_code(cache);
+	if (r < 0)
+		goto fail;
+	r = -ENOMEM;
+	cache->meta_size = cache->size + META_RESERVE;
+	cache->meta = reserve(cache->meta_size);
+	cache->order_max = cache->size / 32;
+	cache->order = reserve(cache->order_max * sizeof(*cache->order));
+	cache->pages = reserve(JIT_PAGES_TOP * sizeof(*cache->pages));
+	cache->scratch = jit_scratch_new();
+	if (!cache->meta || !cache->order || !cache->pages || !cache->scratch)
+		goto fail;
+	r = jit_signals_install();
+	if (r < 0)
+		goto fail;
+	b = (struct jit_buf){ .p = cache->rw, .end = cache->rw + cache->size };
+	jit_stubs_emit(cache, &b);
+	cache->stubs_end = cache->used = (size_t)(b.p - cache->rw);
+	return 0;
+fail:
+	soft_cache_destroy(vm);
+	return r;
+}
+
+static void free_pages(struct soft_cache *cache)
+{
+	for (size_t i = 0; cache->pages && i < JIT_PAGES_TOP; i++) {
+		struct jit_page **leaf = cache->pages[i];
+
+		if (!leaf)
+			continue;
+		for (size_t k = 0; k < JIT_PAGES_LEAF; k++)
+			free(leaf[k]);
+		munmap(leaf, JIT_PAGES_LEAF * sizeof(*leaf));
+	}
+}
+
+void soft_cache_destroy(struct soft_vm *vm)
+{
+	struct soft_cache *cache = vm->cache;
+
+	if (!cache)
+		return;
+	free_pages(cache);
+	if (cache->pages)
+		munmap(cache->pages, JIT_PAGES_TOP * sizeof(*cache->pages));
+	if (cache->order)
+		munmap(cache->order, cache->order_max * sizeof(*cache->order));
+	if (cache->meta)
+		munmap(cache->meta, cache->meta_size);
+	if (cache->rw)
+		munmap(cache->rw, cache->size);
+	if (cache->rx)
+		munmap(cache->rx, cache->size);
+	if (cache->fd >= 0)
+		close(cache->fd);
+	free(cache->scratch);
+	pthread_mutex_destroy(&cache->translating);
+	free(cache);
+	vm->cache = NULL;
+}
+
+void *jit_meta_alloc(struct soft_cache *cache, size_t size)
+{
+	size_t at = (cache->meta_used + 15) & ~15ull;
+
+	if (size > cache->meta_size - at || at > cache->meta_size)
+		return NULL;
+	cache->meta_used = at + size;
+	return cache->meta + at;
+}
+
+/* --- pages ---------------------------------------------------------------------------------- */
+
+/* The record of a page, made if need be. cache->lock held. NULL: no memory, or beyond 1 TiB. */
+struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa)
+{
+	uint64_t top = gpa >> 30, low = gpa >> 12 & (JIT_PAGES_LEAF - 1);
+	struct jit_page **leaf;
+
+	if (top >= JIT_PAGES_TOP)
+		return NULL;
+	leaf = cache->pages[top];
+	if (!leaf) {
+		leaf = reserve(JIT_PAGES_LEAF * sizeof(*leaf));
+		if (!leaf)
+			return NULL;
+		__atomic_store_n(&cache->pages[top], leaf, __ATOMIC_RELEASE);
+	}
+	if (!leaf[low]) {
+		struct jit_page *page = calloc(1, sizeof(*page));
+
+		__atomic_store_n(&leaf[low], page, __ATOMIC_RELEASE);
+	}
+	return leaf[low];
+}
+
+/* --- blocks --------------------------------------------------------------------------------- */
+
+struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *host)
+{
+	size_t lo = 0, hi = cache->order_count;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (cache->order[mid]->host <= host)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo == 0)
+		return NULL;
+	if (host >= cache->order[lo - 1]->host + cache->order[lo - 1]->host_size)
+		return NULL;
+	return cache->order[lo - 1];
+}
+
+void jit_block_add(struct soft_vm *vm, struct jit_block *block)
+{
+	struct soft_cache *cache = vm->cache;
+	unsigned h = jit_hash(block->gpa, block->rip, block->mode);
+
+	soft_lock(&cache->lock);
+	block->page = jit_page_make(cache, block->gpa);
+	block->hash_next = cache->hash[h];
+	cache->hash[h] = block;
+	if (cache->order_count < cache->order_max)
+		cache->order[cache->order_count++] = block;
+	if (block->page) {
+		block->page_next = block->page->blocks;
+		block->page->blocks = block;
+	}
+	soft_unlock(&cache->lock);
+}
+
+static void unlink_one(struct soft_cache *cache, struct jit_link *link)
+{
+	uint8_t *rel32_rx = cache->rx + (link->rel32 - cache->rw);
+
+	jit_store_rel32(link->rel32, link->unlinked - (rel32_rx + 4));
+	link->to = NULL;
+}
+
+static void kill_block(struct soft_cache *cache, struct jit_block *block)
+{
+	struct jit_block **p = &cache->hash[jit_hash(block->gpa, block->rip, block->mode)];
+
+	while (*p && *p != block)
+		p = &(*p)->hash_next;
+	if (*p)
+		*p = block->hash_next;
+	for (struct jit_link *in = block->incoming, *next; in; in = next) {
+		next = in->next_in;
+		unlink_one(cache, in);
+	}
+	block->incoming = NULL;
+	for (uint32_t k = 0; k < block->link_count; k++) {
+		struct jit_link *out = &block->links[k];
+
+		if (!out->to)
+			continue;
+		for (struct jit_link **in = &out->to->incoming; *in; in = &(*in)->next_in) {
+			if (*in == out) {
+				*in = out->next_in;
+				break;
+			}
+		}
+		unlink_one(cache, out);
+	}
+	block->dead = true;
+	cache->n_killed++;
+}
+
+/* Kills the blocks of a page that touch the lines; others parked, cache->lock held. */
+static bool kill_lines(struct soft_cache *cache, struct jit_page *page, uint64_t mask)
+{
+	uint64_t left = 0;
+	bool any = false;
+
+	for (struct jit_block **p = &page->blocks; *p;) {
+		struct jit_block *block = *p;
+
+		if (block->lines & mask) {
+			*p = block->page_next;
+			kill_block(cache, block);
+			any = true;
+		} else {
+			left |= block->lines;
+			p = &block->page_next;
+		}
+	}
+	__atomic_store_n(&page->lines, left, __ATOMIC_RELEASE);
+	return any;
+}
+
+static void flush_branch_tables(struct soft_vm *vm)
+{
+	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
+		struct soft_vcpu *v = (struct soft_vcpu *)vm->vm.vcpus[i];
+
+		for (unsigned ctx = 0; v && ctx < CTX_COUNT; ctx++)
+			soft_ibtc_flush(v, ctx);
+	}
+}
+
+static bool touches_code(struct soft_vm *vm, uint64_t gpa, uint64_t n)
+{
+	while (n) {
+		uint64_t part = 4096 - (gpa & 4095);
+
+		if (part > n)
+			part = n;
+		if (soft_code_overlaps(vm, gpa, (unsigned)part))
+			return true;
+		gpa += part;
+		n -= part;
+	}
+	return false;
+}
+
+void soft_code_written(struct soft_vm *vm, struct soft_vcpu *v, uint64_t gpa, uint64_t n)
+{
+	struct soft_cache *cache = vm->cache;
+	bool any = false;
+
+	if (!touches_code(vm, gpa, n))
+		return;
+	soft_exclusive_begin(vm, v);
+	soft_lock(&cache->lock);
+	while (n) {
+		uint64_t part = 4096 - (gpa & 4095);
+		struct jit_page *page;
+
+		if (part > n)
+			part = n;
+		page = jit_page_get(cache, gpa);
+		if (page)
+			any |= kill_lines(cache, page, jit_line_mask(gpa, part));
+		gpa += part;
+		n -= part;
+	}
+	soft_unlock(&cache->lock);
+	if (any)
+		flush_branch_tables(vm);
+	if (v)
+		v->n_invalidations++;
+	soft_exclusive_end(vm, v);
+}
+
+/* Everything goes; not from inside translated code. */
+void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
+{
+	struct soft_cache *cache = vm->cache;
+
+	soft_exclusive_begin(vm, v);
+	soft_lock(&cache->lock);
+	for (size_t i = 0; i < cache->order_count; i++) {
+		struct jit_page *page = cache->order[i]->page;
+
+		if (page) {
+			page->lines = 0;
+			page->blocks = NULL;
+		}
+	}
+	memset(cache->hash, 0, sizeof(cache->hash));
+	cache->order_count = 0;
+	cache->meta_used = 0;
+	cache->used = cache->stubs_end;
+	cache->n_flushes++;
+	soft_unlock(&cache->lock);
+	flush_branch_tables(vm);
+	soft_exclusive_end(vm, v);
+}
+
+/* Inside an exclusive section: guest-physical addresses mean something else now. */
+void soft_cache_slots_changed(struct soft_vm *vm, const struct vmx_slots *now)
+{
+	(void)now;
+	soft_code_flush_all(vm, NULL);
+}

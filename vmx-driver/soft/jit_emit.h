@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* jit_emit.h - the few host instructions that the translator writes itself. */
+#ifndef VMX_SOFT_JIT_EMIT_H
+#define VMX_SOFT_JIT_EMIT_H
+
+#include <string.h>
+
+#include "vmx-driver/soft/jit.h"
+
+enum { H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11, H_R12,
+       H_R13, H_R14, H_R15 };
+enum { CC_B = 2, CC_AE = 3, CC_E = 4, CC_NE = 5, CC_BE = 6, CC_A = 7 };
+
+#define GS_OFF(member) ((uint32_t)offsetof(struct soft_vcpu, member))
+
+static inline void e_bytes(struct jit_buf *b, const void *bytes, size_t n)
+{
+	if ((size_t)(b->end - b->p) < n) {
+		b->full = true;
+		return;
+	}
+	memcpy(b->p, bytes, n);
+	b->p += n;
+}
+static inline void e1(struct jit_buf *b, unsigned v)
+{
+	uint8_t x = (uint8_t)v;
+
+	e_bytes(b, &x, 1);
+}
+static inline void e2(struct jit_buf *b, unsigned v0, unsigned v1)
+{
+	e1(b, v0);
+	e1(b, v1);
+}
+static inline void e3(struct jit_buf *b, unsigned v0, unsigned v1, unsigned v2)
+{
+	e2(b, v0, v1);
+	e1(b, v2);
+}
+static inline void e4(struct jit_buf *b, uint32_t v) { e_bytes(b, &v, 4); }
+static inline void e8(struct jit_buf *b, uint64_t v) { e_bytes(b, &v, 8); }
+
+/* op reg, gs:[disp32] with 64-bit (w) or 32-bit operands */
+static inline void e_gs(struct jit_buf *b, bool w, unsigned opcode, unsigned reg, uint32_t disp)
+{
+	unsigned rex = 0x40 | (w ? 8 : 0) | (reg >= 8 ? 4 : 0);
+
+	e1(b, 0x65);
+	if (rex != 0x40)
+		e1(b, rex);
+	e3(b, opcode, 0x04 | (reg & 7) << 3, 0x25);
+	e4(b, disp);
+}
+/* op reg, gs:[index + disp32] */
+static inline void e_gs_idx(struct jit_buf *b, bool w, unsigned opcode, unsigned reg, unsigned index,
+			    uint32_t disp)
+{
+	e2(b, 0x65, 0x40 | (w ? 8 : 0) | (reg >= 8 ? 4 : 0) | (index >= 8 ? 1 : 0));
+	e2(b, opcode, 0x80 | (reg & 7) << 3 | (index & 7)); /* index is never rsp/r12 here */
+	e4(b, disp);
+}
+static inline void e_load(struct jit_buf *b, unsigned reg, uint32_t disp) { e_gs(b, true, 0x8b, reg, disp); }
+static inline void e_store(struct jit_buf *b, unsigned reg, uint32_t disp) { e_gs(b, true, 0x89, reg, disp); }
+static inline void e_load_gpr(struct jit_buf *b, unsigned host, unsigned guest)
+{
+	e_load(b, host, GS_OFF(gpr) + 8 * guest);
+}
+static inline void e_store_gpr(struct jit_buf *b, unsigned host, unsigned guest)
+{
+	e_store(b, host, GS_OFF(gpr) + 8 * guest);
+}
+/* op dst, src : 64-bit, MR form */
+static inline void e_rr(struct jit_buf *b, bool w, unsigned opcode, unsigned dst, unsigned src)
+{
+	unsigned rex = 0x40 | (w ? 8 : 0) | (src >= 8 ? 4 : 0) | (dst >= 8 ? 1 : 0);
+
+	if (rex != 0x40)
+		e1(b, rex);
+	e2(b, opcode, 0xc0 | (src & 7) << 3 | (dst & 7));
+}
+static inline void e_mov(struct jit_buf *b, unsigned dst, unsigned src) { e_rr(b, true, 0x89, dst, src); }
+/* mov reg, imm by the shortest encoding; no flags */
+static inline void e_mov_imm(struct jit_buf *b, unsigned reg, uint64_t imm)
+{
+	if (imm <= 0xffffffffu) {
+		if (reg >= 8)
+			e1(b, 0x41);
+		e1(b, 0xb8 | (reg & 7));
+		e4(b, (uint32_t)imm);
+	} else if ((int64_t)imm == (int32_t)imm) {
+		e3(b, 0x48 | (reg >= 8 ? 1 : 0), 0xc7, 0xc0 | (reg & 7));
+		e4(b, (uint32_t)imm);
+	} else {
+		e2(b, 0x48 | (reg >= 8 ? 1 : 0), 0xb8 | (reg & 7));
+		e8(b, imm);
+	}
+}
+/* and/cmp/add... r32/64, imm32: group 1 /ext */
+static inline void e_alu_imm(struct jit_buf *b, bool w, unsigned ext, unsigned reg, uint32_t imm)
+{
+	unsigned rex = 0x40 | (w ? 8 : 0) | (reg >= 8 ? 1 : 0);
+
+	if (rex != 0x40)
+		e1(b, rex);
+	e2(b, 0x81, 0xc0 | ext << 3 | (reg & 7));
+	e4(b, imm);
+}
+static inline void e_shift_imm(struct jit_buf *b, bool w, unsigned ext, unsigned reg, unsigned count)
+{
+	unsigned rex = 0x40 | (w ? 8 : 0) | (reg >= 8 ? 1 : 0);
+
+	if (rex != 0x40)
+		e1(b, rex);
+	e3(b, 0xc1, 0xc0 | ext << 3 | (reg & 7), count);
+}
+/* lea dst, [base + disp] (64-bit); base is not rsp/r12 */
+static inline void e_lea(struct jit_buf *b, unsigned dst, unsigned base, int32_t disp)
+{
+	e2(b, 0x48 | (dst >= 8 ? 4 : 0) | (base >= 8 ? 1 : 0), 0x8d);
+	if (disp == (int8_t)disp) {
+		e2(b, 0x40 | (dst & 7) << 3 | (base & 7), (uint8_t)disp);
+	} else {
+		e1(b, 0x80 | (dst & 7) << 3 | (base & 7));
+		e4(b, (uint32_t)disp);
+	}
+}
+/* mov reg, [r10 + r11] / mov [r10 + r11], reg, 64-bit */
+static inline void e_mem_r10_r11(struct jit_buf *b, unsigned opcode, unsigned reg)
+{
+	e2(b, 0x4b | (reg >= 8 ? 4 : 0), opcode);
+	e2(b, 0x04 | (reg & 7) << 3, 0x1a); /* SIB: index r11, base r10 */
+}
+/* mov qword gs:[disp], imm64 through r11 when it does not fit */
+static inline void e_store_imm(struct jit_buf *b, uint32_t disp, uint64_t imm)
+{
+	if ((int64_t)imm == (int32_t)imm) {
+		e2(b, 0x65, 0x48);
+		e3(b, 0xc7, 0x04, 0x25);
+		e4(b, disp);
+		e4(b, (uint32_t)imm);
+	} else {
+		e_mov_imm(b, H_R11, imm);
+		e_store(b, H_R11, disp);
+	}
+}
+/* cmp dword gs:[disp], 0 */
+static inline void e_poll(struct jit_buf *b)
+{
+	e3(b, 0x65, 0x83, 0x3c);
+	e1(b, 0x25);
+	e4(b, GS_OFF(exit_req));
+	e1(b, 0);
+}
+/* Direct jumps and calls; target as an address of the writable mapping. */
+static inline void e_rel32(struct jit_buf *b, const uint8_t *target_rw)
+{
+	e4(b, (uint32_t)(target_rw - (b->p + 4)));
+}
+static inline void e_jmp(struct jit_buf *b, const uint8_t *target_rw)
+{
+	e1(b, 0xe9);
+	e_rel32(b, target_rw);
+}
+static inline void e_call(struct jit_buf *b, const uint8_t *target_rw)
+{
+	e1(b, 0xe8);
+	e_rel32(b, target_rw);
+}
+/* Forward jumps: emit with hole, then fix. Returns where the rel32 stands. */
+static inline uint8_t *e_jcc_fwd(struct jit_buf *b, unsigned cc)
+{
+	e2(b, 0x0f, 0x80 | cc);
+	e4(b, 0);
+	return b->p - 4;
+}
+static inline uint8_t *e_jmp_fwd(struct jit_buf *b)
+{
+	e1(b, 0xe9);
+	e4(b, 0);
+	return b->p - 4;
+}
+static inline void e_fix(struct jit_buf *b, uint8_t *rel32, const uint8_t *target)
+{
+	int32_t d = (int32_t)(target - (rel32 + 4));
+
+	if (!b->full)
+		memcpy(rel32, &d, 4);
+}
+/* Guest flags between RFLAGS and v->aflags; r9 is clobbered, RFLAGS kept by the save. */
+static inline void e_flags_save(struct jit_buf *b)
+{
+	e_mov(b, H_R9, H_RAX);
+	e1(b, 0x9f);             /* lahf */
+	e3(b, 0x0f, 0x90, 0xc0); /* seto al */
+	e3(b, 0x65, 0x66, 0x89); /* mov gs:[aflags], ax */
+	e2(b, 0x04, 0x25);
+	e4(b, GS_OFF(aflags));
+	e_mov(b, H_RAX, H_R9);
+}
+static inline void e_flags_load(struct jit_buf *b)
+{
+	e_mov(b, H_R9, H_RAX);
+	e3(b, 0x65, 0x0f, 0xb7); /* movzx eax, word gs:[aflags] */
+	e2(b, 0x04, 0x25);
+	e4(b, GS_OFF(aflags));
+	e2(b, 0x04, 0x7f);       /* add al, 0x7f: OF */
+	e1(b, 0x9e);             /* sahf */
+	e_mov(b, H_RAX, H_R9);
+}
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jit_find.c - looks blocks and code pages up, links blocks.
+ *
+ * GENERAL (soft.h): called with the guest's FP state in the registers.
+ */
+#include "vmx-driver/soft/jit.h"
+
+struct jit_page *jit_page_get(struct soft_cache *cache, uint64_t gpa)
+{
+	uint64_t top = gpa >> 30, low = gpa >> 12 & (JIT_PAGES_LEAF - 1);
+	struct jit_page **leaf;
+
+	if (top >= JIT_PAGES_TOP)
+		return NULL;
+	leaf = __atomic_load_n(&cache->pages[top], __ATOMIC_ACQUIRE);
+	return leaf ? __atomic_load_n(&leaf[low], __ATOMIC_ACQUIRE) : NULL;
+}
+
+uint64_t jit_line_mask(uint64_t gpa, uint64_t n)
+{
+	uint64_t first = (gpa & 4095) >> JIT_LINE_SHIFT;
+	uint64_t last = ((gpa & 4095) + (n ? n - 1 : 0)) >> JIT_LINE_SHIFT;
+
+	if (last > 63)
+		last = 63;
+	return (last - first == 63 ? ~0ull : ((1ull << (last - first + 1)) - 1)) << first;
+}
+
+bool soft_code_overlaps(struct soft_vm *vm, uint64_t gpa, unsigned n)
+{
+	struct jit_page *page = jit_page_get(vm->cache, gpa);
+
+	return page && (__atomic_load_n(&page->lines, __ATOMIC_ACQUIRE) & jit_line_mask(gpa, n));
+}
+
+bool soft_code_page(struct soft_vm *vm, uint64_t gpa)
+{
+	struct jit_page *page = jit_page_get(vm->cache, gpa);
+
+	return page && __atomic_load_n(&page->lines, __ATOMIC_ACQUIRE);
+}
+
+unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode)
+{
+	uint64_t h = (gpa ^ rip >> 12 ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
+
+	return (unsigned)(h >> 48) % JIT_HASH_SIZE;
+}
+
+struct jit_block *jit_block_find(struct soft_cache *cache, uint64_t gpa, uint64_t rip, uint32_t mode)
+{
+	struct jit_block *block = cache->hash[jit_hash(gpa, rip, mode)];
+
+	while (block && (block->gpa != gpa || block->rip != rip || block->mode != mode))
+		block = block->hash_next;
+	return block;
+}
+
+void jit_store_rel32(uint8_t *rel32, int64_t distance)
+{
+	__atomic_store_n((int32_t *)(void *)rel32, (int32_t)distance, __ATOMIC_RELEASE);
+}
+
+void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to)
+{
+	uint8_t *rel32_rx = cache->rx + (link->rel32 - cache->rw);
+
+	if (link->to || to->dead)
+		return;
+	link->to = to;
+	link->next_in = to->incoming;
+	to->incoming = link;
+	jit_store_rel32(link->rel32, to->host - (rel32_rx + 4));
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jit_run.c - runs translated code: finds blocks, enters them, acts on why they were left.
+ *
+ * GENERAL (soft.h): the guest's FP registers stay in the processor throughout.
+ */
+#include "vmx-driver/soft/jit.h"
+#include "vmx-driver/soft/jit_make.h"
+
+/* After the guest's state is saved C code must find x87 and MXCSR as the ABI wants them. */
+void soft_fp_save(struct soft_vcpu *v)
+{
+	static const uint32_t mxcsr_default = 0x1f80;
+	uint32_t lo, hi;
+
+	if (!v->fp_live)
+		return;
+	lo = (uint32_t)v->xsave_mask;
+	hi = (uint32_t)(v->xsave_mask >> 32);
+	__asm__ volatile("xsave64 (%0)" : : "r"(v->xsave), "a"(lo), "d"(hi) : "memory");
+	__asm__ volatile("fninit\n\tldmxcsr %0" : : "m"(mxcsr_default));
+	if (v->xsave_mask & 4)
+		__asm__ volatile("vzeroupper");
+	v->fp_live = false;
+}
+
+void soft_fp_load(struct soft_vcpu *v)
+{
+	uint32_t lo, hi;
+
+	if (v->fp_live)
+		return;
+	lo = (uint32_t)v->xsave_mask;
+	hi = (uint32_t)(v->xsave_mask >> 32);
+	__asm__ volatile("xrstor64 (%0)" : : "r"(v->xsave), "a"(lo), "d"(hi) : "memory");
+	v->fp_live = true;
+}
+
+/* Called by the slow stub on a miss in L0 and L1. ret: return address into the cold path, where the
+ * instruction's guest address stands behind a 5-byte jump. */
+int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret)
+{
+	struct soft_l0 *l0 = &v->tlb[v->ctx].l0[(site & 0xffffff) / 16];
+	bool write = site >> 31;
+	int rc;
+
+	v->rip = *(const uint64_t *)(const void *)(ret + 5);
+	rc = soft_tlb_fill(v, la, (site >> 24) & 0x7f, write,
+			   soft_vm_of(v)->cache->use_l0 ? l0 : NULL, &v->scratch[3]);
+	if (rc == SOFT_OK)
+		soft_fp_load(v); /* in case something on the way had to save it */
+	return rc;
+}
+
+static struct soft_ibtc *ibtc_slot(struct soft_vcpu *v, uint64_t rip)
+{
+	return &v->ibtc[(rip ^ rip >> 7) & (SOFT_IBTC_SIZE - 1)];
+}
+
+static void ibtc_set(struct soft_vcpu *v, uint64_t rip, void *host)
+{
+	struct soft_ibtc *slot = ibtc_slot(v, rip);
+	uint64_t page = rip >> 12, bit = (page ^ page >> 12) & 4095;
+
+	slot->rip = rip;
+	slot->host = host;
+	v->tlb[v->ctx].ibtc_pages[bit / 64] |= 1ull << bit % 64;
+}
+
+/* The block for v->rip, made if need be. SOFT_OK with *ret_host, or why not. */
+static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
+{
+	struct soft_cache *cache = soft_vm_of(v)->cache;
+	struct soft_ibtc *slot = ibtc_slot(v, v->rip);
+	struct jit_block *block;
+	uint64_t gpa = 0;
+	unsigned got = 0;
+	uint8_t byte;
+	int rc;
+
+	if (!link && cache->chain && slot->rip == v->rip) {
+		*ret_host = slot->host;
+		return SOFT_OK;
+	}
+	rc = soft_fetch(v, v->rip, &byte, 1, &got, &gpa);
+	if (rc != SOFT_OK)
+		return rc;
+	soft_lock(&cache->lock);
+	block = jit_block_find(cache, gpa, v->rip, v->mode);
+	soft_unlock(&cache->lock);
+	if (!block) {
+		/* a flush on the way may have thrown the link away with everything else */
+		uint64_t flushes = cache->n_flushes;
+
+		soft_fp_save(v);
+		block = jit_make(v, gpa);
+		if (cache->n_flushes != flushes)
+			link = NULL;
+		soft_fp_load(v);
+		if (!block)
+			return SOFT_STEP;
+	}
+	soft_lock(&cache->lock);
+	if (link && link->target == v->rip && cache->chain)
+		jit_link(cache, link, block);
+	soft_unlock(&cache->lock);
+	if (cache->chain)
+		ibtc_set(v, v->rip, block->host);
+	*ret_host = block->host;
+	return SOFT_OK;
+}
+
+int soft_jit_run(struct soft_vcpu *v)
+{
+	struct soft_cache *cache = soft_vm_of(v)->cache;
+	struct jit_link *link = NULL;
+
+	if (v->log.count)
+		return SOFT_STEP;
+	soft_fp_load(v);
+	for (;;) {
+		void *host;
+		int rc;
+
+		if (atomic_load_explicit(&v->exit_req, memory_order_acquire) || (v->mode & MODE_SLOW))
+			return SOFT_AGAIN;
+		if (v->shadow)
+			return SOFT_STEP;
+		rc = find(v, link, &host);
+		if (rc != SOFT_OK)
+			return rc;
+		rc = cache->stubs.enter(v, host);
+		link = NULL;
+		switch (rc) {
+		case JIT_LINK:
+			link = (struct jit_link *)(uintptr_t)v->scratch[0];
+			break;
+		case JIT_LOOKUP:
+			break;
+		case JIT_TRAP:
+			return SOFT_STEP;
+		default:
+			return rc;
+		}
+	}
+}
+
+int soft_exec_native(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	struct jit_vcpu *j = jit_of(v);
+	const void *host = insn->snippet;
+	int rc;
+
+	if (!host || insn->snippet_generation != j->generation) {
+		soft_fp_save(v);
+		host = jit_snippet_make(v, (struct soft_insn *)insn);
+		if (!host)
+			return soft_raise(v, EXC_UD);
+	}
+	if (insn->fp != FP_NONE)
+		soft_fp_load(v);
+	j->in_snippet = true;
+	rc = soft_vm_of(v)->cache->stubs.enter(v, host);
+	j->in_snippet = false;
+	if (rc == JIT_DONE)
+		return SOFT_OK;
+	switch (rc - JIT_TRAP_VECTOR) {
+	case EXC_DE: return soft_raise(v, EXC_DE);
+	case EXC_MF:
+		if (insn->fp == FP_SSE || insn->fp == FP_AVX)
+			return soft_raise(v, v->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
+		return soft_raise(v, EXC_MF);
+	case EXC_UD: return soft_raise(v, EXC_UD);
+	default: return soft_raise_error(v, EXC_GP, 0);
+	}
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jit_stubs.c - the code between C and translated code, written once at the start of the cache.
+ */
+#include "vmx-driver/soft/jit_emit.h"
+
+/* Guest registers that are pinned, as host register -> slot in v->gpr. */
+static const struct {
+	uint8_t host, guest;
+} pinned[] = {
+	{ H_RAX, 0 }, { H_RCX, 1 }, { H_RDX, 2 }, { H_RBX, 3 }, { H_R8, SOFT_RSP }, { H_RBP, 5 },
+	{ H_RSI, 6 }, { H_RDI, 7 }, { H_R12, 12 }, { H_R13, 13 }, { H_R14, 14 }, { H_R15, 15 },
+};
+#define PINNED (sizeof(pinned) / sizeof(pinned[0]))
+
+static const uint8_t callee_saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
+#define SAVED (sizeof(callee_saved) / sizeof(callee_saved[0]))
+
+static void push(struct jit_buf *b, unsigned reg)
+{
+	if (reg >= 8)
+		e1(b, 0x41);
+	e1(b, 0x50 | (reg & 7));
+}
+
+static void pop(struct jit_buf *b, unsigned reg)
+{
+	if (reg >= 8)
+		e1(b, 0x41);
+	e1(b, 0x58 | (reg & 7));
+}
+
+static void save_all(struct jit_buf *b)
+{
+	for (size_t i = 0; i < PINNED; i++)
+		e_store_gpr(b, pinned[i].host, pinned[i].guest);
+}
+
+static void load_all(struct jit_buf *b)
+{
+	for (size_t i = 0; i < PINNED; i++)
+		e_load_gpr(b, pinned[i].host, pinned[i].guest);
+}
+
+/* Those that a C function may destroy. */
+static void load_volatile(struct jit_buf *b)
+{
+	for (size_t i = 0; i < PINNED; i++) {
+		unsigned h = pinned[i].host;
+
+		if (h != H_RBX && h != H_RBP && h < H_R12)
+			e_load_gpr(b, h, pinned[i].guest);
+	}
+}
+
+/* int enter(struct soft_vcpu *v (rdi), const void *host (rsi)) */
+static void emit_enter(struct jit_buf *b)
+{
+	for (size_t i = 0; i < SAVED; i++)
+		push(b, callee_saved[i]);
+	e2(b, 0x48, 0x83);
+	e2(b, 0xec, 8); /* sub rsp, 8: aligned to 16 */
+	e_store(b, H_RSP, GS_OFF(host_rsp));
+	e_mov(b, H_R11, H_RSI);
+	load_all(b);
+	e3(b, 0x41, 0xff, 0xe3); /* jmp r11 */
+}
+
+static void emit_exits(struct soft_cache *cache, struct jit_buf *b)
+{
+	cache->stubs.exit = cache->rx + (b->p - cache->rw);
+	save_all(b);
+	cache->stubs.exit_saved = cache->rx + (b->p - cache->rw);
+	e_rr(b, false, 0x89, H_RAX, H_R11);
+	e_load(b, H_RSP, GS_OFF(host_rsp));
+	e2(b, 0x48, 0x83);
+	e2(b, 0xc4, 8); /* add rsp, 8 */
+	for (size_t i = SAVED; i-- > 0;)
+		pop(b, callee_saved[i]);
+	e1(b, 0xc3);
+}
+
+/* A miss in L0: r10 la, r9d slot * 16 | size << 24; called. Gives r11 = delta, keeps r10. First
+ * the hashed L1 in line, then jit_slow(). */
+static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx, bool write)
+{
+	uint32_t tlb = GS_OFF(tlb) + (uint32_t)(ctx * sizeof(struct soft_tlb));
+	uint32_t l1 = tlb + (uint32_t)offsetof(struct soft_tlb, l1);
+	uint32_t tag = l1 + (uint32_t)(write ? offsetof(struct soft_l1, tag_w) :
+					       offsetof(struct soft_l1, tag_r));
+	uint8_t *miss = NULL, *cross = NULL;
+
+	if (cache->use_l0) {
+		push(b, H_RAX);
+		push(b, H_RCX);
+		e_mov(b, H_RAX, H_R10);
+		e_shift_imm(b, true, 5, H_RAX, 7);
+		e_alu_imm(b, false, 4, H_RAX, (SOFT_L1_SIZE - 1) * 32u);
+		e_mov(b, H_RCX, H_R10);
+		e_alu_imm(b, true, 4, H_RCX, (uint32_t)-4096);
+		e_gs_idx(b, true, 0x3b, H_RCX, H_RAX, tag);
+		miss = e_jcc_fwd(b, CC_NE);
+		e_rr(b, false, 0x89, H_RCX, H_R10);
+		e_alu_imm(b, false, 4, H_RCX, 4095);
+		e_rr(b, false, 0x89, H_R11, H_R9);
+		e_shift_imm(b, false, 5, H_R11, 24);
+		e_rr(b, false, 0x01, H_RCX, H_R11);
+		e_alu_imm(b, false, 7, H_RCX, 4096);
+		cross = e_jcc_fwd(b, CC_A);
+		e_gs_idx(b, true, 0x8b, H_R11, H_RAX, l1 + (uint32_t)offsetof(struct soft_l1, delta));
+		e_alu_imm(b, false, 4, H_R9, 0xffffff);
+		e_mov(b, H_RCX, H_R10);
+		e_alu_imm(b, true, 4, H_RCX, (uint32_t)-4096);
+		e_gs_idx(b, true, 0x89, H_RCX, H_R9, tlb + (uint32_t)offsetof(struct soft_tlb, l0));
+		e_gs_idx(b, true, 0x89, H_R11, H_R9, tlb + (uint32_t)offsetof(struct soft_tlb, l0) + 8);
+		pop(b, H_RCX);
+		pop(b, H_RAX);
+		e1(b, 0xc3);
+		e_fix(b, miss, b->p);
+		e_fix(b, cross, b->p);
+		pop(b, H_RCX);
+		pop(b, H_RAX);
+	}
+	save_all(b);
+	e_store(b, H_R10, GS_OFF(scratch) + 8 * 2);
+	e2(b, 0x48, 0x8b);
+	e2(b, 0x0c, 0x24); /* mov rcx, [rsp]: return address */
+	e_load(b, H_RDI, GS_OFF(self));
+	e_mov(b, H_RSI, H_R10);
+	e_rr(b, false, 0x89, H_RDX, H_R9);
+	if (write)
+		e_alu_imm(b, false, 1, H_RDX, 0x80000000u); /* or */
+	e2(b, 0x48, 0x83);
+	e2(b, 0xec, 8);
+	e_mov_imm(b, H_RAX, (uint64_t)(uintptr_t)jit_slow);
+	e2(b, 0xff, 0xd0);
+	e2(b, 0x48, 0x83);
+	e2(b, 0xc4, 8);
+	e2(b, 0x85, 0xc0); /* test eax, eax */
+	miss = e_jcc_fwd(b, CC_NE);
+	load_volatile(b);
+	e_load(b, H_R10, GS_OFF(scratch) + 8 * 2);
+	e_load(b, H_R11, GS_OFF(scratch) + 8 * 3);
+	e1(b, 0xc3);
+	e_fix(b, miss, b->p);
+	e_rr(b, false, 0x89, H_R11, H_RAX);
+	e_jmp(b, cache->rw + (cache->stubs.exit_saved - cache->rx));
+}
+
+/* r11: struct jit_op_site; called. Returns when the operation gave SOFT_OK. */
+static void emit_op(struct soft_cache *cache, struct jit_buf *b)
+{
+	uint8_t *fail, *saved;
+
+	save_all(b);
+	e3(b, 0x49, 0x8b, 0x43);
+	e1(b, offsetof(struct jit_op_site, rip)); /* mov rax, [r11 + rip] */
+	e_store(b, H_RAX, GS_OFF(rip));
+	e3(b, 0x49, 0x8b, 0x43);
+	e1(b, offsetof(struct jit_op_site, next_rip));
+	e_store(b, H_RAX, GS_OFF(next_rip));
+	e_load(b, H_RDI, GS_OFF(self));
+	e3(b, 0x49, 0x8b, 0x73);
+	e1(b, offsetof(struct jit_op_site, insn)); /* mov rsi, [r11 + insn] */
+	e2(b, 0x48, 0x83);
+	e2(b, 0xec, 8);
+	e3(b, 0x41, 0xff, 0x53);
+	e1(b, offsetof(struct jit_op_site, fn)); /* call [r11 + fn] */
+	e2(b, 0x48, 0x83);
+	e2(b, 0xc4, 8);
+	e2(b, 0x85, 0xc0);
+	fail = e_jcc_fwd(b, CC_NE);
+	e3(b, 0x65, 0x80, 0x3c); /* cmp byte gs:[fp_live], 0 */
+	e1(b, 0x25);
+	e4(b, GS_OFF(fp_live));
+	e1(b, 0);
+	saved = e_jcc_fwd(b, CC_E);
+	load_all(b);
+	e1(b, 0xc3);
+	/* it had to save the FP state: back to soft_jit_run(), which loads it */
+	e_fix(b, saved, b->p);
+	e_mov_imm(b, H_RAX, SOFT_AGAIN);
+	e_fix(b, fail, b->p);
+	e_rr(b, false, 0x89, H_R11, H_RAX);
+	e_jmp(b, cache->rw + (cache->stubs.exit_saved - cache->rx));
+}
+
+/* Goes on at v->rip in whatever context the vCPU is now. */
+static void emit_dispatch(struct soft_cache *cache, struct jit_buf *b)
+{
+	uint8_t *poll, *miss;
+
+	e_poll(b);
+	poll = e_jcc_fwd(b, CC_NE);
+	if (cache->chain) {
+		e_load(b, H_R10, GS_OFF(rip));
+		e_mov(b, H_R11, H_R10);
+		e_shift_imm(b, true, 5, H_R11, 7);
+		e_rr(b, true, 0x31, H_R11, H_R10);
+		e_alu_imm(b, false, 4, H_R11, SOFT_IBTC_SIZE - 1);
+		e_shift_imm(b, false, 4, H_R11, 4);
+		e_gs(b, true, 0x03, H_R11, GS_OFF(ibtc)); /* add r11, gs:[ibtc] */
+		e3(b, 0x4d, 0x3b, 0x13);                  /* cmp r10, [r11] */
+		miss = e_jcc_fwd(b, CC_NE);
+		e3(b, 0x41, 0xff, 0x63);                  /* jmp [r11 + 8] */
+		e1(b, offsetof(struct soft_ibtc, host));
+		e_fix(b, miss, b->p);
+	}
+	e_mov_imm(b, H_R11, JIT_LOOKUP);
+	e_jmp(b, cache->rw + (cache->stubs.exit - cache->rx));
+	e_fix(b, poll, b->p);
+	e_mov_imm(b, H_R11, SOFT_AGAIN);
+	e_jmp(b, cache->rw + (cache->stubs.exit - cache->rx));
+}
+
+static uint8_t *here(struct soft_cache *cache, struct jit_buf *b)
+{
+	while ((uintptr_t)b->p & 15)
+		e1(b, 0xcc);
+	return cache->rx + (b->p - cache->rw);
+}
+
+void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b)
+{
+	cache->stubs.enter = (int (*)(struct soft_vcpu *, const void *))(uintptr_t)here(cache, b);
+	emit_enter(b);
+	(void)here(cache, b);
+	emit_exits(cache, b);
+	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
+		for (unsigned write = 0; write < 2; write++) {
+			cache->stubs.slow[ctx][write] = here(cache, b);
+			emit_slow(cache, b, ctx, write);
+		}
+	}
+	cache->stubs.op = here(cache, b);
+	emit_op(cache, b);
+	cache->stubs.dispatch = here(cache, b);
+	emit_dispatch(cache, b);
+}

@@ -1,0 +1,890 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jit_translate.c - makes a block: decode, flag liveness, emission.
+ *
+ * A block is up to 64 guest instructions of one page, entered at its start, left at several
+ * places. Guest arithmetic flags are in v->aflags at its borders and wherever something may fault;
+ * between an instruction that makes them and the next that needs them they stay in RFLAGS.
+ */
+#include <stdlib.h>
+
+#include "common/checked.h"
+#include "vmx-driver/soft/jit_emit.h"
+
+enum kind {
+	K_DATA,   /* copied */
+	K_NONE,   /* does nothing */
+	K_LEA,
+	K_BITMEM, /* BT BTS BTR BTC with a memory operand and a register bit offset */
+	K_PUSH, K_POP, K_LEAVE,
+	K_CALL, K_RET, K_JMP, K_JCC,
+	K_OP,     /* an operation in C */
+	K_STEP,   /* the stepper must */
+};
+
+enum where { IN_MEM = 1, IN_REG = 2 }; /* bits: where current guest flags are */
+
+struct item {
+	struct soft_insn insn;
+	enum kind kind;
+	uint64_t rip;
+	uint32_t needs;    /* arithmetic flags that must be in RFLAGS before */
+	uint32_t writes;   /* flags it leaves in RFLAGS */
+	uint32_t live_out;
+};
+
+struct slow_path { /* cold part of a memory access */
+	uint8_t *hole, *back;
+	uint32_t site; /* L0 slot * 16 | size << 24 */
+	uint64_t rip;
+	bool write;
+	uint16_t item;
+};
+
+struct cold_edge { /* cold part of a conditional jump */
+	uint8_t *hole;
+	uint64_t target;
+	unsigned where; /* flags at the jump */
+	uint16_t item;
+};
+
+struct jit_scratch {
+	unsigned count;
+	bool open_end; /* falls through to `end_rip` */
+	uint64_t end_rip;
+	struct item item[JIT_BLOCK_INSNS];
+	unsigned slow_count, edge_count, link_count, point_count;
+	struct slow_path slow[2 * JIT_BLOCK_INSNS];
+	struct cold_edge edge[JIT_BLOCK_INSNS];
+	struct jit_link link[JIT_LINKS_MAX];
+	struct jit_point point[8 * JIT_BLOCK_INSNS];
+};
+
+struct tr { /* one translation */
+	struct soft_vcpu *v;
+	struct soft_cache *cache;
+	struct jit_scratch *s;
+	struct jit_buf b;
+	uint8_t *start;
+	uint64_t gpa, rip;
+	uint32_t mode;
+	unsigned ctx;
+	unsigned where; /* enum where of guest flags now */
+	unsigned i;     /* current item */
+	struct jit_block *block;
+};
+
+struct jit_scratch *jit_scratch_new(void)
+{
+	return calloc(1, sizeof(struct jit_scratch));
+}
+
+/* --- decode --------------------------------------------------------------------------------- */
+
+static bool fp_usable(const struct tr *t, const struct soft_insn *insn)
+{
+	switch (insn->fp) {
+	case FP_NONE: return true;
+	case FP_X87:
+	case FP_MMX: return !(t->mode & MODE_NM);
+	case FP_SSE: return !(t->mode & MODE_NM) && (t->mode & MODE_SSE);
+	default: return !(t->mode & MODE_NM) && (t->mode & MODE_AVX);
+	}
+}
+
+static bool writes_memory(const struct soft_insn *insn)
+{
+	for (unsigned i = 0; i < insn->zi.operand_count; i++)
+		if (insn->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    (insn->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+			return true;
+	return false;
+}
+
+static enum kind classify_branch(const struct soft_insn *insn)
+{
+	switch (insn->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_JMP:
+		return insn->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? K_OP : K_JMP;
+	case ZYDIS_MNEMONIC_CALL:
+		return insn->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? K_OP : K_CALL;
+	case ZYDIS_MNEMONIC_RET:
+		return insn->zi.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? K_OP : K_RET;
+	default:
+		break;
+	}
+	if (insn->zi.meta.category == ZYDIS_CATEGORY_COND_BR &&
+	    ((insn->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (insn->zi.opcode & 0xf0) == 0x70) ||
+	     (insn->zi.opcode_map == ZYDIS_OPCODE_MAP_0F && (insn->zi.opcode & 0xf0) == 0x80)))
+		return K_JCC;
+	return K_OP;
+}
+
+static bool has_reg_bit_offset(const struct soft_insn *insn)
+{
+	switch (insn->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_BT:
+	case ZYDIS_MNEMONIC_BTS:
+	case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTC:
+		return insn->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		       insn->op[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+	default:
+		return false;
+	}
+}
+
+static bool plain_gpr64(const ZydisDecodedOperand *op)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value >= ZYDIS_REGISTER_RAX &&
+	       op->reg.value <= ZYDIS_REGISTER_R15;
+}
+
+static enum kind classify(const struct tr *t, const struct soft_insn *insn)
+{
+	const ZydisDecodedInstruction *zi = &insn->zi;
+
+	if (!insn->allowed || !fp_usable(t, insn))
+		return K_STEP;
+	switch (zi->mnemonic) {
+	case ZYDIS_MNEMONIC_NOP:
+	case ZYDIS_MNEMONIC_ENDBR64:
+	case ZYDIS_MNEMONIC_ENDBR32:
+		return K_NONE;
+	case ZYDIS_MNEMONIC_LEA:
+		return K_LEA;
+	case ZYDIS_MNEMONIC_PUSH:
+		if (zi->operand_width != 64)
+			return K_STEP;
+		if (plain_gpr64(&insn->op[0]) || insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			return K_PUSH;
+		return insn->soft_op ? K_OP : K_STEP;
+	case ZYDIS_MNEMONIC_POP:
+		if (zi->operand_width == 64 && plain_gpr64(&insn->op[0]))
+			return K_POP;
+		return insn->soft_op ? K_OP : K_STEP;
+	case ZYDIS_MNEMONIC_LEAVE:
+		return zi->operand_width == 64 ? K_LEAVE : K_STEP;
+	default:
+		break;
+	}
+	if (zi->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || zi->mnemonic == ZYDIS_MNEMONIC_RET) {
+		enum kind k = classify_branch(insn);
+
+		if (k != K_OP)
+			return k;
+	}
+	if (zi->meta.category == ZYDIS_CATEGORY_PREFETCH || zi->meta.category == ZYDIS_CATEGORY_WIDENOP ||
+	    zi->meta.category == ZYDIS_CATEGORY_NOP)
+		return zi->mnemonic == ZYDIS_MNEMONIC_PAUSE ? K_DATA : K_NONE;
+	if (has_reg_bit_offset(insn))
+		return zi->address_width == 64 ? K_BITMEM : K_STEP;
+	if (insn->soft_op)
+		return K_OP;
+	return jit_data_ok(insn) ? K_DATA : K_STEP;
+}
+
+static bool ends_block(const struct item *it)
+{
+	switch (it->kind) {
+	case K_CALL:
+	case K_RET:
+	case K_JMP:
+	case K_STEP:
+		return true;
+	case K_OP:
+		return !(it->insn.soft_op->flags & SOFT_OP_FALLS) || writes_memory(&it->insn);
+	default:
+		return false;
+	}
+}
+
+/* Flags that an instruction reads or leaves as they were, and those it sets. */
+static void flags_of(struct item *it)
+{
+	const ZydisDecodedInstruction *zi = &it->insn.zi;
+	uint32_t tested = 0, written = 0;
+
+	it->needs = it->writes = 0;
+	if (it->kind == K_OP || it->kind == K_STEP || it->kind == K_NONE || it->kind == K_LEA ||
+	    it->kind == K_PUSH || it->kind == K_POP || it->kind == K_LEAVE || it->kind == K_CALL ||
+	    it->kind == K_RET || it->kind == K_JMP)
+		return;
+	if (zi->cpu_flags) {
+		tested = zi->cpu_flags->tested & FL_ARITH;
+		written = (zi->cpu_flags->modified | zi->cpu_flags->set_0 | zi->cpu_flags->set_1 |
+			   zi->cpu_flags->undefined) & FL_ARITH;
+	}
+	it->needs = tested;
+	it->writes = written;
+	/* A shift or rotate by 0 leaves all flags alone; a rotate leaves most of them. */
+	if (written && (zi->meta.category == ZYDIS_CATEGORY_SHIFT ||
+			zi->meta.category == ZYDIS_CATEGORY_ROTATE ||
+			zi->mnemonic == ZYDIS_MNEMONIC_SHLD || zi->mnemonic == ZYDIS_MNEMONIC_SHRD)) {
+		const ZydisDecodedOperand *last = &it->insn.op[zi->operand_count_visible - 1];
+		bool known = last->type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+			     (last->imm.value.u & 31) != 0 && zi->meta.category == ZYDIS_CATEGORY_SHIFT;
+
+		if (!known)
+			it->needs = FL_ARITH;
+	} else if (written && written != FL_ARITH) {
+		it->needs = FL_ARITH; /* the others must survive it */
+	}
+	if (written && it->needs)
+		it->writes = FL_ARITH;
+}
+
+static void decode_block(struct tr *t, const uint8_t *page)
+{
+	struct jit_scratch *s = t->s;
+	unsigned at = (unsigned)(t->rip & 0xfff);
+	uint64_t rip = t->rip;
+
+	s->count = 0;
+	s->open_end = true;
+	while (s->count < t->cache->block_insns) {
+		struct item *it = &s->item[s->count];
+		bool too_short = false;
+
+		if (at >= 4096)
+			break;
+		it->rip = rip;
+		if (!soft_decode_into(soft_vm_of(t->v), page + at, 4096 - at < 15 ? 4096 - at : 15, CODE_64,
+				      &it->insn, &too_short)) {
+			/* no instruction, or it goes on in the next page */
+			it->kind = K_STEP;
+			it->insn.len = 1;
+			rip++;
+			it->needs = it->writes = 0;
+			s->count++;
+			s->open_end = false;
+			break;
+		}
+		it->kind = classify(t, &it->insn);
+		flags_of(it);
+		at += it->insn.len;
+		rip += it->insn.len;
+		s->count++;
+		if (ends_block(it)) {
+			s->open_end = false;
+			break;
+		}
+	}
+	s->end_rip = rip;
+}
+
+/* Which flags are wanted after each instruction: all of them where the block can be left. */
+static void liveness(struct jit_scratch *s)
+{
+	uint32_t live = FL_ARITH;
+
+	for (unsigned i = s->count; i-- > 0;) {
+		struct item *it = &s->item[i];
+
+		if (it->kind == K_JCC || it->kind == K_OP || it->kind == K_STEP)
+			live = FL_ARITH;
+		it->live_out = live;
+		live = (live & ~it->writes) | it->needs;
+	}
+}
+
+/* --- emission: flags, exits, memory --------------------------------------------------------- */
+
+static void point(struct tr *t, unsigned state)
+{
+	struct jit_scratch *s = t->s;
+	struct jit_point *p;
+
+	if (s->point_count >= ARRAY_SIZE(s->point)) {
+		t->b.full = true;
+		return;
+	}
+	p = &s->point[s->point_count++];
+	p->host = (uint32_t)(t->b.p - t->start);
+	p->guest = (uint16_t)(s->item[t->i].rip - t->rip);
+	p->state = (uint16_t)state;
+}
+
+/* Guest flags into v->aflags, if they are only in RFLAGS. */
+static void flags_to_mem(struct tr *t)
+{
+	if (t->where & IN_MEM)
+		return;
+	e_flags_save(&t->b);
+	t->where |= IN_MEM;
+}
+
+static void flags_to_reg(struct tr *t)
+{
+	if (t->where & IN_REG)
+		return;
+	e_flags_load(&t->b);
+	t->where |= IN_REG;
+}
+
+/* Host flags are about to be destroyed by the translator's own code. */
+static void flags_clobber(struct tr *t, uint32_t live)
+{
+	if (live || t->cache->strict_flags)
+		flags_to_mem(t);
+	t->where = IN_MEM;
+}
+
+static uint8_t *stub(const struct tr *t, uint8_t *rx)
+{
+	return t->cache->rw + (rx - t->cache->rx);
+}
+
+/* v->rip = rip; leave with code. */
+static void emit_leave(struct tr *t, uint64_t rip, unsigned code)
+{
+	e_store_imm(&t->b, GS_OFF(rip), rip);
+	e_mov_imm(&t->b, H_R11, code);
+	e_jmp(&t->b, stub(t, t->cache->stubs.exit));
+}
+
+/* r10 holds the guest address to go to; guest flags are in memory. */
+static void emit_indirect(struct tr *t)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t table = GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
+			 (uint32_t)offsetof(struct soft_tlb, ibtc);
+	uint8_t *miss, *poll;
+
+	if (!t->cache->chain) {
+		e_store(b, H_R10, GS_OFF(rip));
+		e_mov_imm(b, H_R11, JIT_LOOKUP);
+		e_jmp(b, stub(t, t->cache->stubs.exit));
+		return;
+	}
+	e_mov(b, H_R11, H_R10);
+	e_shift_imm(b, true, 5, H_R11, 7);
+	e_rr(b, true, 0x31, H_R11, H_R10);              /* xor r11, r10 */
+	e_alu_imm(b, false, 4, H_R11, SOFT_IBTC_SIZE - 1);
+	e_shift_imm(b, false, 4, H_R11, 4);
+	e_poll(b);
+	poll = e_jcc_fwd(b, CC_NE);
+	e_gs_idx(b, true, 0x3b, H_R10, H_R11, table);   /* cmp r10, [rip] */
+	miss = e_jcc_fwd(b, CC_NE);
+	e2(b, 0x65, 0x41);                              /* jmp gs:[r11 + host] */
+	e2(b, 0xff, 0xa3);
+	e4(b, table + (uint32_t)offsetof(struct soft_ibtc, host));
+	e_fix(b, poll, b->p);
+	e_fix(b, miss, b->p);
+	e_store(b, H_R10, GS_OFF(rip));
+	e_mov_imm(b, H_R11, JIT_LOOKUP);
+	e_jmp(b, stub(t, t->cache->stubs.exit));
+}
+
+/* Goes to a known guest address; guest flags are in memory. */
+static void emit_edge(struct tr *t, uint64_t target, bool backward)
+{
+	struct jit_buf *b = &t->b;
+	struct jit_scratch *s = t->s;
+	struct jit_link *link;
+	uint8_t *poll = NULL;
+
+	if (!t->cache->chain) {
+		emit_leave(t, target, JIT_LOOKUP);
+		return;
+	}
+	if (target >> JIT_PAGE_SHIFT != t->rip >> JIT_PAGE_SHIFT) {
+		e_mov_imm(b, H_R10, target);
+		emit_indirect(t);
+		return;
+	}
+	if (s->link_count >= JIT_LINKS_MAX) {
+		b->full = true;
+		return;
+	}
+	if (backward) {
+		e_poll(b);
+		poll = e_jcc_fwd(b, CC_NE);
+	}
+	link = &s->link[s->link_count];
+	while ((uintptr_t)(b->p + 1) & 3) /* one aligned store bends the jump while others run it */
+		e1(b, 0x90);
+	e1(b, 0xe9);
+	link->rel32 = b->p;
+	e4(b, 0);
+	e_fix(b, link->rel32, b->p); /* unlinked: falls into the code below */
+	link->unlinked = b->p;
+	link->target = target;
+	e_store_imm(b, GS_OFF(rip), target);
+	/* struct jit_link * : filled in when the links have their place; see finish() */
+	e_mov_imm(b, H_R11, (uint64_t)s->link_count | 0x4c494e4b00000000u);
+	e_store(b, H_R11, GS_OFF(scratch));
+	e_mov_imm(b, H_R11, JIT_LINK);
+	e_jmp(b, stub(t, t->cache->stubs.exit));
+	s->link_count++;
+	if (poll) {
+		e_fix(b, poll, b->p);
+		emit_leave(t, target, SOFT_AGAIN);
+	}
+}
+
+/* Checks the access to [r10, +size); afterwards r11 is the distance to host memory. Guest flags
+ * have been saved. */
+static void emit_check(struct tr *t, unsigned size, bool write)
+{
+	struct jit_buf *b = &t->b;
+	struct jit_scratch *s = t->s;
+	struct slow_path *slow = &s->slow[s->slow_count];
+	uint64_t rip = s->item[t->i].rip;
+	/* A site's L0 slot: odd ones for writes, so that a load never uses a store's permission. */
+	uint32_t hash = (uint32_t)((t->gpa ^ t->gpa >> 12) + (rip - t->rip)) * 2654435761u >> 20;
+	uint32_t slot = ((hash << 1) | write) % SOFT_L0_SIZE;
+	uint32_t l0 = GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
+		      (uint32_t)offsetof(struct soft_tlb, l0) + slot * 16u;
+
+	if (s->slow_count >= ARRAY_SIZE(s->slow)) {
+		b->full = true;
+		return;
+	}
+	s->slow_count++;
+	slow->site = slot * 16u | size << 24;
+	slow->rip = rip;
+	slow->write = write;
+	slow->item = (uint16_t)t->i;
+	if (t->cache->use_l0) {
+		e_mov(b, H_R11, H_R10);
+		e_gs(b, true, 0x2b, H_R11, l0);
+		e_alu_imm(b, true, 7, H_R11, 4096 - size);
+		slow->hole = e_jcc_fwd(b, CC_A);
+		e_load(b, H_R11, l0 + 8);
+	} else {
+		slow->hole = e_jmp_fwd(b);
+	}
+	slow->back = b->p;
+}
+
+static void emit_slow_paths(struct tr *t)
+{
+	struct jit_buf *b = &t->b;
+	struct jit_scratch *s = t->s;
+
+	for (unsigned k = 0; k < s->slow_count; k++) {
+		struct slow_path *slow = &s->slow[k];
+
+		e_fix(b, slow->hole, b->p);
+		e_mov_imm(b, H_R9, slow->site);
+		e_call(b, stub(t, t->cache->stubs.slow[t->ctx][slow->write]));
+		e_jmp(b, slow->back);
+		e8(b, slow->rip); /* jit_slow() reads it behind the jump */
+	}
+}
+
+/* --- emission: instructions ------------------------------------------------------------------ */
+
+static const ZydisDecodedOperand *memory_operand(const struct soft_insn *insn)
+{
+	for (unsigned i = 0; i < insn->zi.operand_count_visible; i++)
+		if (insn->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    insn->op[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN)
+			return &insn->op[i];
+	return NULL;
+}
+
+static void emit_data(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	const ZydisDecodedOperand *mem = memory_operand(&it->insn);
+	bool use_index = false, touches = it->needs || it->writes;
+	unsigned state;
+	uint8_t *at;
+
+	if (mem) {
+		unsigned size = mem->size ? mem->size / 8u : 1;
+		bool write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+
+		/* what the instruction itself overwrites without reading need not survive */
+		flags_clobber(t, it->needs | (it->live_out & ~it->writes));
+		jit_emit_ea(b, &it->insn, mem, it->rip + it->insn.len, true);
+		emit_check(t, size, write);
+		use_index = jit_data_scratch(&it->insn) < 2;
+		if (!use_index)
+			e_rr(b, true, 0x01, H_R10, H_R11); /* add r10, r11 */
+	}
+	if (it->needs) {
+		flags_to_reg(t); /* r9 is free: register operands are loaded afterwards */
+	}
+	/* points: before (loads cannot fault), at the instruction, after */
+	point(t, t->where & IN_MEM ? 0 : POINT_FLAGS_LIVE);
+	jit_emit_data(b, &it->insn, use_index, &at, &state);
+	if (state & POINT_SWAPPED)
+		t->s->point[t->s->point_count - 1].state |= (uint16_t)state;
+	(void)at;
+	if (touches && it->writes)
+		t->where = IN_REG;
+}
+
+static void emit_lea_insn(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	const struct soft_insn *insn = &it->insn;
+	bool high;
+	unsigned guest = (unsigned)jit_guest_reg(insn->op[0].reg.value, &high);
+	int host = jit_host_reg(guest);
+	unsigned dst = host >= 0 ? (unsigned)host : H_R9;
+
+	jit_emit_ea(b, insn, &insn->op[1], it->rip + insn->len, false);
+	if (insn->zi.operand_width == 64) {
+		e_mov(b, dst, H_R10);
+	} else if (insn->zi.operand_width == 32) {
+		e_rr(b, false, 0x89, dst, H_R10);
+	} else {
+		if (host < 0)
+			e_load_gpr(b, dst, guest);
+		e1(b, 0x66);
+		e_rr(b, false, 0x89, dst, H_R10);
+	}
+	if (host < 0)
+		e_store_gpr(b, dst, guest);
+}
+
+static void load_guest(struct jit_buf *b, unsigned into, const ZydisDecodedOperand *op)
+{
+	bool high;
+	unsigned guest = (unsigned)jit_guest_reg(op->reg.value, &high);
+	int host = jit_host_reg(guest);
+
+	if (host >= 0)
+		e_mov(b, into, (unsigned)host);
+	else
+		e_load_gpr(b, into, guest);
+}
+
+/* BT family with a bit offset in a register: it selects the unit in memory (SDM 2A, BT). */
+static void emit_bitmem(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	const struct soft_insn *insn = &it->insn;
+	unsigned width = insn->zi.operand_width, log2 = width == 64 ? 6 : width == 32 ? 5 : 4;
+	bool write = insn->zi.mnemonic != ZYDIS_MNEMONIC_BT;
+	uint8_t opcode = insn->zi.opcode;
+
+	flags_clobber(t, FL_ARITH);
+	jit_emit_ea(b, insn, &insn->op[0], it->rip + insn->len, true);
+	load_guest(b, H_R9, &insn->op[1]);
+	if (width == 32)
+		e_rr(b, true, 0x63, H_R9, H_R9); /* movsxd r9, r9d (RM form: same register) */
+	else if (width == 16)
+		e2(b, 0x4d, 0x0f), e2(b, 0xbf, 0xc9); /* movsx r9, r9w */
+	e_shift_imm(b, true, 7, H_R9, log2);
+	e_shift_imm(b, true, 4, H_R9, log2 - 3);
+	e_rr(b, true, 0x01, H_R10, H_R9);
+	emit_check(t, width / 8, write);
+	load_guest(b, H_R9, &insn->op[1]);
+	e_alu_imm(b, false, 4, H_R9, width - 1);
+	/* the other flags survive: loaded through rax, which r9 must not be used for */
+	e_store(b, H_R9, GS_OFF(scratch) + 8);
+	e_flags_load(b);
+	e_load(b, H_R9, GS_OFF(scratch) + 8);
+	point(t, 0);
+	if (insn->lock)
+		e1(b, 0xf0);
+	if (width == 16)
+		e1(b, 0x66);
+	e2(b, 0x47 | (width == 64 ? 8 : 0), 0x0f); /* REX.RXB: r9, [r10 + r11] */
+	e3(b, opcode, 0x04 | (H_R9 & 7) << 3, 0x1a);
+	t->where = IN_REG;
+}
+
+static void emit_push_value(struct tr *t, unsigned reg)
+{
+	struct jit_buf *b = &t->b;
+
+	point(t, 0);
+	e_mem_r10_r11(b, 0x89, reg);
+	e_lea(b, H_R8, H_R8, -8);
+}
+
+static void emit_push(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	const ZydisDecodedOperand *op = &it->insn.op[0];
+	unsigned reg = H_R9;
+
+	flags_clobber(t, it->live_out);
+	e_lea(b, H_R10, H_R8, -8);
+	emit_check(t, 8, true);
+	if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+		e_mov_imm(b, H_R9, op->imm.is_signed ? (uint64_t)op->imm.value.s : op->imm.value.u);
+	} else {
+		bool high;
+		unsigned guest = (unsigned)jit_guest_reg(op->reg.value, &high);
+		int host = jit_host_reg(guest);
+
+		if (host >= 0)
+			reg = (unsigned)host;
+		else
+			e_load_gpr(b, H_R9, guest);
+	}
+	emit_push_value(t, reg);
+}
+
+static void emit_pop(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	bool high;
+	unsigned guest = (unsigned)jit_guest_reg(it->insn.op[0].reg.value, &high);
+	int host = jit_host_reg(guest);
+
+	flags_clobber(t, it->live_out);
+	e_mov(b, H_R10, H_R8);
+	emit_check(t, 8, false);
+	point(t, 0);
+	if (guest == SOFT_RSP) { /* the popped value wins over the increment */
+		e_mem_r10_r11(b, 0x8b, H_R8);
+		return;
+	}
+	e_mem_r10_r11(b, 0x8b, host >= 0 ? (unsigned)host : H_R9);
+	e_lea(b, H_R8, H_R8, 8);
+	if (host < 0)
+		e_store_gpr(b, H_R9, guest);
+}
+
+static void emit_leave_insn(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+
+	flags_clobber(t, it->live_out);
+	e_mov(b, H_R10, H_RBP);
+	emit_check(t, 8, false);
+	point(t, 0);
+	e_mem_r10_r11(b, 0x8b, H_R9);
+	e_lea(b, H_R8, H_RBP, 8);
+	e_mov(b, H_RBP, H_R9);
+}
+
+/* Target of an indirect branch into r10. */
+static void emit_branch_target(struct tr *t, struct item *it)
+{
+	const struct soft_insn *insn = &it->insn;
+	struct jit_buf *b = &t->b;
+
+	if (insn->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER) {
+		load_guest(b, H_R10, &insn->op[0]);
+		return;
+	}
+	jit_emit_ea(b, insn, &insn->op[0], it->rip + insn->len, true);
+	emit_check(t, 8, false);
+	point(t, 0);
+	e_mem_r10_r11(b, 0x8b, H_R10);
+}
+
+static uint64_t branch_target(const struct item *it)
+{
+	return it->rip + it->insn.len + it->insn.op[0].imm.value.u;
+}
+
+static bool is_direct(const struct item *it)
+{
+	return it->insn.op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+}
+
+static void emit_call(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	uint64_t next = it->rip + it->insn.len;
+
+	flags_clobber(t, FL_ARITH);
+	if (!is_direct(it)) {
+		emit_branch_target(t, it);
+		e_store(b, H_R10, GS_OFF(scratch) + 8);
+	}
+	e_lea(b, H_R10, H_R8, -8);
+	emit_check(t, 8, true);
+	e_mov_imm(b, H_R9, next);
+	emit_push_value(t, H_R9);
+	if (is_direct(it)) {
+		emit_edge(t, branch_target(it), branch_target(it) <= it->rip);
+	} else {
+		e_load(b, H_R10, GS_OFF(scratch) + 8);
+		emit_indirect(t);
+	}
+}
+
+static void emit_ret(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	const struct soft_insn *insn = &it->insn;
+	int32_t extra = 8;
+
+	if (insn->zi.operand_count_visible && insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		extra += (int32_t)(insn->op[0].imm.value.u & 0xffff);
+	flags_clobber(t, FL_ARITH);
+	e_mov(b, H_R10, H_R8);
+	emit_check(t, 8, false);
+	point(t, 0);
+	e_mem_r10_r11(b, 0x8b, H_R10);
+	e_lea(b, H_R8, H_R8, extra);
+	emit_indirect(t);
+}
+
+static void emit_jmp(struct tr *t, struct item *it)
+{
+	flags_clobber(t, FL_ARITH);
+	if (is_direct(it)) {
+		emit_edge(t, branch_target(it), branch_target(it) <= it->rip);
+	} else {
+		emit_branch_target(t, it);
+		emit_indirect(t);
+	}
+}
+
+static void emit_jcc(struct tr *t, struct item *it)
+{
+	struct cold_edge *edge = &t->s->edge[t->s->edge_count++];
+
+	flags_to_reg(t);
+	edge->hole = e_jcc_fwd(&t->b, it->insn.zi.opcode & 15);
+	edge->target = branch_target(it);
+	edge->where = t->where;
+	edge->item = (uint16_t)t->i;
+}
+
+static void emit_cold_edges(struct tr *t)
+{
+	for (unsigned k = 0; k < t->s->edge_count; k++) {
+		struct cold_edge *edge = &t->s->edge[k];
+
+		t->i = edge->item;
+		e_fix(&t->b, edge->hole, t->b.p);
+		t->where = edge->where;
+		flags_to_mem(t);
+		emit_edge(t, edge->target, edge->target <= t->s->item[edge->item].rip);
+	}
+}
+
+static void emit_op(struct tr *t, struct item *it)
+{
+	struct soft_cache *cache = t->cache;
+	struct jit_op_site *site = jit_meta_alloc(cache, sizeof(*site));
+	struct soft_insn *copy = jit_meta_alloc(cache, sizeof(*copy));
+
+	if (!site || !copy) {
+		t->b.full = true;
+		return;
+	}
+	*copy = it->insn;
+	site->fn = it->insn.soft_op->fn;
+	site->insn = copy;
+	site->rip = it->rip;
+	site->next_rip = it->rip + it->insn.len;
+	flags_clobber(t, FL_ARITH);
+	e_mov_imm(&t->b, H_R11, (uint64_t)(uintptr_t)site);
+	e_call(&t->b, stub(t, cache->stubs.op));
+	if (ends_block(it))
+		e_jmp(&t->b, stub(t, cache->stubs.dispatch));
+}
+
+static void emit_item(struct tr *t, struct item *it)
+{
+	switch (it->kind) {
+	case K_DATA: emit_data(t, it); break;
+	case K_NONE: break;
+	case K_LEA:
+		if (it->insn.zi.address_width != 64)
+			flags_clobber(t, it->live_out);
+		emit_lea_insn(t, it);
+		break;
+	case K_BITMEM: emit_bitmem(t, it); break;
+	case K_PUSH: emit_push(t, it); break;
+	case K_POP: emit_pop(t, it); break;
+	case K_LEAVE: emit_leave_insn(t, it); break;
+	case K_CALL: emit_call(t, it); break;
+	case K_RET: emit_ret(t, it); break;
+	case K_JMP: emit_jmp(t, it); break;
+	case K_JCC: emit_jcc(t, it); break;
+	case K_OP: emit_op(t, it); break;
+	case K_STEP:
+		flags_clobber(t, FL_ARITH);
+		emit_leave(t, it->rip, SOFT_STEP);
+		break;
+	}
+}
+
+/* --- finish ---------------------------------------------------------------------------------- */
+
+/* Moves links and points behind the block and fills the links' addresses into the code. */
+static bool finish(struct tr *t)
+{
+	struct jit_scratch *s = t->s;
+	struct jit_block *block = t->block;
+	uint64_t first = t->rip & 0xfff, last = (s->end_rip - 1 - t->rip) + first;
+
+	block->points = jit_meta_alloc(t->cache, s->point_count * sizeof(*s->point));
+	block->links = jit_meta_alloc(t->cache, s->link_count * sizeof(*s->link));
+	if (!block->points || !block->links)
+		return false;
+	memcpy(block->points, s->point, s->point_count * sizeof(*s->point));
+	memcpy(block->links, s->link, s->link_count * sizeof(*s->link));
+	block->point_count = s->point_count;
+	block->link_count = s->link_count;
+	for (unsigned k = 0; k < s->link_count; k++) {
+		uint8_t *p = block->links[k].unlinked, *limit = p + 64;
+		uint64_t mark = (uint64_t)k | 0x4c494e4b00000000u, real = (uint64_t)(uintptr_t)&block->links[k];
+
+		while (p < limit && memcmp(p, &mark, 8) != 0)
+			p++;
+		if (p == limit)
+			return false;
+		memcpy(p, &real, 8);
+		block->links[k].unlinked = t->cache->rx + (block->links[k].unlinked - t->cache->rw);
+	}
+	if (last > 4095)
+		last = 4095;
+	block->lines = 0;
+	for (uint64_t line = first >> JIT_LINE_SHIFT; line <= last >> JIT_LINE_SHIFT; line++)
+		block->lines |= 1ull << line;
+	block->host = t->cache->rx + (t->start - t->cache->rw);
+	block->host_size = (uint32_t)(t->b.p - t->start);
+	return true;
+}
+
+static bool emit_block(struct tr *t)
+{
+	struct jit_scratch *s = t->s;
+
+	s->slow_count = s->edge_count = s->link_count = s->point_count = 0;
+	t->where = IN_MEM;
+	for (t->i = 0; t->i < s->count; t->i++)
+		emit_item(t, &s->item[t->i]);
+	if (s->open_end) {
+		t->i = s->count - 1;
+		flags_clobber(t, FL_ARITH);
+		emit_edge(t, s->end_rip, false);
+	}
+	emit_cold_edges(t);
+	emit_slow_paths(t);
+	return !t->b.full && finish(t);
+}
+
+struct jit_block *jit_translate(struct soft_vcpu *v, uint64_t gpa, const uint8_t *page)
+{
+	struct soft_cache *cache = soft_vm_of(v)->cache;
+	struct tr t = {
+		.v = v, .cache = cache, .s = cache->scratch, .gpa = gpa, .rip = v->rip, .mode = v->mode,
+		.ctx = v->ctx,
+	};
+
+	t.b.p = t.start = cache->rw + ((cache->used + 15) & ~15ull);
+	t.b.end = cache->rw + cache->size;
+	t.block = jit_meta_alloc(cache, sizeof(*t.block));
+	if (!t.block || t.b.p >= t.b.end)
+		return NULL;
+	memset(t.block, 0, sizeof(*t.block));
+	t.block->gpa = gpa;
+	t.block->rip = v->rip;
+	t.block->mode = v->mode;
+	decode_block(&t, page);
+	liveness(t.s);
+	if (!emit_block(&t))
+		return NULL;
+	cache->used = (size_t)(t.b.p - cache->rw);
+	cache->n_blocks++;
+	cache->n_insns += t.s->count;
+	cache->n_bytes += t.block->host_size;
+	return t.block;
+}
