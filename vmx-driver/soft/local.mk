@@ -9,3 +9,8 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/jit_find.c vmx-driver/soft/jit_run.
 libsoft_la_SOURCES += vmx-driver/soft/jit.h vmx-driver/soft/jit_emit.h vmx-driver/soft/jit_make.h \
 	vmx-driver/soft/jit_cache.c vmx-driver/soft/jit_data.c vmx-driver/soft/jit_make.c \
 	vmx-driver/soft/jit_stubs.c vmx-driver/soft/jit_translate.c
+libsoftgeneral_la_SOURCES += vmx-driver/soft/flags.c vmx-driver/soft/operand.c \
+	vmx-driver/soft/decode_cache.c vmx-driver/soft/step.c vmx-driver/soft/step_control.c \
+	vmx-driver/soft/step_stack.c vmx-driver/soft/step_int.c vmx-driver/soft/step_vector.c \
+	vmx-driver/soft/step_ops.c vmx-driver/soft/string.c
+libsoft_la_SOURCES += vmx-driver/soft/step.h vmx-driver/soft/decode.c

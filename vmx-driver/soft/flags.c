@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* flags.c - RFLAGS, and the mode word that is derived from the processor's state. */
+#include "vmx-driver/soft/step.h"
+
+#define FL_EXIST                                                                              \
+	((uint64_t)(FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_VM | FL_AC | \
+		    FL_VIF | FL_VIP | FL_ID))
+#define ATTR_L (1u << 13)
+#define ATTR_DB (1u << 14)
+
+uint64_t soft_get_rflags(const struct soft_vcpu *v)
+{
+	return v->rflags | soft_arith_flags(v) | 2;
+}
+
+void soft_set_rflags(struct soft_vcpu *v, uint64_t rflags)
+{
+	uint64_t old = v->rflags;
+
+	v->rflags = (rflags & FL_EXIST & ~(uint64_t)FL_ARITH) | 2;
+	soft_set_arith(v, rflags);
+	if ((old ^ v->rflags) & (FL_TF | FL_VM | FL_AC))
+		soft_update_mode(v);
+	if ((v->rflags & FL_IF) && !(old & FL_IF))
+		soft_events_recheck(v);
+}
+
+static bool segment_flat(const struct vmx_segment *seg)
+{
+	/* Expand-down data would give limit 4 GiB another meaning. */
+	return seg->base == 0 && seg->limit == 0xffffffff && !seg->unusable &&
+	       !((seg->attributes & 0xc) == 0x4);
+}
+
+static uint32_t code_mode(const struct soft_vcpu *v)
+{
+	const struct vmx_segment *cs = &v->seg[SOFT_CS];
+
+	if (v->rflags & FL_VM)
+		return CODE_16;
+	if ((v->efer & EFER_LMA) && (cs->attributes & ATTR_L))
+		return CODE_64;
+	return cs->attributes & ATTR_DB ? CODE_32 : CODE_16;
+}
+
+static uint32_t legacy_mode(const struct soft_vcpu *v)
+{
+	uint32_t mode = MODE_SLOW;
+
+	if (!(v->cr0 & CR0_PE) || (v->rflags & FL_VM))
+		mode |= MODE_REAL;
+	if ((v->seg[SOFT_SS].attributes & ATTR_DB) && !(v->rflags & FL_VM))
+		mode |= MODE_SS32;
+	if (segment_flat(&v->seg[SOFT_CS]) && segment_flat(&v->seg[SOFT_DS]) &&
+	    segment_flat(&v->seg[SOFT_ES]) && segment_flat(&v->seg[SOFT_SS]))
+		mode |= MODE_FLAT;
+	return mode;
+}
+
+void soft_update_mode(struct soft_vcpu *v)
+{
+	uint32_t mode = code_mode(v);
+	unsigned ctx = CTX_KERNEL;
+
+	if (mode != CODE_64)
+		mode |= legacy_mode(v);
+	if (v->cpl == 3) {
+		mode |= MODE_USER;
+		ctx = CTX_USER;
+	} else if ((v->rflags & FL_AC) && (v->cr4 & CR4_SMAP)) {
+		mode |= MODE_AC;
+		ctx = CTX_KERNEL_AC;
+	}
+	if (v->cr0 & (CR0_TS | CR0_EM))
+		mode |= MODE_NM;
+	if (v->cr4 & CR4_OSFXSR)
+		mode |= MODE_SSE;
+	if ((v->cr4 & CR4_OSXSAVE) && (v->xcr0 & 6) == 6)
+		mode |= MODE_AVX;
+	if (soft_single(v) || soft_aligned_only(v))
+		mode |= MODE_SLOW;
+	v->mode = mode;
+	v->ctx = (uint8_t)ctx;
+	v->ibtc = v->tlb[ctx].ibtc;
+	if (v->tlb[ctx].ibtc_mode != mode) {
+		soft_ibtc_flush(v, ctx);
+		v->tlb[ctx].ibtc_mode = mode;
+	}
+}
