@@ -15,6 +15,13 @@
  *   -ENOENT    nothing there                        -EIO       the engine failed
  *   -ENOMEM    out of memory                        -ENOBUFS   buffer too small (size reported)
  *
+ * What an engine cannot keep is said here and at the call, and vmx_probe() reports it. KVM: mappings
+ * without VMX_MAP_EXEC, VMX_OPT_{CPUID,RDTSC,HYPERCALL,HALT} and exceptions other than #BP are
+ * -ENOTSUP; vmx_exit.insn_len, .mem.gva and .mem.insn_bytes are not known; an APIC timer in a
+ * counting mode is not stopped by vmx_vm_suspend_time() (TSC-deadline mode is); VMCALL answers as
+ * KVM does, not with #UD. It uses the signal SIGRTMIN, which stays blocked in every thread that had
+ * a vCPU: no handler is installed, and the caller must not use it in those threads.
+ *
  * Threads: "any" calls may come from any thread at any time; "owner" calls only from the thread
  * that created the vCPU and never while it is inside vmx_vcpu_resume(); "setup" calls from any
  * thread while no vCPU runs.
@@ -107,11 +114,14 @@ enum vmx_trap_kind {
 	VMX_TRAP_IO = 3,   /* VMX_EXIT_IO carries the key */
 };
 
-/* BELL: addr of 1..8 bytes in unmapped memory space, write only; size 0 there means any size at
- * that address. MEM: page aligned. IO: ports; addr+size <= 0x10000. eventfd: BELL only, else -1.
- * Same kind and overlapping range: -EEXIST. Accesses with no trap still exit, with key 0. Any. */
+/* BELL: a write of exactly size (1, 2, 4, 8; 0: any) bytes at exactly addr, in unmapped memory space
+ * (-EINVAL if mapped). MEM: page aligned; the local APIC's page only alone. IO: ports;
+ * addr+size <= 0x10000, else -ERANGE. eventfd: BELL only (stays the caller's, must live until the
+ * trap is removed; -EBADF if closed), else -1. Same kind and overlapping range: -EEXIST. An access
+ * belongs to the trap that holds its first byte; with no trap it still exits, with key 0. Any. */
 int vmx_vm_set_trap(struct vmx_vm *vm, enum vmx_trap_kind kind, uint64_t addr, uint64_t size,
 		    int eventfd, uint64_t key);
+/* -ENOENT: no trap of that kind starts at addr. On return its eventfd is no longer touched. Any. */
 int vmx_vm_remove_trap(struct vmx_vm *vm, enum vmx_trap_kind kind, uint64_t addr);
 
 /* Delivers a message-signalled interrupt: address 0xFEExxxxx and data as in SDM 3A 11.11. Any.
@@ -250,7 +260,14 @@ struct vmx_exit {
 };
 
 /* Runs the guest until it needs the caller (0, *exit filled) or a kick (-ECANCELED; nothing is
- * lost, call again). The same *exit must be passed again to complete what it asked for.
+ * lost, call again). The same *exit must be passed again to complete what it asked for; -EINVAL if
+ * an answer is awaited and exit->reason is another.
+ *
+ * After IO and MEM, any state call of the owner but the write of VMX_STATE_IO completes the access
+ * first, with what buf holds then: state is always as between two instructions (of a string or a
+ * wide access, some elements may be still to come). After MSR, CPUID, EXCEPTION, RDTSC and HYPERCALL
+ * the state shows the instruction as not executed, until the next resume completes it. After
+ * SHUTDOWN every resume ends so again, until INIT, vmx_vm_reset() or a new VMX_STATE_ACTIVITY.
  * Owner. -EBADFD from another thread. */
 int vmx_vcpu_resume(struct vmx_vcpu *vcpu, struct vmx_exit *exit);
 /* Makes the current or the next resume return -ECANCELED, once however often called. Any. */
@@ -264,7 +281,8 @@ enum vmx_interrupt_type {
 	VMX_INTERRUPT_EXTINT = 4, /* answer to VMX_EXIT_EXTINT; owner only */
 	VMX_INTERRUPT_LINT1 = 5,
 };
-/* Requests an interrupt; stays pending until taken. vector > 255 or < 16 for FIXED: -ERANGE. Any. */
+/* Requests an interrupt; stays pending until taken. vector > 255 or < 16 for FIXED, or not 0 where
+ * the type has none: -ERANGE. Any. */
 int vmx_vcpu_interrupt(struct vmx_vcpu *vcpu, enum vmx_interrupt_type type, unsigned vector);
 /* Level of the PIC's INTR wire at this vCPU's LINT0. While high, and when the guest can take it
  * (IF, no shadow, LINT0 in ExtINT mode unmasked or APIC disabled), resume ends with
@@ -323,7 +341,8 @@ enum vmx_state_kind {
 	VMX_STATE_LAPIC = 5,     /* 1024 bytes: registers at their offsets (SDM 3A table 11-1) */
 	VMX_STATE_EVENTS = 6,    /* struct vmx_events */
 	VMX_STATE_ACTIVITY = 7,  /* uint32_t enum vmx_activity */
-	VMX_STATE_IO = 8,        /* write only: the data of a pending input or memory read */
+	VMX_STATE_IO = 8,        /* write only: the data of a pending input or memory read; size 0
+				  * (and -ENOENT) while none is pending */
 	VMX_STATE_NESTED = 9,    /* VMX operation, VMCS pointers (size 0 where not offered) */
 };
 /* Exact size of a kind, in bytes, on this vCPU; -EINVAL for an unknown kind. Any. */
