@@ -136,10 +136,10 @@ unsigned jit_data_scratch(const struct soft_insn *insn);
  * if any, is [r10] or [r10 + r11]. *ret_at: where the instruction itself starts (for faults). */
 void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, bool use_index,
 		   uint8_t **ret_at, unsigned *ret_point_state);
-/* Effective address (with segment base) of the operand into r10; clobbers r11 and host flags if a
- * segment base is added or the address is 32-bit. next_rip is for RIP-relative ones. */
-void jit_emit_ea(struct jit_buf *b, const struct soft_insn *insn, const ZydisDecodedOperand *op,
-		 uint64_t next_rip, bool with_segment);
+/* Effective address (with segment base) of the operand into dst; clobbers r10 and r11, and host
+ * flags if a segment base is added. next_rip is for RIP-relative ones. */
+void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
+		 const ZydisDecodedOperand *op, uint64_t next_rip, bool with_segment);
 int jit_host_reg(unsigned guest); /* pinned or r8 for rsp; -1: in memory */
 /* Guest register number of a general-purpose register, -1 if it is none; *ret_high: AH..BH. */
 int jit_guest_reg(ZydisRegister reg, bool *ret_high);

@@ -459,39 +459,40 @@ static unsigned address_reg(struct jit_buf *b, ZydisRegister reg, unsigned into)
 	return into;
 }
 
-/* lea r10(d), [base + index * scale + disp]; base or index may be NO_REG */
-static void emit_lea(struct jit_buf *b, bool w, unsigned base, unsigned index, unsigned scale,
+/* lea dst, [base + index * scale + disp]; base or index may be NO_REG */
+static void emit_lea(struct jit_buf *b, bool w, unsigned dst, unsigned base, unsigned index, unsigned scale,
 		     int32_t disp)
 {
 	unsigned log2 = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
+	unsigned d = (dst & 7) << 3;
 
-	e2(b, 0x44 | (w ? 8 : 0) | (index != NO_REG && index >= 8 ? 2 : 0) |
+	e2(b, 0x40 | (dst >= 8 ? 4 : 0) | (w ? 8 : 0) | (index != NO_REG && index >= 8 ? 2 : 0) |
 		      (base != NO_REG && base >= 8 ? 1 : 0), 0x8d);
 	if (base == NO_REG) { /* SIB without base: disp32 */
-		e2(b, 0x14, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | 5);
+		e2(b, 0x04 | d, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | 5);
 		e4(b, (uint32_t)disp);
 		return;
 	}
 	if (index == NO_REG && (base & 7) != 4) {
 		if (disp == (int8_t)disp) {
-			e2(b, 0x50 | (base & 7), (uint8_t)disp);
+			e2(b, 0x40 | d | (base & 7), (uint8_t)disp);
 		} else {
-			e1(b, 0x90 | (base & 7));
+			e1(b, 0x80 | d | (base & 7));
 			e4(b, (uint32_t)disp);
 		}
 		return;
 	}
 	if (disp == (int8_t)disp) {
-		e3(b, 0x54, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | (base & 7),
+		e3(b, 0x44 | d, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | (base & 7),
 		   (uint8_t)disp);
 	} else {
-		e2(b, 0x94, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | (base & 7));
+		e2(b, 0x84 | d, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | (base & 7));
 		e4(b, (uint32_t)disp);
 	}
 }
 
-void jit_emit_ea(struct jit_buf *b, const struct soft_insn *insn, const ZydisDecodedOperand *op,
-		 uint64_t next_rip, bool with_segment)
+void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
+		 const ZydisDecodedOperand *op, uint64_t next_rip, bool with_segment)
 {
 	bool wide = insn->zi.address_width == 64;
 	int64_t disp = op->mem.disp.value;
@@ -500,22 +501,22 @@ void jit_emit_ea(struct jit_buf *b, const struct soft_insn *insn, const ZydisDec
 	if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP) {
 		uint64_t ea = next_rip + (uint64_t)disp;
 
-		e_mov_imm(b, H_R10, wide ? ea : (uint32_t)ea);
+		e_mov_imm(b, dst, wide ? ea : (uint32_t)ea);
 	} else if (disp != (int32_t)disp ||
 		   (op->mem.base == ZYDIS_REGISTER_NONE && op->mem.index == ZYDIS_REGISTER_NONE)) {
-		e_mov_imm(b, H_R10, wide ? (uint64_t)disp : (uint32_t)disp);
+		e_mov_imm(b, dst, wide ? (uint64_t)disp : (uint32_t)disp);
 	} else {
 		if (op->mem.base != ZYDIS_REGISTER_NONE)
 			base = address_reg(b, op->mem.base, H_R10);
 		if (op->mem.index != ZYDIS_REGISTER_NONE)
 			index = address_reg(b, op->mem.index, H_R11);
-		emit_lea(b, wide, base, index, op->mem.scale, (int32_t)disp);
+		emit_lea(b, wide, dst, base, index, op->mem.scale, (int32_t)disp);
 	}
 	if (with_segment &&
 	    (op->mem.segment == ZYDIS_REGISTER_FS || op->mem.segment == ZYDIS_REGISTER_GS)) {
 		unsigned seg = op->mem.segment == ZYDIS_REGISTER_FS ? SOFT_FS : SOFT_GS;
 
-		e_gs(b, true, 0x03, H_R10, GS_OFF(seg) + (uint32_t)(seg * sizeof(struct vmx_segment)) +
+		e_gs(b, true, 0x03, dst, GS_OFF(seg) + (uint32_t)(seg * sizeof(struct vmx_segment)) +
 					   (uint32_t)offsetof(struct vmx_segment, base));
 	}
 }

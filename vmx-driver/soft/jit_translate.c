@@ -343,12 +343,17 @@ static void emit_leave(struct tr *t, uint64_t rip, unsigned code)
 	e_jmp(&t->b, stub(t, t->cache->stubs.exit));
 }
 
+static uint32_t branch_table(const struct tr *t)
+{
+	return GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
+	       (uint32_t)offsetof(struct soft_tlb, ibtc);
+}
+
 /* r10 holds the guest address to go to; guest flags are in memory. */
 static void emit_indirect(struct tr *t)
 {
 	struct jit_buf *b = &t->b;
-	uint32_t table = GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
-			 (uint32_t)offsetof(struct soft_tlb, ibtc);
+	uint32_t table = branch_table(t);
 	uint8_t *miss, *poll;
 
 	if (!t->cache->chain) {
@@ -376,6 +381,29 @@ static void emit_indirect(struct tr *t)
 	e_jmp(b, stub(t, t->cache->stubs.exit));
 }
 
+/* To a known address in another page: which page that is can change, so through the table. */
+static void emit_far_edge(struct tr *t, uint64_t target)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t at = branch_table(t) + (uint32_t)((target ^ target >> 7) & (SOFT_IBTC_SIZE - 1)) *
+						(uint32_t)sizeof(struct soft_ibtc);
+	uint8_t *miss, *poll;
+
+	e_mov_imm(b, H_R10, target);
+	e_poll(b);
+	poll = e_jcc_fwd(b, CC_NE);
+	e_gs(b, true, 0x3b, H_R10, at);
+	miss = e_jcc_fwd(b, CC_NE);
+	e3(b, 0x65, 0xff, 0x24); /* jmp gs:[disp32] */
+	e1(b, 0x25);
+	e4(b, at + (uint32_t)offsetof(struct soft_ibtc, host));
+	e_fix(b, poll, b->p);
+	e_fix(b, miss, b->p);
+	e_store(b, H_R10, GS_OFF(rip));
+	e_mov_imm(b, H_R11, JIT_LOOKUP);
+	e_jmp(b, stub(t, t->cache->stubs.exit));
+}
+
 /* Goes to a known guest address; guest flags are in memory. */
 static void emit_edge(struct tr *t, uint64_t target, bool backward)
 {
@@ -389,8 +417,7 @@ static void emit_edge(struct tr *t, uint64_t target, bool backward)
 		return;
 	}
 	if (target >> JIT_PAGE_SHIFT != t->rip >> JIT_PAGE_SHIFT) {
-		e_mov_imm(b, H_R10, target);
-		emit_indirect(t);
+		emit_far_edge(t, target);
 		return;
 	}
 	if (s->link_count >= JIT_LINKS_MAX) {
@@ -499,7 +526,7 @@ static void emit_data(struct tr *t, struct item *it)
 
 		/* what the instruction itself overwrites without reading need not survive */
 		flags_clobber(t, it->needs | (it->live_out & ~it->writes));
-		jit_emit_ea(b, &it->insn, mem, it->rip + it->insn.len, true);
+		jit_emit_ea(b, H_R10, &it->insn, mem, it->rip + it->insn.len, true);
 		emit_check(t, size, write);
 		use_index = jit_data_scratch(&it->insn) < 2;
 		if (!use_index)
@@ -527,10 +554,14 @@ static void emit_lea_insn(struct tr *t, struct item *it)
 	int host = jit_host_reg(guest);
 	unsigned dst = host >= 0 ? (unsigned)host : H_R9;
 
-	jit_emit_ea(b, insn, &insn->op[1], it->rip + insn->len, false);
 	if (insn->zi.operand_width == 64) {
-		e_mov(b, dst, H_R10);
-	} else if (insn->zi.operand_width == 32) {
+		jit_emit_ea(b, dst, insn, &insn->op[1], it->rip + insn->len, false);
+		if (host < 0)
+			e_store_gpr(b, dst, guest);
+		return;
+	}
+	jit_emit_ea(b, H_R10, insn, &insn->op[1], it->rip + insn->len, false);
+	if (insn->zi.operand_width == 32) {
 		e_rr(b, false, 0x89, dst, H_R10);
 	} else {
 		if (host < 0)
@@ -564,7 +595,7 @@ static void emit_bitmem(struct tr *t, struct item *it)
 	uint8_t opcode = insn->zi.opcode;
 
 	flags_clobber(t, FL_ARITH);
-	jit_emit_ea(b, insn, &insn->op[0], it->rip + insn->len, true);
+	jit_emit_ea(b, H_R10, insn, &insn->op[0], it->rip + insn->len, true);
 	load_guest(b, H_R9, &insn->op[1]);
 	if (width == 32)
 		e_rr(b, true, 0x63, H_R9, H_R9); /* movsxd r9, r9d (RM form: same register) */
@@ -667,7 +698,7 @@ static void emit_branch_target(struct tr *t, struct item *it)
 		load_guest(b, H_R10, &insn->op[0]);
 		return;
 	}
-	jit_emit_ea(b, insn, &insn->op[0], it->rip + insn->len, true);
+	jit_emit_ea(b, H_R10, insn, &insn->op[0], it->rip + insn->len, true);
 	emit_check(t, 8, false);
 	point(t, 0);
 	e_mem_r10_r11(b, 0x8b, H_R10);
