@@ -252,6 +252,7 @@ struct soft_vm {
 	struct soft_vcpu *vcpus[VMX_VCPUS_MAX]; /* by id; changed under excl_lock and apic_lock */
 	_Atomic uintptr_t excl_owner; /* pthread_self() of who is between begin and end, or 0 */
 	unsigned excl_depth;
+	struct soft_vcpu *excl_vcpu; /* that vCPU, if it ran before: it goes on after the section */
 	uint64_t tsc_offset;   /* of new vCPUs: guest time begins at 0 */
 	_Atomic unsigned lowest_next; /* lowest-priority interrupts go round */
 };

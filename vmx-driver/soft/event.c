@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* event.c - making a vCPU look up: requests, and what might be deliverable. GENERAL. */
+#include "vmx-driver/soft/lapic.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
+/* The system call itself keeps vector registers; a libc wrapper promises nothing. */
+void soft_futex_wake(_Atomic uint32_t *word)
+{
+	register long r10 __asm__("r10") = 0;
+	long ret = SYS_futex;
+
+	__asm__ volatile("syscall"
+			 : "+a"(ret)
+			 : "D"(word), "S"((long)(FUTEX_WAKE | FUTEX_PRIVATE_FLAG)), "d"(1L), "r"(r10)
+			 : "rcx", "r11", "memory");
+}
+
+void soft_request(struct soft_vcpu *v, uint32_t req_bits)
+{
+	atomic_fetch_or(&v->exit_req, req_bits);
+	/* The sleeper sets wake before it looks at exit_req. */
+	if (atomic_load(&v->wake)) {
+		atomic_store(&v->wake, 0);
+		soft_futex_wake((_Atomic uint32_t *)&v->wake);
+	}
+}
+
+void soft_events_recheck(struct soft_vcpu *v)
+{
+	bool event = v->nmi_pending || v->init_pending || v->sipi_pending || v->exc_pending;
+
+	for (unsigned i = 0; i < 4; i++)
+		event |= v->eoi_exits[i] != 0;
+	if (v->rflags & FL_IF)
+		event |= v->extint_ready || v->extint_line || soft_lapic_pending(v) >= 0;
+	if (event)
+		atomic_fetch_or(&v->exit_req, SOFT_REQ_EVENT);
+}
+
+void soft_post_init_locked(struct soft_vcpu *v)
+{
+	v->init_pending = true;
+	v->sipi_pending = false;
+	soft_request(v, SOFT_REQ_EVENT);
+}
+
+void soft_post_sipi_locked(struct soft_vcpu *v, unsigned vector)
+{
+	if ((!v->init_pending && v->activity != VMX_WAIT_FOR_SIPI) || v->sipi_pending)
+		return;
+	v->sipi_pending = true;
+	v->sipi_vector = (uint8_t)vector;
+	soft_request(v, SOFT_REQ_EVENT);
+}
+
+void soft_post_nmi(struct soft_vcpu *v)
+{
+	__atomic_store_n(&v->nmi_pending, true, __ATOMIC_RELEASE);
+	soft_request(v, SOFT_REQ_EVENT);
+}

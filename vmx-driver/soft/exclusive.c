@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exclusive.c - sections in which no other vCPU is inside an instruction; vCPUs that sleep.
+ *
+ * excl_running counts the vCPU threads that execute guest code; a section begins when it is 0 and
+ * holds excl_lock to its end. While one waits (excl_pending) no vCPU starts or goes on.
+ */
+#include "vmx-driver/soft/glue.h"
+
+#include "vmx-driver/soft/lapic.h"
+
+/* HLT spins at most so long before it sleeps. */
+#define POLL_MAX_NS 50000u
+
+static uintptr_t this_thread(void)
+{
+	return (uintptr_t)pthread_self();
+}
+
+void soft_enter_running(struct soft_vcpu *v)
+{
+	struct soft_vm *vm = soft_vm_of(v);
+
+	pthread_mutex_lock(&vm->excl_lock);
+	while (vm->excl_pending)
+		pthread_cond_wait(&vm->excl_cond, &vm->excl_lock);
+	vm->excl_running++;
+	v->parked = false;
+	pthread_mutex_unlock(&vm->excl_lock);
+}
+
+static void stop_running(struct soft_vm *vm, struct soft_vcpu *v)
+{
+	v->parked = true;
+	if (!--vm->excl_running && vm->excl_pending)
+		pthread_cond_broadcast(&vm->excl_cond);
+}
+
+void soft_leave_running(struct soft_vcpu *v)
+{
+	struct soft_vm *vm = soft_vm_of(v);
+
+	pthread_mutex_lock(&vm->excl_lock);
+	stop_running(vm, v);
+	pthread_mutex_unlock(&vm->excl_lock);
+}
+
+void soft_park(struct soft_vcpu *v)
+{
+	struct soft_vm *vm = soft_vm_of(v);
+
+	soft_fp_save(v);
+	pthread_mutex_lock(&vm->excl_lock);
+	if (vm->excl_pending) {
+		stop_running(vm, v);
+		while (vm->excl_pending)
+			pthread_cond_wait(&vm->excl_cond, &vm->excl_lock);
+		vm->excl_running++;
+		v->parked = false;
+	}
+	pthread_mutex_unlock(&vm->excl_lock);
+}
+
+void soft_exclusive_begin(struct soft_vm *vm, struct soft_vcpu *v)
+{
+	if (vm->excl_owner == this_thread()) {
+		vm->excl_depth++;
+		return;
+	}
+	if (v)
+		soft_fp_save(v);
+	pthread_mutex_lock(&vm->excl_lock);
+	vm->excl_pending++;
+	if (v && !v->parked)
+		stop_running(vm, v);
+	else
+		v = NULL;
+	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++)
+		if (vm->vcpus[i] && vm->vcpus[i] != v)
+			soft_request(vm->vcpus[i], SOFT_REQ_EXCLUSIVE);
+	while (vm->excl_running)
+		pthread_cond_wait(&vm->excl_cond, &vm->excl_lock);
+	vm->excl_owner = this_thread();
+	vm->excl_depth = 1;
+	vm->excl_vcpu = v;
+}
+
+void soft_exclusive_end(struct soft_vm *vm, struct soft_vcpu *v)
+{
+	(void)v;
+	if (--vm->excl_depth)
+		return;
+	vm->excl_owner = 0;
+	vm->excl_pending--;
+	if (vm->excl_vcpu) {
+		vm->excl_running++;
+		vm->excl_vcpu->parked = false;
+		vm->excl_vcpu = NULL;
+	}
+	pthread_cond_broadcast(&vm->excl_cond);
+	pthread_mutex_unlock(&vm->excl_lock);
+}
+
+static bool poll_requests(struct soft_vcpu *v, uint64_t ticks, uint64_t expires)
+{
+	uint64_t start = __builtin_ia32_rdtsc(), now = start;
+
+	while (now - start < ticks) {
+		if (atomic_load_explicit(&v->exit_req, memory_order_relaxed) || now >= expires)
+			return true;
+		__builtin_ia32_pause();
+		now = __builtin_ia32_rdtsc();
+	}
+	return false;
+}
+
+void soft_wait(struct soft_vcpu *v)
+{
+	uint64_t hz = soft_vm_of(v)->tsc_hz, expires = v->lapic->expires, start, slept;
+
+	soft_fp_save(v);
+	soft_leave_running(v);
+	start = __builtin_ia32_rdtsc();
+	if (!poll_requests(v, v->poll_ns * (hz / 1000000) / 1000, expires)) {
+		/* This thread keeps the time itself meanwhile; soft_lapic_timer() sets it again. */
+		atomic_store_explicit(&v->lapic->poke, SOFT_NEVER, memory_order_relaxed);
+		atomic_store(&v->wake, 1);
+		if (!atomic_load(&v->exit_req))
+			soft_futex_wait((_Atomic uint32_t *)&v->wake, 1, expires, hz);
+		atomic_store(&v->wake, 0);
+		/* Spin longer where spinning would have done; stop where it was in vain. */
+		slept = __builtin_ia32_rdtsc() - start;
+		if (slept < (uint64_t)POLL_MAX_NS * (hz / 1000000) / 1000)
+			v->poll_ns = v->poll_ns ? POLL_MAX_NS : POLL_MAX_NS / 4;
+		else
+			v->poll_ns /= 2;
+	}
+	soft_enter_running(v);
+}

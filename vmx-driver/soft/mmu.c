@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mmu.c - page walks (SDM 3A chapter 4). GENERAL. */
+#include "vmx-driver/soft/mmu.h"
+
+enum { /* page-table entries */
+	PTE_P = 1u << 0,
+	PTE_W = 1u << 1,
+	PTE_U = 1u << 2,
+	PTE_A = 1u << 5,
+	PTE_D = 1u << 6,
+	PTE_PS = 1u << 7,
+	PTE_G = 1u << 8,
+};
+#define PTE_NX (1ull << 63)
+#define PTE_ADDR 0x000ffffffffff000ull
+
+#define WALK_LEVELS 4
+/* A walk starts over when another processor changes an entry under it; not for ever. */
+#define WALK_RETRIES 8
+
+struct walk_entry {
+	uint64_t gpa, value;
+};
+struct walk_path {
+	struct walk_entry entry[WALK_LEVELS];
+	unsigned count;
+	unsigned size;   /* of an entry: 4 or 8 */
+	bool user, write, nx; /* what all entries together permit */
+	uint64_t leaf;
+};
+
+const struct vmx_slot *soft_slot(const struct soft_vcpu *v, uint64_t gpa)
+{
+	const struct vmx_slots *slots = atomic_load_explicit(&v->v.vm->slots, memory_order_acquire);
+	size_t lo = 0, hi = slots->count;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		const struct vmx_slot *s = &slots->slot[mid];
+
+		if (gpa < s->gpa)
+			hi = mid;
+		else if (gpa - s->gpa < s->size)
+			return s;
+		else
+			lo = mid + 1;
+	}
+	return NULL;
+}
+
+void soft_mark_dirty(const struct vmx_slot *slot, uint64_t gpa)
+{
+	uint64_t page = (gpa - slot->gpa) >> 12;
+
+	if (slot->dirty && !soft_is_dirty(slot, gpa))
+		__atomic_fetch_or(&slot->dirty[page / 64], 1ull << (page % 64), __ATOMIC_SEQ_CST);
+}
+
+uint8_t *soft_gpa_ptr(struct soft_vcpu *v, uint64_t gpa, bool write)
+{
+	const struct vmx_slot *s = soft_slot(v, gpa);
+
+	if (!s || !(s->flags & (write ? VMX_MAP_WRITE : VMX_MAP_READ)))
+		return NULL;
+	if (write)
+		soft_mark_dirty(s, gpa);
+	return s->host + (gpa - s->gpa);
+}
+
+/* Bits that must be 0 in an entry of the 8-byte formats. shift: what it maps, large: it is a leaf
+ * above the last level. */
+static uint64_t reserved_bits(const struct soft_vcpu *v, unsigned shift, bool large)
+{
+	uint64_t mask = v->pa_reserved;
+
+	if (!(v->efer & EFER_NX))
+		mask |= PTE_NX;
+	if (!(v->efer & EFER_LMA))
+		mask |= 0x7ff0000000000000ull;
+	if (large)
+		mask |= ((1ull << shift) - 1) & ~0x1fffull;
+	if (shift == 39)
+		mask |= PTE_PS;
+	return mask;
+}
+
+/* Reads the entry at gpa into the path. False: page fault w->error. */
+static bool read_entry(struct soft_vcpu *v, uint64_t gpa, struct walk_path *path, struct soft_walk *w)
+{
+	uint8_t *p = soft_gpa_ptr(v, gpa, false);
+	uint64_t value;
+
+	if (!p) { /* no memory there: a bus would give ones, which has reserved bits set */
+		w->error |= PF_P | PF_RSVD;
+		return false;
+	}
+	if (path->size == 8)
+		value = __atomic_load_n((uint64_t *)p, __ATOMIC_RELAXED);
+	else
+		value = __atomic_load_n((uint32_t *)p, __ATOMIC_RELAXED);
+	if (!(value & PTE_P))
+		return false;
+	path->entry[path->count++] = (struct walk_entry){ gpa, value };
+	path->user &= (value & PTE_U) != 0;
+	path->write &= (value & PTE_W) != 0;
+	path->nx |= path->size == 8 && (value & PTE_NX);
+	path->leaf = value;
+	return true;
+}
+
+/* 4-level and PAE tables from `shift` on. */
+static bool walk_8(struct soft_vcpu *v, uint64_t la, uint64_t table, unsigned shift,
+		   struct walk_path *path, struct soft_walk *w)
+{
+	for (;; shift -= 9) {
+		bool large;
+
+		if (!read_entry(v, table + (la >> shift & 511) * 8, path, w))
+			return false;
+		large = (shift == 30 || shift == 21) && (path->leaf & PTE_PS);
+		if (path->leaf & reserved_bits(v, shift, large)) {
+			w->error |= PF_P | PF_RSVD;
+			return false;
+		}
+		if (shift == 12 || large)
+			break;
+		table = path->leaf & PTE_ADDR;
+	}
+	w->level = (uint8_t)((shift - 12) / 9 + 1);
+	w->gpa = (path->leaf & PTE_ADDR & ~((1ull << shift) - 1)) | (la & ((1ull << shift) - 1));
+	return true;
+}
+
+static bool walk_4(struct soft_vcpu *v, uint64_t la, struct walk_path *path, struct soft_walk *w)
+{
+	if (!read_entry(v, (v->cr3 & 0xfffff000u) + (la >> 22 & 1023) * 4, path, w))
+		return false;
+	if ((path->leaf & PTE_PS) && (v->cr4 & CR4_PSE)) {
+		w->level = 2;
+		w->gpa = (path->leaf & 0xffc00000u) | (path->leaf >> 13 & 0xff) << 32 |
+			 (la & 0x3fffff);
+		if ((path->leaf & 1u << 21) || (w->gpa & v->pa_reserved)) {
+			w->error |= PF_P | PF_RSVD;
+			return false;
+		}
+		return true;
+	}
+	if (!read_entry(v, (path->leaf & 0xfffff000u) + (la >> 12 & 1023) * 4, path, w))
+		return false;
+	w->level = 1;
+	w->gpa = (path->leaf & 0xfffff000u) | (la & PAGE_OFFSET);
+	return true;
+}
+
+static bool walk_mode(struct soft_vcpu *v, uint64_t la, struct walk_path *path, struct soft_walk *w)
+{
+	path->size = (v->cr4 & CR4_PAE) ? 8 : 4;
+	path->user = path->write = true;
+	if (path->size == 4)
+		return walk_4(v, la, path, w);
+	if (v->efer & EFER_LMA)
+		return walk_8(v, la, v->cr3 & PTE_ADDR, 39, path, w);
+	if (!(v->pdpte[la >> 30 & 3] & PTE_P))
+		return false;
+	return walk_8(v, la, v->pdpte[la >> 30 & 3] & PTE_ADDR, 21, path, w);
+}
+
+/* SDM 3A 4.6.1. */
+static bool permitted(const struct soft_vcpu *v, const struct walk_path *path, unsigned flags,
+		      unsigned ctx)
+{
+	if ((flags & ACC_EXEC) && path->nx)
+		return false;
+	if (ctx == CTX_USER)
+		return path->user && (path->write || !(flags & ACC_WRITE));
+	if (path->user) {
+		if (flags & ACC_EXEC)
+			return !(v->cr4 & CR4_SMEP);
+		if ((v->cr4 & CR4_SMAP) && ctx != CTX_KERNEL_AC)
+			return false;
+	}
+	return path->write || !(flags & ACC_WRITE) || !(v->cr0 & CR0_WP);
+}
+
+static bool set_entry_bits(struct soft_vcpu *v, const struct walk_path *path, unsigned i,
+			   uint64_t bits)
+{
+	uint64_t old = path->entry[i].value, gpa = path->entry[i].gpa;
+	uint8_t *p;
+	bool done;
+
+	if ((old & bits) == bits)
+		return true;
+	p = soft_gpa_ptr(v, gpa, true);
+	if (!p) /* tables in ROM */
+		return true;
+	if (path->size == 8) {
+		done = __atomic_compare_exchange_n((uint64_t *)p, &old, old | bits, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	} else {
+		uint32_t old4 = (uint32_t)old;
+
+		done = __atomic_compare_exchange_n((uint32_t *)p, &old4, (uint32_t)(old4 | bits),
+						   false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	}
+	if (done && soft_code_overlaps(soft_vm_of(v), gpa, path->size))
+		soft_code_written(soft_vm_of(v), v, gpa, path->size);
+	return done;
+}
+
+static bool set_ad_bits(struct soft_vcpu *v, struct walk_path *path, bool write)
+{
+	for (unsigned i = 0; i < path->count; i++) {
+		uint64_t bits = PTE_A | (write && i == path->count - 1 ? (uint64_t)PTE_D : 0);
+
+		if (!set_entry_bits(v, path, i, bits))
+			return false;
+	}
+	if (write)
+		path->leaf |= PTE_D;
+	return true;
+}
+
+bool soft_walk_tables(struct soft_vcpu *v, uint64_t la, unsigned flags, unsigned ctx, bool set_ad,
+		      struct soft_walk *w)
+{
+	struct walk_path path;
+
+	if (!(v->cr0 & CR0_PG)) {
+		w->gpa = la & 0xffffffffu;
+		w->error = 0;
+		w->level = 0;
+		w->write = w->dirty = true;
+		w->global = false;
+		return true;
+	}
+	for (unsigned retry = 0;; retry++) {
+		w->error = ((flags & ACC_WRITE) ? PF_W : 0) | (ctx == CTX_USER ? PF_U : 0);
+		if ((flags & ACC_EXEC) && ((v->efer & EFER_NX) || (v->cr4 & CR4_SMEP)))
+			w->error |= PF_I;
+		path.count = 0;
+		path.nx = false;
+		if (!walk_mode(v, la, &path, w))
+			return false;
+		if (!permitted(v, &path, flags, ctx)) {
+			w->error |= PF_P;
+			return false;
+		}
+		if (!set_ad || set_ad_bits(v, &path, flags & ACC_WRITE) || retry == WALK_RETRIES)
+			break;
+	}
+	w->write = permitted(v, &path, ACC_WRITE, ctx);
+	w->dirty = path.leaf & PTE_D;
+	w->global = (path.leaf & PTE_G) && (v->cr4 & CR4_PGE);
+	return true;
+}
+
+int soft_walk(struct soft_vcpu *v, uint64_t la, unsigned access_flags, bool user, bool set_ad,
+	      uint64_t *ret_gpa, uint32_t *ret_pf_error, unsigned *ret_level)
+{
+	struct soft_walk w;
+	unsigned ctx = user ? CTX_USER : CTX_KERNEL;
+
+	if (!user && !(access_flags & ACC_SYSTEM) && (v->mode & MODE_AC))
+		ctx = CTX_KERNEL_AC;
+	w.error = 0;
+	if ((v->efer & EFER_LMA) && !soft_canonical(la))
+		goto fault;
+	if (!soft_walk_tables(v, la, access_flags, ctx, set_ad, &w))
+		goto fault;
+	/* Who asks about code caches the answer by linear address (ibtc). */
+	if (access_flags & ACC_EXEC)
+		soft_tlb_note(v, ctx, la, &w);
+	*ret_gpa = w.gpa;
+	if (ret_level)
+		*ret_level = w.level;
+	return SOFT_OK;
+fault:
+	if (ret_pf_error)
+		*ret_pf_error = w.error;
+	return SOFT_EXCEPTION;
+}

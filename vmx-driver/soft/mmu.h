@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mmu.h - what mmu.c, access.c and tlb.c share. GENERAL. */
+#ifndef VMX_SOFT_MMU_H
+#define VMX_SOFT_MMU_H
+
+#include "vmx-driver/soft/soft.h"
+
+#define PAGE_OFFSET 0xfffull
+#define PAGE_BASE (~PAGE_OFFSET)
+
+enum { /* page-fault error code (SDM 3A 4.7) */
+	PF_P = 1u << 0,
+	PF_W = 1u << 1,
+	PF_U = 1u << 2,
+	PF_RSVD = 1u << 3,
+	PF_I = 1u << 4,
+};
+
+/* What a page walk found. */
+struct soft_walk {
+	uint64_t gpa;   /* of the address itself */
+	uint32_t error; /* page-fault error code when it failed */
+	uint8_t level;  /* 0: no paging, 1: 4 KiB, 2: 2 or 4 MiB, 3: 1 GiB */
+	bool write;     /* a write by this kind of access would be allowed */
+	bool dirty;     /* the leaf's D bit is set (by now) */
+	bool global;
+};
+
+/* The whole walk for an access in context ctx (user, kernel, kernel with AC). False: w->error. */
+bool soft_walk_tables(struct soft_vcpu *v, uint64_t la, unsigned flags, unsigned ctx, bool set_ad,
+		      struct soft_walk *w);
+/* Slot that holds gpa, or NULL. */
+const struct vmx_slot *soft_slot(const struct soft_vcpu *v, uint64_t gpa);
+/* Sets the dirty bit of the page if its slot is tracked. */
+void soft_mark_dirty(const struct vmx_slot *slot, uint64_t gpa);
+static inline bool soft_is_dirty(const struct vmx_slot *slot, uint64_t gpa)
+{
+	uint64_t page = (gpa - slot->gpa) >> 12;
+
+	return __atomic_load_n(&slot->dirty[page / 64], __ATOMIC_RELAXED) >> (page % 64) & 1;
+}
+
+static inline bool soft_canonical(uint64_t la)
+{
+	return (uint64_t)((int64_t)(la << 16) >> 16) == la;
+}
+
+/* Context whose rules an access with these flags follows. */
+static inline unsigned soft_ctx(const struct soft_vcpu *v, unsigned flags)
+{
+	return (flags & ACC_SYSTEM) ? CTX_KERNEL : v->ctx;
+}
+
+/* Linear addresses wrap at 4 GiB outside 64-bit mode. */
+static inline uint64_t soft_wrap(const struct soft_vcpu *v, uint64_t la, unsigned flags)
+{
+	if ((v->efer & EFER_LMA) && ((flags & ACC_SYSTEM) || (v->mode & MODE_CODE) == CODE_64))
+		return la;
+	return la & 0xffffffffu;
+}
+
+static inline struct soft_l1 *soft_l1_entry(struct soft_vcpu *v, unsigned ctx, uint64_t la)
+{
+	return &v->tlb[ctx].l1[(la >> 12) % SOFT_L1_SIZE];
+}
+
+/* Notes in tlb `ctx` that something of this walk is cached there. */
+void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tlb.c - the caches of translations, and forgetting them. GENERAL. */
+#include "vmx-driver/soft/mmu.h"
+
+void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w)
+{
+	struct soft_tlb *t = &v->tlb[ctx];
+
+	if (!w->global)
+		t->has_nonglobal = true;
+	if (w->level > 1) {
+		uint64_t page = la & PAGE_BASE;
+
+		/* The whole large page: INVLPG of any of its addresses drops all of it. */
+		uint64_t size = w->level == 3 ? 1ull << 30 : (v->cr4 & CR4_PAE) ? 1u << 21 : 1u << 22;
+		uint64_t lo = page & ~(size - 1);
+
+		if (lo < t->large_lo)
+			t->large_lo = lo;
+		if (lo + (size - 1) > t->large_hi)
+			t->large_hi = lo + (size - 1);
+	}
+}
+
+static void clear_l0(struct soft_tlb *t)
+{
+	for (unsigned i = 0; i < SOFT_L0_SIZE; i++) {
+		t->l0[i].tag = SOFT_TAG_INVALID;
+		t->l0[i].delta = SOFT_DELTA_INVALID;
+	}
+}
+
+static void clear_l1(struct soft_tlb *t)
+{
+	for (unsigned i = 0; i < SOFT_L1_SIZE; i++) {
+		t->l1[i].tag_r = t->l1[i].tag_w = SOFT_TAG_INVALID;
+		t->l1[i].delta = SOFT_DELTA_INVALID;
+	}
+}
+
+static void clear_x(struct soft_vcpu *v, unsigned ctx)
+{
+	struct soft_xtlb *x = v->xtlb[ctx != CTX_USER];
+
+	for (unsigned i = 0; i < SOFT_X_SIZE; i++)
+		x[i].tag = SOFT_TAG_INVALID;
+}
+
+void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx)
+{
+	struct soft_tlb *t = &v->tlb[ctx];
+
+	for (unsigned i = 0; i < SOFT_IBTC_SIZE; i++)
+		t->ibtc[i].rip = SOFT_TAG_INVALID;
+	/* A jump to SOFT_TAG_INVALID itself looks in set 0: put there what no jump looks for. */
+	t->ibtc[0].rip = 1;
+	for (unsigned i = 0; i < sizeof(t->ibtc_pages) / sizeof(t->ibtc_pages[0]); i++)
+		t->ibtc_pages[i] = 0;
+}
+
+void soft_tlb_flush_ctx(struct soft_vcpu *v, unsigned ctx)
+{
+	struct soft_tlb *t = &v->tlb[ctx];
+
+	if (t->used) {
+		clear_l0(t);
+		clear_l1(t);
+	}
+	clear_x(v, ctx);
+	soft_ibtc_flush(v, ctx);
+	t->used = false;
+	t->has_nonglobal = false;
+	t->large_lo = ~0ull;
+	t->large_hi = 0;
+}
+
+void soft_tlb_flush(struct soft_vcpu *v, bool keep_global)
+{
+	v->n_flushes++;
+	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++)
+		if (!keep_global || v->tlb[ctx].has_nonglobal)
+			soft_tlb_flush_ctx(v, ctx);
+}
+
+static void flush_page_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t page)
+{
+	struct soft_tlb *t = &v->tlb[ctx];
+	struct soft_xtlb *x = &v->xtlb[ctx != CTX_USER][(page >> 12) % SOFT_X_SIZE];
+	uint64_t number = page >> 12, bit = (number ^ number >> 12) % 4096;
+
+	if (x->tag == page)
+		x->tag = SOFT_TAG_INVALID;
+	if (t->ibtc_pages[bit / 64] >> (bit % 64) & 1)
+		soft_ibtc_flush(v, ctx);
+	if (t->used) {
+		struct soft_l1 *e = soft_l1_entry(v, ctx, page);
+
+		if (e->tag_r == page || e->tag_w == page) {
+			e->tag_r = e->tag_w = SOFT_TAG_INVALID;
+			e->delta = SOFT_DELTA_INVALID;
+		}
+		for (unsigned i = 0; i < SOFT_L0_SIZE; i++)
+			if (t->l0[i].tag == page) {
+				t->l0[i].tag = SOFT_TAG_INVALID;
+				t->l0[i].delta = SOFT_DELTA_INVALID;
+			}
+	}
+}
+
+void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la)
+{
+	uint64_t page = la & PAGE_BASE;
+
+	v->n_flushes++;
+	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
+		struct soft_tlb *t = &v->tlb[ctx];
+
+		if (la >= t->large_lo && la <= t->large_hi)
+			soft_tlb_flush_ctx(v, ctx);
+		else
+			flush_page_ctx(v, ctx, page);
+	}
+}
+
+/* Entries are told apart by the host page, so that two addresses of one page are both found. */
+void soft_tlb_protect_page(struct soft_vcpu *v, uint64_t gpa)
+{
+	const struct vmx_slot *s = soft_slot(v, gpa);
+	uint64_t host;
+
+	if (!s)
+		return;
+	host = (uint64_t)(uintptr_t)(s->host + ((gpa & PAGE_BASE) - s->gpa));
+	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
+		struct soft_tlb *t = &v->tlb[ctx];
+
+		if (!t->used)
+			continue;
+		for (unsigned i = 0; i < SOFT_L1_SIZE; i++)
+			if (t->l1[i].tag_w + t->l1[i].delta == host)
+				t->l1[i].tag_w = SOFT_TAG_INVALID;
+		for (unsigned i = 0; i < SOFT_L0_SIZE; i++)
+			if (t->l0[i].tag + t->l0[i].delta == host) {
+				t->l0[i].tag = SOFT_TAG_INVALID;
+				t->l0[i].delta = SOFT_DELTA_INVALID;
+			}
+	}
+}
