@@ -16,6 +16,8 @@ static inline struct soft_vm *soft_vm_from(struct vmx_vm *vm)
 
 /* run.c */
 int soft_resume(struct vmx_vcpu *vcpu, struct vmx_exit *exit);
+/* Completes the access of a VMX_EXIT_IO or MEM: state is looked at from outside. */
+void soft_complete(struct soft_vcpu *v);
 /* State was written from outside: a restarted instruction would no longer be the same. */
 void soft_forget_exit(struct soft_vcpu *v);
 

@@ -16,8 +16,7 @@
 
 void soft_forget_exit(struct soft_vcpu *v)
 {
-	v->exit_pending = false;
-	v->restart_event = false;
+	v->exit_pending = v->restart = v->restart_event = false;
 	v->exit_answered = VMX_EXIT_NONE;
 	v->log.count = v->log.next = 0;
 }
@@ -126,28 +125,29 @@ static void log_answer(struct soft_vcpu *v, enum soft_log_kind kind, uint64_t ad
 	log->count++;
 }
 
-/* Takes the caller's answer to the last exit. True: what made the exit has to run again first. */
-static bool finish_exit(struct soft_vcpu *v, const struct vmx_exit *exit)
+/* Takes the caller's answer to the last exit: what made it has to run again first. */
+static int finish_exit(struct soft_vcpu *v, const struct vmx_exit *exit)
 {
 	const struct vmx_exit *x = &v->exit_request;
 
 	if (!v->exit_pending)
-		return false;
-	v->exit_pending = false;
-	v->log.next = 0;
-	if (x->reason == VMX_EXIT_IO) {
+		return 0;
+	if (is_answerable(x->reason)) {
+		if (exit->reason != x->reason)
+			return -EINVAL;
+		soft_copy(&v->exit_request, exit, sizeof(*exit));
+		v->exit_answered = (uint8_t)exit->reason;
+	} else if (x->reason == VMX_EXIT_IO) {
 		log_answer(v, x->io.input ? SOFT_LOG_IO_READ : SOFT_LOG_IO_WRITE, x->io.port,
 			   x->io.size);
-	} else if (x->reason == VMX_EXIT_MEM) {
-		if (!x->mem.exec)
-			log_answer(v, x->mem.write ? SOFT_LOG_MEM_WRITE : SOFT_LOG_MEM_READ,
-				   x->mem.gpa, x->mem.size);
-	} else if (is_answerable(x->reason)) {
-		if (exit->reason == x->reason)
-			soft_copy(&v->exit_request, exit, sizeof(*exit));
-		v->exit_answered = (uint8_t)v->exit_request.reason;
+	} else if (x->reason == VMX_EXIT_MEM && !x->mem.exec) {
+		log_answer(v, x->mem.write ? SOFT_LOG_MEM_WRITE : SOFT_LOG_MEM_READ, x->mem.gpa,
+			   x->mem.size);
 	}
-	return true;
+	v->exit_pending = false;
+	v->log.next = 0;
+	v->restart = true;
+	return 0;
 }
 
 /* --- events --------------------------------------------------------------------------------- */
@@ -373,61 +373,72 @@ static int handle(struct soft_vcpu *v, struct vmx_exit *exit, int rc, bool in_ev
 /* Runs again what had made the last exit, before anything else is looked at. */
 static int restart(struct soft_vcpu *v, struct vmx_exit *exit)
 {
-	int rc;
-
+	v->restart = false;
 	if (!v->restart_event)
 		return handle(v, exit, soft_step(v), false);
 	v->restart_event = false;
-	rc = deliver_event(v, exit);
-	return handle(v, exit, rc, true);
+	return handle(v, exit, deliver_event(v, exit), true);
 }
 
-static int run(struct soft_vcpu *v, struct vmx_exit *exit)
+static int run_once(struct soft_vcpu *v, struct vmx_exit *exit)
 {
-	bool again = finish_exit(v, exit);
+	int rc = SOFT_OK;
 
-	for (;;) {
-		int rc = SOFT_OK;
-
-		if (atomic_load(&v->exit_req) & SOFT_REQ_EXCLUSIVE) {
-			atomic_fetch_and(&v->exit_req, ~(uint32_t)SOFT_REQ_EXCLUSIVE);
-			soft_park(v);
-		}
-		if (again) {
-			rc = restart(v, exit);
-		} else {
-			if (atomic_load_explicit(&v->exit_req, memory_order_relaxed) ||
-			    v->activity != VMX_ACTIVE || v->exc_pending) {
-				rc = between(v, exit);
-				if (rc != SOFT_OK && rc != SOFT_AGAIN)
-					rc = handle(v, exit, rc, true);
-			}
-			if (rc == SOFT_OK)
-				rc = handle(v, exit, execute(v), false);
-		}
-		if (rc == RUN_CANCELED)
-			return -ECANCELED;
-		if (rc == RUN_RETURN)
-			return 0;
-		/* An EOI that had to be told first: then the same again. */
-		again = false;
-		if (v->exit_pending) {
-			rc = eoi_exit(v, exit);
-			if (rc == RUN_RETURN)
-				return 0;
-			again = finish_exit(v, exit);
-		}
+	if (atomic_load(&v->exit_req) & SOFT_REQ_EXCLUSIVE) {
+		atomic_fetch_and(&v->exit_req, ~(uint32_t)SOFT_REQ_EXCLUSIVE);
+		soft_park(v);
 	}
+	if (v->restart)
+		return restart(v, exit);
+	if (atomic_load_explicit(&v->exit_req, memory_order_relaxed) || v->activity != VMX_ACTIVE ||
+	    v->exc_pending) {
+		rc = between(v, exit);
+		if (rc != SOFT_OK && rc != SOFT_AGAIN)
+			rc = handle(v, exit, rc, true);
+	}
+	return rc == SOFT_OK ? handle(v, exit, execute(v), false) : rc;
 }
 
 int soft_resume(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 {
 	struct soft_vcpu *v = soft_vcpu_of(vcpu);
-	int r;
+	int rc = finish_exit(v, exit);
 
+	if (rc < 0)
+		return rc;
 	soft_enter_running(v);
-	r = run(v, exit);
+	do {
+		rc = run_once(v, exit);
+		if (rc == SOFT_AGAIN && v->exit_pending) { /* an EOI that must be told first */
+			v->exit_pending = false;
+			v->restart = true;
+			rc = eoi_exit(v, exit);
+		}
+	} while (rc != RUN_RETURN && rc != RUN_CANCELED);
 	soft_fp_save(v);
 	soft_leave_running(v);
-	return r;
+	return rc == RUN_CANCELED ? -ECANCELED : 0;
+}
+
+/* Delivering and exits are left for the next resume. */
+void soft_complete(struct soft_vcpu *v)
+{
+	enum vmx_exit_reason reason = v->exit_request.reason;
+	int rc;
+
+	if (!v->exit_pending || (reason != VMX_EXIT_IO && reason != VMX_EXIT_MEM) ||
+	    v->restart_event)
+		return;
+	finish_exit(v, &v->exit_request);
+	soft_enter_running(v);
+	rc = soft_step(v);
+	soft_fp_save(v);
+	soft_leave_running(v);
+	v->restart = rc == SOFT_EXIT;
+	v->log.next = 0;
+	v->exc_pending = rc == SOFT_EXCEPTION;
+	if (rc == SOFT_HALT)
+		v->activity = VMX_HALTED;
+	else if (rc == SOFT_SHUTDOWN)
+		v->activity = VMX_SHUTDOWN_STATE;
 }

@@ -322,6 +322,7 @@ struct soft_vcpu {
 	struct soft_xtlb xtlb[2][SOFT_X_SIZE];
 	uint64_t pa_reserved; /* bits 51:MAXPHYADDR of page-table entries */
 	bool exc_pending;    /* exc is to be delivered before the next instruction */
+	bool restart;        /* resume runs what made the last exit again before all else */
 	bool restart_event;  /* the exit happened while an event was delivered, not in an instruction */
 	uint32_t poll_ns;    /* how long HLT spins before it sleeps; adapts */
 	_Atomic uint64_t eoi_exits[4]; /* level-triggered vectors whose EOI the caller must see */

@@ -242,6 +242,7 @@ int soft_read_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, void *buf, 
 {
 	struct soft_vcpu *v = soft_vcpu_of(vcpu);
 
+	soft_complete(v);
 	switch (kind) {
 	case VMX_STATE_REGS:
 		read_regs(v, buf);
@@ -274,6 +275,8 @@ int soft_write_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, const void
 	struct soft_vcpu *v = soft_vcpu_of(vcpu);
 	int r;
 
+	if (kind != VMX_STATE_IO)
+		soft_complete(v);
 	switch (kind) {
 	case VMX_STATE_REGS:
 		return write_regs(v, buf);
@@ -307,10 +310,13 @@ int soft_write_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, const void
 /* One that the guest has by its own: an optional exit for the others is not asked here. */
 static int msr_access(struct soft_vcpu *v, uint32_t index, bool write, uint64_t *value)
 {
-	struct vmx_exit request = v->exit_request;
-	struct soft_exc exc = v->exc;
+	struct vmx_exit request;
+	struct soft_exc exc;
 	int rc;
 
+	soft_complete(v);
+	request = v->exit_request;
+	exc = v->exc;
 	pthread_mutex_lock(&v->v.vm->lock);
 	rc = write ? soft_write_msr(v, index, *value) : soft_read_msr(v, index, value);
 	pthread_mutex_unlock(&v->v.vm->lock);
@@ -384,6 +390,7 @@ static enum vmx_translate_result translate(struct soft_vcpu *v, uint64_t gva, ui
 int soft_translate(struct vmx_vcpu *vcpu, uint64_t gva, uint32_t flags,
 		   enum vmx_translate_result *ret_result, uint64_t *ret_gpa)
 {
+	soft_complete(soft_vcpu_of(vcpu));
 	pthread_mutex_lock(&vcpu->vm->lock);
 	*ret_result = translate(soft_vcpu_of(vcpu), gva, flags, ret_gpa);
 	pthread_mutex_unlock(&vcpu->vm->lock);
