@@ -20,3 +20,9 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/mmu.c vmx-driver/soft/tlb.c vmx-dri
 libsoft_la_SOURCES += vmx-driver/soft/mmu.h vmx-driver/soft/lapic.h vmx-driver/soft/glue.h \
 	vmx-driver/soft/timer.c vmx-driver/soft/exclusive.c vmx-driver/soft/soft.c \
 	vmx-driver/soft/state.c
+libsoftgeneral_la_SOURCES += vmx-driver/soft/sys.h vmx-driver/soft/segment.c \
+	vmx-driver/soft/exception.c vmx-driver/soft/transfer.c vmx-driver/soft/task.c \
+	vmx-driver/soft/syscall.c vmx-driver/soft/system.c vmx-driver/soft/system_cr.c \
+	vmx-driver/soft/system_table.c vmx-driver/soft/system_ops.c vmx-driver/soft/xsave.c \
+	vmx-driver/soft/msr.c vmx-driver/soft/cpuid_guest.c
+libsoft_la_SOURCES += vmx-driver/soft/cpuid.c

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* syscall.c - SYSCALL SYSRET SYSENTER SYSEXIT SWAPGS (SDM 2B, 3A 5.8.7-5.8.8). GENERAL. */
+#include "vmx-driver/soft/sys.h"
+
+enum { /* attributes of the flat segments that these load without looking at any descriptor */
+	ATTR_CODE64 = SEG_G | SEG_L | SEG_P | SEG_S | SEG_CODE | SEG_RW | SEG_ACCESSED,
+	ATTR_CODE32 = SEG_G | SEG_DB | SEG_P | SEG_S | SEG_CODE | SEG_RW | SEG_ACCESSED,
+	ATTR_DATA = SEG_G | SEG_DB | SEG_P | SEG_S | SEG_RW | SEG_ACCESSED,
+};
+
+static void flat_segment(struct soft_vcpu *v, unsigned seg, uint16_t selector, uint32_t attributes,
+			 unsigned cpl)
+{
+	struct vmx_segment *s = &v->seg[seg];
+
+	s->base = 0;
+	s->limit = 0xffffffff;
+	s->selector = selector;
+	s->attributes = (uint16_t)(attributes | cpl << 5);
+	s->unusable = false;
+}
+
+static int go(struct soft_vcpu *v, unsigned cpl, uint64_t rip)
+{
+	v->cpl = (uint8_t)cpl;
+	v->rip = v->next_rip = rip;
+	soft_update_mode(v);
+	return SOFT_OK;
+}
+
+int sys_op_syscall(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	uint64_t flags;
+	uint16_t cs;
+
+	(void)insn;
+	if (!(v->efer & EFER_SCE) || !sys_code64(v))
+		return sys_ud(v);
+	flags = soft_get_rflags(v) & ~(uint64_t)FL_RF;
+	cs = (uint16_t)(v->star >> 32) & 0xfffc;
+	v->gpr[SOFT_RCX] = v->next_rip;
+	v->gpr[11] = flags;
+	flat_segment(v, SOFT_CS, cs, ATTR_CODE64, 0);
+	flat_segment(v, SOFT_SS, (uint16_t)(cs + 8), ATTR_DATA, 0);
+	flags &= ~v->fmask;
+	v->rflags = (flags & FL_ALL & ~(uint64_t)FL_ARITH) | FL_FIXED;
+	soft_set_arith(v, flags);
+	return go(v, 0, v->lstar);
+}
+
+int sys_op_sysret(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	uint64_t flags = v->gpr[11], rip = v->gpr[SOFT_RCX];
+	uint16_t cs = (uint16_t)(v->star >> 48);
+	bool to64 = insn->zi.raw.rex.W;
+	bool was_if = v->rflags & FL_IF;
+
+	if (!(v->efer & EFER_SCE) || !sys_code64(v))
+		return sys_ud(v);
+	if (v->cpl != 0 || (to64 && !sys_canonical(rip)))
+		return sys_gp0(v);
+	if (to64) {
+		flat_segment(v, SOFT_CS, (uint16_t)((cs + 16) | 3), ATTR_CODE64, 3);
+	} else {
+		flat_segment(v, SOFT_CS, cs | 3, ATTR_CODE32, 3);
+		rip = (uint32_t)rip;
+	}
+	flat_segment(v, SOFT_SS, (uint16_t)((cs + 8) | 3), ATTR_DATA, 3);
+	v->rflags = (flags & FL_ALL & ~(uint64_t)(FL_ARITH | FL_RF | FL_VM)) | FL_FIXED;
+	soft_set_arith(v, flags);
+	(void)go(v, 3, rip);
+	if (!was_if && (flags & FL_IF))
+		soft_events_recheck(v);
+	return SOFT_OK;
+}
+
+int sys_op_sysenter(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	uint16_t cs = (uint16_t)v->sysenter_cs & 0xfffc;
+	bool wide = sys_long(v);
+
+	(void)insn;
+	if (!(v->cr0 & CR0_PE) || !cs)
+		return sys_gp0(v);
+	v->rflags &= ~(uint64_t)(FL_VM | FL_IF | FL_RF);
+	flat_segment(v, SOFT_CS, cs, wide ? ATTR_CODE64 : ATTR_CODE32, 0);
+	flat_segment(v, SOFT_SS, (uint16_t)(cs + 8), ATTR_DATA, 0);
+	v->gpr[SOFT_RSP] = wide ? v->sysenter_esp : (uint32_t)v->sysenter_esp;
+	return go(v, 0, wide ? v->sysenter_eip : (uint32_t)v->sysenter_eip);
+}
+
+int sys_op_sysexit(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	uint16_t cs = (uint16_t)v->sysenter_cs;
+	uint64_t rip = v->gpr[SOFT_RDX], rsp = v->gpr[SOFT_RCX];
+	bool to64 = insn->zi.raw.rex.W && sys_code64(v);
+
+	if (!(cs & 0xfffc) || !sys_protected(v) || v->cpl != 0)
+		return sys_gp0(v);
+	if (to64 && (!sys_canonical(rip) || !sys_canonical(rsp)))
+		return sys_gp0(v);
+	if (to64) {
+		flat_segment(v, SOFT_CS, (uint16_t)((cs + 32) | 3), ATTR_CODE64, 3);
+		flat_segment(v, SOFT_SS, (uint16_t)((cs + 40) | 3), ATTR_DATA, 3);
+	} else {
+		flat_segment(v, SOFT_CS, (uint16_t)((cs + 16) | 3), ATTR_CODE32, 3);
+		flat_segment(v, SOFT_SS, (uint16_t)((cs + 24) | 3), ATTR_DATA, 3);
+		rip = (uint32_t)rip;
+		rsp = (uint32_t)rsp;
+	}
+	v->gpr[SOFT_RSP] = rsp;
+	return go(v, 3, rip);
+}
+
+int sys_op_swapgs(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	uint64_t base;
+
+	(void)insn;
+	if (!sys_code64(v))
+		return sys_ud(v);
+	if (v->cpl != 0)
+		return sys_gp0(v);
+	base = v->seg[SOFT_GS].base;
+	v->seg[SOFT_GS].base = v->kernel_gs_base;
+	v->kernel_gs_base = base;
+	return sys_done(v);
+}
