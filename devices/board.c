@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "devices/board.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/checked.h"
+#include "common/log.h"
+#include "devices/board_internal.h"
+#include "devices/chips.h"
+#include "machine/acpi.h"
+#include "machine/boot.h"
+#include "machine/loop.h"
+#include "machine/memory.h"
+
+/* --- names -------------------------------------------------------------------------------------- */
+
+/* The life cycle's states and reasons are the board's, so that the daemon needs one header. */
+_Static_assert((int)BOARD_CREATED == (int)LIFE_CREATED &&
+	       (int)BOARD_STARTING == (int)LIFE_STARTING &&
+	       (int)BOARD_RUNNING == (int)LIFE_RUNNING && (int)BOARD_PAUSED == (int)LIFE_PAUSED &&
+	       (int)BOARD_STOPPING == (int)LIFE_STOPPING &&
+	       (int)BOARD_STOPPED == (int)LIFE_STOPPED && (int)BOARD_FAILED == (int)LIFE_FAILED,
+	       "states");
+_Static_assert((int)BOARD_STOP_NONE == (int)LIFE_STOP_NONE &&
+	       (int)BOARD_STOP_POWEROFF == (int)LIFE_STOP_POWEROFF &&
+	       (int)BOARD_STOP_RESET == (int)LIFE_STOP_RESET &&
+	       (int)BOARD_STOP_TRIPLE_FAULT == (int)LIFE_STOP_TRIPLE_FAULT &&
+	       (int)BOARD_STOP_DEBUG_EXIT == (int)LIFE_STOP_DEBUG_EXIT &&
+	       (int)BOARD_STOP_KILLED == (int)LIFE_STOP_KILLED &&
+	       (int)BOARD_STOP_ENGINE_ERROR == (int)LIFE_STOP_ENGINE_ERROR &&
+	       (int)BOARD_STOP_BOOT_ERROR == (int)LIFE_STOP_BOOT_ERROR,
+	       "reasons");
+
+static const char *const state_names[] = {
+	[BOARD_CREATED] = "created",   [BOARD_STARTING] = "starting", [BOARD_RUNNING] = "running",
+	[BOARD_PAUSED] = "paused",     [BOARD_STOPPING] = "stopping", [BOARD_STOPPED] = "stopped",
+	[BOARD_FAILED] = "failed",
+};
+
+static const char *const stop_names[] = {
+	[BOARD_STOP_NONE] = "none",
+	[BOARD_STOP_POWEROFF] = "guest-poweroff",
+	[BOARD_STOP_RESET] = "guest-reset",
+	[BOARD_STOP_TRIPLE_FAULT] = "triple-fault",
+	[BOARD_STOP_DEBUG_EXIT] = "debug-exit",
+	[BOARD_STOP_KILLED] = "killed",
+	[BOARD_STOP_ENGINE_ERROR] = "engine-error",
+	[BOARD_STOP_BOOT_ERROR] = "boot-error",
+};
+
+const char *board_state_name(enum board_state state)
+{
+	return (size_t)state < ARRAY_SIZE(state_names) ? state_names[state] : "?";
+}
+
+const char *board_stop_name(enum board_stop stop)
+{
+	return (size_t)stop < ARRAY_SIZE(stop_names) ? stop_names[stop] : "?";
+}
+
+/* --- creation ------------------------------------------------------------------------------------ */
+
+/* A sentence for *ret_error, if there is memory for it. Returns r. */
+int board_error(char **ret_error, int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(ret_error, fmt, ap) < 0)
+		*ret_error = NULL;
+	va_end(ap);
+	return r;
+}
+
+static int check(const struct board_config *c, char **ret_error)
+{
+	if (c->memory_bytes < BOARD_MEMORY_MIN || c->memory_bytes % (1 << 20) ||
+	    c->memory_bytes > BOARD_MEMORY_MAX)
+		return board_error(ret_error, -EINVAL,
+				   "memory: %llu bytes; it is a multiple of 1 MiB, 16 MiB to 1 TiB",
+				   (unsigned long long)c->memory_bytes);
+	if (!c->cpus || c->cpus > VMX_VCPUS_MAX)
+		return board_error(ret_error, -EINVAL, "cpus: %u; 1 to %u", c->cpus, VMX_VCPUS_MAX);
+	if (c->engine != VMX_ENGINE_KVM && c->engine != VMX_ENGINE_SOFT)
+		return board_error(ret_error, -EINVAL, "engine: not chosen");
+	if (c->kernel_fd < 0)
+		return board_error(ret_error, -EINVAL, "kernel: none given");
+	if (c->disk_count > BOARD_DISKS_MAX)
+		return board_error(ret_error, -EINVAL, "disks: %zu; at most %d", c->disk_count,
+				   BOARD_DISKS_MAX);
+	return 0;
+}
+
+static void vm_log(void *opaque, int level, const char *line)
+{
+	log_line(opaque, (enum log_level)level, "%s", line);
+}
+
+static int make_vm(struct board *board, char **ret_error)
+{
+	const struct board_config *c = &board->config;
+	struct vmx_vm_options options = {
+		.size = sizeof(options),
+		.engine = c->engine,
+		.flags = c->vm_flags,
+		.soft_debug = c->soft_debug,
+		.code_cache_bytes = c->code_cache_bytes,
+		.log = vm_log,
+		.log_opaque = board->log,
+	};
+	int r = vmx_vm_create(&options, &board->vm);
+
+	if (r < 0)
+		return board_error(ret_error, r, "engine: %s cannot make a virtual machine: %s",
+				   vmx_engine_name(c->engine), strerror(-r));
+	return 0;
+}
+
+static int make_machine(struct board *board, char **ret_error)
+{
+	struct machine_options options = { .memory_bytes = board->config.memory_bytes,
+					   .vm = board->vm,
+					   .log = board->log };
+	int r = machine_create(&options, &board->machine);
+
+	if (r < 0)
+		return board_error(ret_error, r, "memory: %llu bytes cannot be had: %s",
+				   (unsigned long long)options.memory_bytes, strerror(-r));
+	return 0;
+}
+
+/* Also after each guest reset: the guest may have written over tables and kernel. */
+static int load(void *opaque, struct boot_entry *ret_entry, char **ret_error)
+{
+	struct board *board = opaque;
+	struct boot_request request = { .kernel_fd = board->config.kernel_fd,
+					.initrd_fd = board->config.initrd_fd,
+					.cmdline = board->cmdline };
+	int r = acpi_load(board->machine, board->config.cpus, &request.rsdp);
+
+	*ret_error = NULL;
+	if (r < 0)
+		return board_error(ret_error, r, "memory: no room for the ACPI tables");
+	return boot_load(board->machine->memory, &request, ret_entry, ret_error);
+}
+
+static void changed(void *opaque)
+{
+	struct board *board = opaque;
+
+	if (board->changed)
+		board->changed(board->opaque);
+}
+
+static int make_life(struct board *board, const struct boot_entry *entry, char **ret_error)
+{
+	struct life_options options = {
+		.machine = board->machine,
+		.cpus = board->config.cpus,
+		.reboot_stops = board->config.reboot_stops,
+		.load = load,
+		.changed = changed,
+		.opaque = board,
+	};
+	int r = life_create(&options, entry, &board->life);
+
+	if (r < 0)
+		return board_error(ret_error, r, "cpus: %u virtual processors cannot be made: %s",
+				   options.cpus, strerror(-r));
+	return 0;
+}
+
+/* Frees everything but the descriptors. */
+static void destroy(struct board *board)
+{
+	life_destroy(board->life);
+	machine_destroy(board->machine);
+	if (board->vm)
+		(void)vmx_vm_destroy(board->vm);
+	free(board->cmdline);
+	free(board);
+}
+
+int board_create(const struct board_config *config, struct log *log, board_changed_fn *changed_fn,
+		 void *opaque, struct board **ret_board, char **ret_error)
+{
+	struct boot_entry entry;
+	struct board *board;
+	int r;
+
+	*ret_error = NULL;
+	r = check(config, ret_error);
+	if (r < 0)
+		return r;
+	board = calloc(1, sizeof(*board));
+	if (!board)
+		return -ENOMEM;
+	board->config = *config;
+	board->log = log;
+	board->changed = changed_fn;
+	board->opaque = opaque;
+	board->cmdline = strdup(config->cmdline ? config->cmdline : "");
+	r = board->cmdline ? 0 : -ENOMEM;
+	if (r >= 0)
+		r = make_vm(board, ret_error);
+	if (r >= 0)
+		r = make_machine(board, ret_error);
+	if (r >= 0)
+		r = load(board, &entry, ret_error);
+	if (r >= 0)
+		r = board_make_devices(board, ret_error);
+	if (r >= 0)
+		r = make_life(board, &entry, ret_error);
+	if (r < 0) {
+		destroy(board);
+		return r;
+	}
+	/* The devices have copies of theirs: see board_devices.c. */
+	if (config->console_fd >= 0)
+		close(config->console_fd);
+	for (size_t i = 0; i < config->disk_count; i++)
+		close(config->disks[i].fd);
+	log_line(log, LOG_LEVEL_INFO, "%s, %u CPUs, %llu MiB, %s", vmx_engine_name(config->engine),
+		 config->cpus, (unsigned long long)config->memory_bytes >> 20, entry.protocol);
+	*ret_board = board;
+	return 0;
+}
+
+void board_destroy(struct board *board)
+{
+	int kernel_fd, initrd_fd;
+
+	if (!board)
+		return;
+	kernel_fd = board->config.kernel_fd;
+	initrd_fd = board->config.initrd_fd;
+	destroy(board);
+	close(kernel_fd);
+	if (initrd_fd >= 0)
+		close(initrd_fd);
+}
+
+/* --- control ------------------------------------------------------------------------------------- */
+
+int board_start(struct board *board)
+{
+	return life_start(board->life);
+}
+
+int board_pause(struct board *board)
+{
+	return life_pause(board->life);
+}
+
+int board_resume(struct board *board)
+{
+	return life_resume(board->life);
+}
+
+int board_reset(struct board *board)
+{
+	return life_reset(board->life);
+}
+
+int board_kill(struct board *board)
+{
+	return life_kill(board->life);
+}
+
+int board_power_button(struct board *board)
+{
+	struct life_info info;
+
+	life_info(board->life, &info);
+	if (info.state != LIFE_RUNNING)
+		return -EBADFD;
+	acpi_pm_power_button(board->acpi_pm);
+	return 0;
+}
+
+void board_info(struct board *board, struct board_info *ret_info)
+{
+	struct life_info info;
+
+	life_info(board->life, &info);
+	*ret_info = (struct board_info){
+		.state = (enum board_state)info.state,
+		.stop = (enum board_stop)info.stop,
+		.exit_code = info.exit_code,
+		.rip = info.rip,
+		.resets = info.resets,
+		.run_ns = info.run_ns,
+		.boot_ns = info.boot_ns,
+	};
+	memcpy(ret_info->detail, info.detail, sizeof(ret_info->detail));
+}
+
+size_t board_stats(struct board *board, struct vmx_stat *stats, size_t n)
+{
+	return vmx_vm_stats(board->vm, stats, n);
+}

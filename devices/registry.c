@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "devices/registry.h"
+
+#include <string.h>
+
+#include "common/checked.h"
+#include "devices/chips.h"
+
+const struct device_class *const device_classes[] = {
+	&i8259_class,   &ioapic_class,  &i8254_class,    &mc146818_class,
+	&i8042_class,   &acpi_pm_class, &uart16550_class, &debug_exit_class,
+};
+const size_t device_class_count = ARRAY_SIZE(device_classes);
+
+const struct device_class *device_class_find(const char *name)
+{
+	for (size_t i = 0; i < device_class_count; i++)
+		if (!strcmp(device_classes[i]->name, name))
+			return device_classes[i];
+	return NULL;
+}

@@ -1,0 +1,638 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guest memory, buses, interrupt wires, timers and the event loop. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "machine/bus.h"
+#include "machine/irq.h"
+#include "machine/loop.h"
+#include "machine/memory.h"
+#include "machine/pc.h"
+#include "machine/timer.h"
+#include "tests/unit/unit.h"
+
+#define MIB (1ull << 20)
+#define GIB (1ull << 30)
+
+/* --- memory --------------------------------------------------------------------------------------- */
+
+static void test_memory_ranges(void)
+{
+	static const struct {
+		uint64_t gpa, len;
+		bool ok;
+	} cases[] = {
+		{ 0, 1, true },
+		{ 0, 3 * GIB, true },
+		{ 0, 3 * GIB + 1, false },
+		{ 3 * GIB - 1, 1, true },
+		{ 3 * GIB - 1, 2, false },
+		{ 3 * GIB, 1, false },           /* the hole */
+		{ PC_IOAPIC, 4, false },
+		{ 4 * GIB - 1, 2, false },
+		{ 4 * GIB, 1, true },
+		{ 4 * GIB, 1 * GIB, true },
+		{ 4 * GIB, 1 * GIB + 1, false },
+		{ 5 * GIB - 1, 1, true },
+		{ 5 * GIB, 1, false },
+		{ UINT64_MAX, 1, false },
+		{ UINT64_MAX - 3, 8, false },    /* wraps to 4 */
+		{ 4096, UINT64_MAX, false },
+		{ 3 * GIB - 4096, 1 * GIB + 8192, false }, /* both ends are RAM, the middle is not */
+		{ UINT64_MAX, 0, true },         /* nothing is everywhere */
+	};
+	struct memory *memory;
+
+	CU_ASSERT_FATAL(memory_create(4 * GIB, &memory) == 0);
+	CU_ASSERT(memory_low_size(memory) == 3 * GIB);
+	CU_ASSERT(memory_high_size(memory) == 1 * GIB);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct iovec iov;
+
+		CU_ASSERT(mem_valid(memory, cases[i].gpa, cases[i].len) == cases[i].ok);
+		CU_ASSERT(mem_iov(memory, cases[i].gpa, cases[i].len, &iov) ==
+			  (cases[i].ok ? 0 : -EFAULT));
+	}
+	memory_destroy(memory);
+}
+
+static void test_memory_access(void)
+{
+	uint8_t in[6000], out[6000];
+	struct memory *memory;
+	uint16_t v16;
+	uint32_t v32;
+
+	for (size_t i = 0; i < sizeof(in); i++)
+		in[i] = (uint8_t)(i * 7);
+	CU_ASSERT_FATAL(memory_create(4 * GIB, &memory) == 0);
+	CU_ASSERT(mem_write(memory, 5 * GIB - sizeof(in), in, sizeof(in)) == 0);
+	CU_ASSERT(mem_read(memory, 5 * GIB - sizeof(in), out, sizeof(out)) == 0);
+	CU_ASSERT(!memcmp(in, out, sizeof(in)));
+	/* A refused write writes nothing, not even the part that would fit. */
+	CU_ASSERT(mem_write(memory, 3 * GIB - 100, in, sizeof(in)) == -EFAULT);
+	CU_ASSERT(mem_read(memory, 3 * GIB - 100, out, 100) == 0);
+	for (int i = 0; i < 100; i++)
+		CU_ASSERT(out[i] == 0);
+	CU_ASSERT(mem_store16(memory, 0x1001, 1) == -EINVAL);
+	CU_ASSERT(mem_store32(memory, 0x1002, 1) == -EINVAL);
+	CU_ASSERT(mem_store16(memory, PC_LOW_RAM_MAX, 1) == -EFAULT);
+	CU_ASSERT(mem_load32(memory, PC_LOW_RAM_MAX, &v32) == -EFAULT);
+	CU_ASSERT(mem_store32(memory, 0x1004, 0x12345678) == 0);
+	CU_ASSERT(mem_load16(memory, 0x1006, &v16) == 0 && v16 == 0x1234);
+	CU_ASSERT(mem_load32(memory, 0x1004, &v32) == 0 && v32 == 0x12345678);
+	CU_ASSERT(mem_zero(memory, 0x1004, 4) == 0);
+	CU_ASSERT(mem_load32(memory, 0x1004, &v32) == 0 && v32 == 0);
+	memory_destroy(memory);
+}
+
+static void test_memory_create(void)
+{
+	struct memory *memory;
+	int seals;
+
+	CU_ASSERT(memory_create(0, &memory) == -EINVAL);
+	CU_ASSERT(memory_create(4097, &memory) == -EINVAL);
+	CU_ASSERT(memory_create(1ull << 63, &memory) == -EINVAL);
+	CU_ASSERT(memory_create(1ull << 60, &memory) < 0);
+	/* Far more than the host has: only reserved. */
+	CU_ASSERT_FATAL(memory_create(256 * GIB, &memory) == 0);
+	CU_ASSERT(ftruncate(memory_fd(memory), 4096) < 0 && errno == EPERM);
+	seals = fcntl(memory_fd(memory), F_GET_SEALS);
+	CU_ASSERT((seals & (F_SEAL_SHRINK | F_SEAL_GROW)) == (F_SEAL_SHRINK | F_SEAL_GROW));
+	memory_destroy(memory);
+	CU_ASSERT(memory_destroy(NULL) == NULL);
+}
+
+/* --- bus ------------------------------------------------------------------------------------------- */
+
+struct probe {
+	unsigned reads, writes, last_size;
+	uint64_t last_offset, last_val, answer;
+	char trace[128];
+};
+
+static void probe_read(void *opaque, uint64_t offset, unsigned size, uint64_t *val)
+{
+	struct probe *p = opaque;
+	size_t n = strlen(p->trace);
+
+	CU_ASSERT(*val == UINT64_MAX);
+	p->reads++;
+	p->last_offset = offset;
+	p->last_size = size;
+	snprintf(p->trace + n, sizeof(p->trace) - n, "%x:%u ", (unsigned)offset, size);
+	*val = p->answer + offset;
+}
+
+static void probe_write(void *opaque, uint64_t offset, unsigned size, uint64_t val)
+{
+	struct probe *p = opaque;
+	size_t n = strlen(p->trace);
+
+	p->writes++;
+	p->last_offset = offset;
+	p->last_size = size;
+	p->last_val = val;
+	snprintf(p->trace + n, sizeof(p->trace) - n, "%x:%u=%llx ", (unsigned)offset, size,
+		 (unsigned long long)val);
+}
+
+static const struct bus_ops any_ops = { .read = probe_read, .write = probe_write };
+static const struct bus_ops byte_ops = { .read = probe_read, .write = probe_write, .max_size = 1 };
+static const struct bus_ops dword_ops = { .read = probe_read,
+					  .write = probe_write,
+					  .max_size = 4 };
+
+static void test_bus_overlap(void)
+{
+	struct bus *bus = bus_create(0x10000);
+	struct probe p = { 0 };
+
+	CU_ASSERT(bus_add(bus, 0x100, 0, &any_ops, &p, "t") == -EINVAL);
+	CU_ASSERT(bus_add(bus, 0xffff, 2, &any_ops, &p, "t") == -EINVAL);
+	CU_ASSERT(bus_add(bus, 0x10000, 1, &any_ops, &p, "t") == -EINVAL);
+	CU_ASSERT(bus_add(bus, UINT64_MAX, 2, &any_ops, &p, "t") == -EINVAL);
+	CU_ASSERT(bus_add(bus, 0x100, 0x10, &any_ops, &p, "t") == 0);
+	CU_ASSERT(bus_add(bus, 0x100, 0x10, &any_ops, &p, "t") == -EEXIST);
+	CU_ASSERT(bus_add(bus, 0xf8, 9, &any_ops, &p, "t") == -EEXIST);
+	CU_ASSERT(bus_add(bus, 0x10f, 1, &any_ops, &p, "t") == -EEXIST);
+	CU_ASSERT(bus_add(bus, 0, 0x10000, &any_ops, &p, "t") == -EEXIST);
+	CU_ASSERT(bus_add(bus, 0x110, 1, &any_ops, &p, "t") == 0);
+	CU_ASSERT(bus_add(bus, 0xff, 1, &any_ops, &p, "t") == 0);
+	CU_ASSERT(bus_remove(bus, 0x101, &p) == -ENOENT);
+	CU_ASSERT(bus_remove(bus, 0x100, bus) == -ENOENT); /* somebody else's */
+	CU_ASSERT(bus_remove(bus, 0x100, &p) == 0);
+	CU_ASSERT(bus_add(bus, 0x100, 0x11, &any_ops, &p, "t") == -EEXIST);
+	CU_ASSERT(bus_add(bus, 0x108, 8, &any_ops, &p, "t") == 0);
+	bus_destroy(bus);
+}
+
+static void test_bus_split(void)
+{
+	static const struct {
+		const struct bus_ops *ops;
+		uint64_t addr; /* range is 0x100..0x10f */
+		unsigned size;
+		uint64_t val;
+		const char *trace;
+	} cases[] = {
+		{ &any_ops, 0x100, 8, 0x1122334455667788, "0:8=1122334455667788 " },
+		{ &any_ops, 0x102, 4, 0x11223344, "2:2=3344 4:2=1122 " },
+		{ &any_ops, 0x101, 4, 0x11223344, "1:1=44 2:2=2233 4:1=11 " },
+		{ &any_ops, 0x104, 3, 0x112233, "4:2=2233 6:1=11 " },
+		{ &byte_ops, 0x100, 2, 0x1122, "0:1=22 1:1=11 " },
+		{ &dword_ops, 0x108, 8, 0x1122334455667788, "8:4=55667788 c:4=11223344 " },
+		{ &any_ops, 0x10e, 4, 0x11223344, "e:2=3344 " },    /* end of the range */
+		{ &any_ops, 0xfe, 4, 0x11223344, "0:2=1122 " },     /* begin of it */
+		{ &any_ops, 0x110, 4, 0x11223344, "" },
+		{ &any_ops, 0x100, 1, 0xff, "0:1=ff " },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bus *bus = bus_create(0x10000);
+		struct probe p = { 0 };
+
+		bus_add(bus, 0x100, 0x10, cases[i].ops, &p, "t");
+		bus_write(bus, cases[i].addr, cases[i].size, cases[i].val);
+		CU_ASSERT_STRING_EQUAL(p.trace, cases[i].trace);
+		bus_destroy(bus);
+	}
+}
+
+static void test_bus_read(void)
+{
+	struct bus *bus = bus_create(0x10000);
+	struct probe p = { .answer = 0x40 };
+	uint64_t val;
+
+	bus_read(bus, 0x50, 4, &val);
+	CU_ASSERT(val == 0xffffffff);
+	bus_read(bus, 0x50, 8, &val);
+	CU_ASSERT(val == UINT64_MAX);
+	bus_add(bus, 0x100, 4, &byte_ops, &p, "t");
+	bus_read(bus, 0x100, 4, &val);
+	CU_ASSERT(val == 0x43424140);
+	bus_read(bus, 0xff, 2, &val); /* half of it is nobody's */
+	CU_ASSERT(val == 0x40ff);
+	bus_read(bus, 0x103, 4, &val);
+	CU_ASSERT(val == 0xffffff43);
+	bus_read(bus, 0xffff, 4, &val); /* past the end of the space, no wrap to port 0 */
+	CU_ASSERT(val == 0xffffffff);
+	p.answer = 0xabcd00; /* more than was asked for is cut off */
+	bus_read(bus, 0x100, 1, &val);
+	CU_ASSERT(val == 0);
+	bus_destroy(bus);
+	bus = bus_create(0);
+	CU_ASSERT(bus_add(bus, UINT64_MAX - 7, 8, &any_ops, &p, "t") == 0);
+	bus_write(bus, UINT64_MAX, 1, 5);
+	CU_ASSERT(p.last_offset == 7 && p.last_val == 5);
+	bus_destroy(bus);
+}
+
+/* A range that moves about while another thread uses the bus. */
+static void *bus_mover(void *opaque)
+{
+	struct bus *bus = ((void **)opaque)[0];
+	struct probe *p = ((void **)opaque)[1];
+
+	for (int i = 0; i < 20000; i++) {
+		(void)bus_add(bus, 0x1000 + (i % 7) * 0x100, 0x100, &dword_ops, p, "moving");
+		(void)bus_remove(bus, 0x1000 + (i % 7) * 0x100, p);
+	}
+	return NULL;
+}
+
+static void quiet_read(void *opaque, uint64_t offset, unsigned size, uint64_t *val)
+{
+	(void)opaque, (void)offset, (void)size;
+	*val = 0x5a;
+}
+
+static void quiet_write(void *opaque, uint64_t offset, unsigned size, uint64_t val)
+{
+	(void)opaque, (void)offset, (void)size, (void)val;
+}
+
+static void test_bus_move(void)
+{
+	static const struct bus_ops fixed = { .read = quiet_read, .write = quiet_write };
+	struct bus *bus = bus_create(0x10000);
+	struct probe p = { 0 };
+	void *args[] = { bus, &p };
+	pthread_t thread;
+	uint64_t val;
+	int bad = 0;
+
+	bus_add(bus, 0x2000, 0x10, &fixed, NULL, "fixed");
+	pthread_create(&thread, NULL, bus_mover, args);
+	for (int i = 0; i < 20000; i++) {
+		bus_read(bus, 0x2000, 1, &val);
+		bad += val != 0x5a;
+	}
+	pthread_join(thread, NULL);
+	CU_ASSERT(bad == 0);
+	bus_destroy(bus);
+}
+
+/* --- interrupt wires --------------------------------------------------------------------------------- */
+
+struct wires {
+	char trace[256];
+	uint64_t address;
+	uint32_t data;
+};
+
+static void note(struct wires *w, const char *what, unsigned n, bool level)
+{
+	size_t used = strlen(w->trace);
+
+	snprintf(w->trace + used, sizeof(w->trace) - used, "%s%u%c ", what, n, level ? '+' : '-');
+}
+
+static void pic_set(void *opaque, unsigned input, bool level)
+{
+	note(opaque, "pic", input, level);
+}
+
+static int pic_ack(void *opaque)
+{
+	(void)opaque;
+	return 0x31;
+}
+
+static void ioapic_set(void *opaque, unsigned pin, bool level)
+{
+	note(opaque, "io", pin, level);
+}
+
+static void ioapic_eoi(void *opaque, uint8_t vector)
+{
+	note(opaque, "eoi", vector, true);
+}
+
+static int sink_msi(void *opaque, uint64_t address, uint32_t data)
+{
+	struct wires *w = opaque;
+
+	w->address = address;
+	w->data = data;
+	return 0;
+}
+
+static void sink_intr(void *opaque, bool level)
+{
+	note(opaque, "intr", 0, level);
+}
+
+static void sink_route(void *opaque, unsigned pin, uint64_t address, uint32_t data, bool enabled)
+{
+	(void)address, (void)data;
+	note(opaque, "route", pin, enabled);
+}
+
+static const struct pic_ops pic_ops = { .set = pic_set, .ack = pic_ack };
+static const struct ioapic_ops ioapic_ops = { .set = ioapic_set, .eoi = ioapic_eoi };
+static const struct irq_sink sink = { .msi = sink_msi, .intr = sink_intr, .route = sink_route };
+
+static void test_irq_fanout(void)
+{
+	static const struct {
+		unsigned line;
+		const char *trace;
+	} cases[] = {
+		{ 0, "pic0+ io2+ " }, { 1, "pic1+ io1+ " }, { 2, "" },
+		{ 9, "pic9+ io9+ " }, { 15, "pic15+ io15+ " }, { 16, "io16+ " },
+		{ 23, "io23+ " },     { 24, "" },          { UINT32_MAX, "" },
+	};
+	struct irqs *irqs = irqs_create();
+
+	irq_set(irqs, 4, true); /* no chips yet: nothing happens */
+	CU_ASSERT(irq_ack(irqs) == -ENOENT);
+	irq_eoi(irqs, 0x30);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct wires w = { 0 };
+
+		irqs_attach_pic(irqs, &pic_ops, &w);
+		irqs_attach_ioapic(irqs, &ioapic_ops, &w);
+		irq_set(irqs, cases[i].line, true);
+		CU_ASSERT_STRING_EQUAL(w.trace, cases[i].trace);
+	}
+	irqs_destroy(irqs);
+}
+
+static void test_irq_sink(void)
+{
+	struct irqs *irqs = irqs_create();
+	struct wires w = { 0 };
+
+	CU_ASSERT(irq_msi(irqs, 0xfee00000, 0x41) == 0);
+	irqs_attach_sink(irqs, &sink, &w);
+	irqs_attach_pic(irqs, &pic_ops, &w);
+	irqs_attach_ioapic(irqs, &ioapic_ops, &w);
+	CU_ASSERT(irq_msi(irqs, 0xfee01000, 0x41) == 0 && w.address == 0xfee01000 &&
+		  w.data == 0x41);
+	CU_ASSERT(irq_msi(irqs, 0xfedfffff, 1) == -EINVAL);
+	CU_ASSERT(irq_msi(irqs, 0xfef00000, 1) == -EINVAL);
+	CU_ASSERT(irq_msi(irqs, 0x1fee00000, 1) == -EINVAL);
+	CU_ASSERT(w.data == 0x41);
+	irq_intr(irqs, true);
+	irq_route(irqs, 23, 0xfee00000, 0x31, true);
+	irq_route(irqs, 24, 0xfee00000, 0x31, true);
+	irq_eoi(irqs, 0x31);
+	CU_ASSERT_STRING_EQUAL(w.trace, "intr0+ route23+ eoi49+ ");
+	CU_ASSERT(irq_ack(irqs) == 0x31);
+	irqs_destroy(irqs);
+}
+
+/* --- timers -------------------------------------------------------------------------------------------- */
+
+struct tick {
+	struct timer timer;
+	struct timers *timers;
+	char *trace;
+	char name;
+	uint64_t last, period;
+};
+
+static void on_tick(void *opaque, uint64_t now)
+{
+	struct tick *t = opaque;
+	size_t n = strlen(t->trace);
+
+	t->trace[n] = t->name;
+	t->trace[n + 1] = 0;
+	t->last = now;
+	if (t->period)
+		timer_arm(&t->timer, now + t->period);
+}
+
+static void test_timer_order(void)
+{
+	struct timers *timers;
+	struct tick ticks[6];
+	char trace[64] = "";
+	static const uint64_t when[6] = { 50, 10, 30, 30, 20, 40 };
+
+	CU_ASSERT_FATAL(timers_create(true, &timers) == 0);
+	for (int i = 0; i < 6; i++) {
+		ticks[i] = (struct tick){ .trace = trace, .name = (char)('a' + i) };
+		timer_init(&ticks[i].timer, timers, on_tick, &ticks[i]);
+		CU_ASSERT(timer_arm(&ticks[i].timer, when[i]) == 0);
+	}
+	timer_cancel(&ticks[5].timer);
+	CU_ASSERT(!timer_armed(&ticks[5].timer) && timer_armed(&ticks[0].timer));
+	timers_advance(timers, 9);
+	CU_ASSERT_STRING_EQUAL(trace, "");
+	timers_advance(timers, 1);
+	CU_ASSERT_STRING_EQUAL(trace, "b");
+	timer_arm(&ticks[0].timer, 15); /* moved forward */
+	timers_advance(timers, 1000);
+	CU_ASSERT(!strcmp(trace, "baecd") || !strcmp(trace, "baedc"));
+	CU_ASSERT(ticks[4].last == 20 && timers_now(timers) == 1010);
+	for (int i = 0; i < 6; i++)
+		timer_fini(&ticks[i].timer);
+	timers_destroy(timers);
+}
+
+static void test_timer_periodic(void)
+{
+	struct timers *timers;
+	char trace[64] = "";
+	struct tick tick = { .trace = trace, .name = 'x', .period = 100 };
+
+	CU_ASSERT_FATAL(timers_create(true, &timers) == 0);
+	timer_init(&tick.timer, timers, on_tick, &tick);
+	timer_arm(&tick.timer, 100);
+	timers_advance(timers, 1000);
+	CU_ASSERT(strlen(trace) == 10 && tick.last == 1000);
+	timers_suspend(timers, true);
+	timers_advance(timers, 1000);
+	CU_ASSERT(strlen(trace) == 10 && timers_now(timers) == 1000);
+	timers_suspend(timers, false);
+	timers_advance(timers, 100);
+	CU_ASSERT(strlen(trace) == 11 && tick.last == 1100);
+	timer_fini(&tick.timer);
+	timers_destroy(timers);
+	timer_fini(&(struct timer){ 0 });
+}
+
+static void test_timer_many(void)
+{
+	enum { N = 500 };
+	static struct tick ticks[N];
+	static char trace[N + 1];
+	struct timers *timers;
+	uint64_t seed = 12345;
+
+	memset(trace, 0, sizeof(trace));
+	CU_ASSERT_FATAL(timers_create(true, &timers) == 0);
+	for (int i = 0; i < N; i++) {
+		ticks[i] = (struct tick){ .trace = trace, .name = 't' };
+		timer_init(&ticks[i].timer, timers, on_tick, &ticks[i]);
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		timer_arm(&ticks[i].timer, 1 + (seed >> 40));
+	}
+	for (int i = 0; i < N; i += 3)
+		timer_cancel(&ticks[i].timer);
+	timers_advance(timers, UINT64_MAX);
+	CU_ASSERT(strlen(trace) == N - (N + 2) / 3);
+	for (int i = 0; i < N; i++) {
+		CU_ASSERT((i % 3 == 0) == (ticks[i].last == 0));
+		CU_ASSERT(ticks[i].last == 0 || ticks[i].last == ticks[i].timer.deadline);
+		timer_fini(&ticks[i].timer);
+	}
+	timers_destroy(timers);
+}
+
+/* --- loop ----------------------------------------------------------------------------------------------- */
+
+struct watcher {
+	struct loop *loop;
+	struct loop_watch *watch;
+	int fd;
+	_Atomic int calls;
+	bool remove_self;
+};
+
+static void on_ready(void *opaque, uint32_t events)
+{
+	struct watcher *w = opaque;
+	uint64_t n;
+
+	CU_ASSERT(events & EPOLLIN);
+	CU_ASSERT(loop_on_thread(w->loop));
+	CU_ASSERT(read(w->fd, &n, sizeof(n)) == sizeof(n));
+	w->calls++;
+	if (w->remove_self)
+		w->watch = loop_remove(w->watch);
+}
+
+static void ring(int fd)
+{
+	uint64_t one = 1;
+
+	CU_ASSERT(write(fd, &one, sizeof(one)) == sizeof(one));
+}
+
+static void count_call(void *opaque)
+{
+	++*(_Atomic int *)opaque;
+}
+
+static void test_loop_turn(void)
+{
+	struct watcher w = { .fd = eventfd(0, EFD_NONBLOCK) };
+	_Atomic int calls = 0;
+	struct loop_call call = { .fn = count_call, .opaque = &calls };
+
+	CU_ASSERT_FATAL(loop_create(NULL, &w.loop) == 0);
+	CU_ASSERT(loop_add(w.loop, w.fd, EPOLLIN, on_ready, &w, &w.watch) == 0);
+	CU_ASSERT(loop_turn(w.loop, 0) == 0);
+	ring(w.fd);
+	CU_ASSERT(loop_turn(w.loop, -1) == 1 && w.calls == 1);
+	/* Held: devices wait, posted calls do not. */
+	loop_hold(w.loop, true);
+	ring(w.fd);
+	CU_ASSERT(loop_post(w.loop, count_call, &calls) == 0);
+	loop_post_call(w.loop, &call);
+	loop_post_call(w.loop, &call);
+	CU_ASSERT(loop_turn(w.loop, -1) == 2 && w.calls == 1 && calls == 2);
+	loop_hold(w.loop, false);
+	w.remove_self = true;
+	CU_ASSERT(loop_turn(w.loop, -1) == 1 && w.calls == 2 && !w.watch);
+	ring(w.fd);
+	CU_ASSERT(loop_turn(w.loop, 0) == 0);
+	CU_ASSERT(loop_post(w.loop, count_call, &calls) == 0); /* dropped with the loop */
+	loop_destroy(w.loop);
+	CU_ASSERT(calls == 2);
+	close(w.fd);
+}
+
+static void test_loop_thread(void)
+{
+	struct watcher w = { .fd = eventfd(0, EFD_NONBLOCK) };
+	struct timers *timers;
+	char trace[8] = "";
+	struct tick tick = { .trace = trace, .name = 'x' };
+	_Atomic int calls = 0;
+
+	CU_ASSERT_FATAL(timers_create(false, &timers) == 0);
+	CU_ASSERT_FATAL(loop_create(timers, &w.loop) == 0);
+	timer_init(&tick.timer, timers, on_tick, &tick);
+	timer_arm(&tick.timer, timers_now(timers) + 20000000);
+	CU_ASSERT(loop_add(w.loop, w.fd, EPOLLIN, on_ready, &w, &w.watch) == 0);
+	CU_ASSERT(loop_start(w.loop) == 0);
+	CU_ASSERT(!loop_on_thread(w.loop));
+	for (int i = 0; i < 100; i++)
+		loop_post(w.loop, count_call, &calls);
+	ring(w.fd);
+	for (int i = 0; i < 5000 && (calls < 100 || !w.calls || timer_armed(&tick.timer)); i++)
+		usleep(1000);
+	loop_hold(w.loop, true);
+	CU_ASSERT(calls == 100 && w.calls == 1);
+	CU_ASSERT_STRING_EQUAL(trace, "x");
+	ring(w.fd);
+	usleep(5000);
+	CU_ASSERT(w.calls == 1);
+	loop_hold(w.loop, false);
+	for (int i = 0; i < 5000 && w.calls < 2; i++)
+		usleep(1000);
+	CU_ASSERT(w.calls == 2);
+	w.watch = loop_remove(w.watch);
+	timer_fini(&tick.timer);
+	loop_stop(w.loop);
+	loop_destroy(w.loop);
+	timers_destroy(timers);
+	close(w.fd);
+}
+
+int main(void)
+{
+	CU_TestInfo memory[] = {
+		{ "ranges: hole, ends, wrap", test_memory_ranges },
+		{ "access and atomics", test_memory_access },
+		{ "creation and seals", test_memory_create },
+		CU_TEST_INFO_NULL,
+	};
+	CU_TestInfo bus[] = {
+		{ "overlap refused", test_bus_overlap },
+		{ "accesses split for their handlers", test_bus_split },
+		{ "reads, unmapped and cut", test_bus_read },
+		{ "a range moves while another is used", test_bus_move },
+		CU_TEST_INFO_NULL,
+	};
+	CU_TestInfo irq[] = {
+		{ "fan-out to PIC and IOAPIC", test_irq_fanout },
+		{ "MSI, INTR, EOI, routes", test_irq_sink },
+		CU_TEST_INFO_NULL,
+	};
+	CU_TestInfo timer[] = {
+		{ "order, cancel, move", test_timer_order },
+		{ "periodic, suspended", test_timer_periodic },
+		{ "many", test_timer_many },
+		CU_TEST_INFO_NULL,
+	};
+	CU_TestInfo loop[] = {
+		{ "turned by hand: watch, post, hold, remove", test_loop_turn },
+		{ "with its thread", test_loop_thread },
+		CU_TEST_INFO_NULL,
+	};
+	CU_SuiteInfo suites[] = {
+		{ "memory", NULL, NULL, NULL, NULL, memory },
+		{ "bus", NULL, NULL, NULL, NULL, bus },
+		{ "irq", NULL, NULL, NULL, NULL, irq },
+		{ "timer", NULL, NULL, NULL, NULL, timer },
+		{ "loop", NULL, NULL, NULL, NULL, loop },
+		CU_SUITE_INFO_NULL,
+	};
+
+	return unit_run(suites);
+}
