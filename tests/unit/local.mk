@@ -1,1 +1,16 @@
 # tests/unit
+
+# The soft engine's stepper alone, on a rig in place of the rest of the engine.
+SOFT_STEP_FILES = tests/unit/soft_rig.c tests/unit/soft_rig.h tests/unit/unit.h \
+	vmx-driver/soft/flags.c vmx-driver/soft/operand.c vmx-driver/soft/decode.c \
+	vmx-driver/soft/decode_cache.c vmx-driver/soft/step.c vmx-driver/soft/step_control.c \
+	vmx-driver/soft/step_stack.c vmx-driver/soft/step_int.c vmx-driver/soft/step_vector.c \
+	vmx-driver/soft/step_ops.c vmx-driver/soft/string.c
+check_PROGRAMS += tests/unit/test-soft-step tests/unit/test-soft-string
+TESTS += tests/unit/test-soft-step tests/unit/test-soft-string
+tests_unit_test_soft_step_SOURCES = tests/unit/test_soft_step.c $(SOFT_STEP_FILES)
+tests_unit_test_soft_step_CFLAGS = $(AM_CFLAGS) $(ZYDIS_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_step_LDADD = $(ZYDIS_LIBS) $(CUNIT_LIBS)
+tests_unit_test_soft_string_SOURCES = tests/unit/test_soft_string.c $(SOFT_STEP_FILES)
+tests_unit_test_soft_string_CFLAGS = $(AM_CFLAGS) $(ZYDIS_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_string_LDADD = $(ZYDIS_LIBS) $(CUNIT_LIBS)

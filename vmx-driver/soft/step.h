@@ -135,17 +135,20 @@ static inline bool soft_canonical(uint64_t la)
 bool soft_is_smp(const struct soft_vcpu *v);
 
 /* One access of the host's processor: whole for other vCPUs where the guest's would be. */
+typedef uint16_t __attribute__((aligned(1), may_alias)) soft_u16;
+typedef uint32_t __attribute__((aligned(1), may_alias)) soft_u32;
+typedef uint64_t __attribute__((aligned(1), may_alias)) soft_u64;
 static inline uint64_t soft_load_host(const void *host, unsigned size)
 {
 	switch (size) {
 	case 1:
 		return *(const volatile uint8_t *)host;
 	case 2:
-		return *(const volatile uint16_t *)host;
+		return *(const volatile soft_u16 *)host;
 	case 4:
-		return *(const volatile uint32_t *)host;
+		return *(const volatile soft_u32 *)host;
 	default:
-		return *(const volatile uint64_t *)host;
+		return *(const volatile soft_u64 *)host;
 	}
 }
 static inline void soft_store_host(void *host, uint64_t val, unsigned size)
@@ -155,13 +158,13 @@ static inline void soft_store_host(void *host, uint64_t val, unsigned size)
 		*(volatile uint8_t *)host = (uint8_t)val;
 		break;
 	case 2:
-		*(volatile uint16_t *)host = (uint16_t)val;
+		*(volatile soft_u16 *)host = (uint16_t)val;
 		break;
 	case 4:
-		*(volatile uint32_t *)host = (uint32_t)val;
+		*(volatile soft_u32 *)host = (uint32_t)val;
 		break;
 	default:
-		*(volatile uint64_t *)host = val;
+		*(volatile soft_u64 *)host = val;
 		break;
 	}
 }

@@ -1,0 +1,816 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The stepper alone: decoding, control flow, stack, segments, BCD, debug, restarts. */
+#include <string.h>
+
+#include "tests/unit/soft_rig.h"
+#include "tests/unit/unit.h"
+
+#define CODE(r, ...)                                                  \
+	do {                                                          \
+		static const uint8_t bytes_[] = { __VA_ARGS__ };      \
+		rig_code(r, bytes_, sizeof(bytes_));                  \
+	} while (0)
+#define AFTER(r, n) CU_ASSERT_EQUAL((r)->v.rip + (r)->v.seg[SOFT_CS].base, RIG_CODE + (n))
+
+static void set64(struct rig *r, uint64_t la, uint64_t val)
+{
+	memcpy(rig_at(r, la), &val, 8);
+}
+static uint64_t get64(struct rig *r, uint64_t la)
+{
+	uint64_t val;
+
+	memcpy(&val, rig_at(r, la), 8);
+	return val;
+}
+
+/* --- decoding ------------------------------------------------------------------------------- */
+static void test_classes(void)
+{
+	static const struct {
+		uint8_t bytes[8], len, code, fp;
+		int8_t mem;
+		bool lock, allowed;
+		soft_op_fn *fn;
+	} cases[] = {
+		{ { 0x01, 0x03 }, 2, CODE_64, FP_NONE, 0, false, true, NULL },
+		{ { 0xf0, 0x01, 0x03 }, 3, CODE_64, FP_NONE, 0, true, true, NULL },
+		{ { 0x87, 0x03 }, 2, CODE_64, FP_NONE, 0, true, true, NULL },
+		{ { 0x87, 0xc3 }, 2, CODE_64, FP_NONE, -1, false, true, NULL },
+		{ { 0x8d, 0x03 }, 2, CODE_64, FP_NONE, -1, false, true, NULL },
+		{ { 0x0f, 0x1f, 0x44, 0, 0 }, 5, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
+		{ { 0xf3, 0x0f, 0x1e, 0xfa }, 4, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
+		{ { 0x66, 0x0f, 0x1a, 0xc0 }, 4, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
+		{ { 0x0f, 0x0d, 0x08 }, 3, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
+		{ { 0x90 }, 1, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
+		{ { 0xf3, 0x90 }, 2, CODE_64, FP_NONE, -1, false, true, NULL },
+		{ { 0xd9, 0x00 }, 2, CODE_64, FP_X87, 0, false, true, NULL },
+		{ { 0x9b }, 1, CODE_64, FP_X87, -1, false, true, NULL },
+		{ { 0x0f, 0x77 }, 2, CODE_64, FP_MMX, -1, false, true, NULL },
+		{ { 0x0f, 0x6f, 0x00 }, 3, CODE_64, FP_MMX, 1, false, true, NULL },
+		{ { 0x0f, 0x28, 0x00 }, 3, CODE_64, FP_SSE, 1, false, true, NULL },
+		{ { 0x0f, 0xae, 0x10 }, 3, CODE_64, FP_SSE, 0, false, true, NULL },
+		{ { 0xc5, 0xf8, 0x28, 0x00 }, 4, CODE_64, FP_AVX, 1, false, true, NULL },
+		{ { 0xc5, 0xf8, 0x77 }, 3, CODE_64, FP_AVX, -1, false, true, NULL },
+		{ { 0xc4, 0xe2, 0x78, 0xf2, 0xc0 }, 5, CODE_64, FP_NONE, -1, false, true, NULL },
+		{ { 0x0f, 0xc3, 0x03 }, 3, CODE_64, FP_NONE, 0, false, true, NULL }, /* MOVNTI */
+		{ { 0xf2, 0x0f, 0x10, 0x00 }, 4, CODE_64, FP_SSE, 1, false, true, NULL }, /* MOVSD */
+		{ { 0xa5 }, 1, CODE_64, FP_NONE, 0, false, true, soft_op_movs },
+		{ { 0xa7 }, 1, CODE_64, FP_NONE, 0, false, true, soft_op_cmps },
+		{ { 0x6d }, 1, CODE_64, FP_NONE, 0, false, true, soft_op_ins },
+		{ { 0x75, 0 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_jcc },
+		{ { 0xe3, 0 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_jcxz },
+		{ { 0xff, 0x20 }, 2, CODE_64, FP_NONE, 0, false, true, soft_op_jmp },
+		{ { 0xff, 0x28 }, 2, CODE_64, FP_NONE, 0, false, true, soft_op_jmp_far },
+		{ { 0xcb }, 1, CODE_64, FP_NONE, 2, false, true, soft_op_ret_far },
+		{ { 0x0f, 0x22, 0xc0 }, 3, CODE_64, FP_NONE, -1, false, true, soft_op_mov_system },
+		{ { 0x8e, 0xd8 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_mov_to_sreg },
+		{ { 0x0f, 0xab, 0x03 }, 3, CODE_64, FP_NONE, 0, false, true, soft_op_bit_memory },
+		{ { 0x0f, 0xba, 0x2b, 3 }, 4, CODE_64, FP_NONE, 0, false, true, NULL },
+		{ { 0x40 }, 1, CODE_32, FP_NONE, -1, false, true, soft_op_inc_short },
+		{ { 0xff, 0xc0 }, 2, CODE_32, FP_NONE, -1, false, true, NULL },
+		{ { 0xfc }, 1, CODE_64, FP_NONE, -1, false, true, soft_op_cld },
+		{ { 0x0f, 0x0b }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_ud },
+		/* Nobody has an operation for these here: they must not run on the host. */
+		{ { 0xf4 }, 1, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0xfa }, 1, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0x0f, 0x05 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0xcd, 0x80 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0xcc }, 1, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0xe4, 0x10 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0x0f, 0x30 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0x0f, 0x31 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0x0f, 0xa2 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0xf3, 0x48, 0x0f, 0xae, 0xd0 }, 5, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0xf3, 0x0f, 0x01, 0xe0 + 8 }, 4, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0x0f, 0x01, 0xd8 }, 3, CODE_64, FP_NONE, -1, false, false, NULL }, /* VMRUN */
+		{ { 0x0f, 0x01, 0xd9 }, 3, CODE_64, FP_NONE, -1, false, false, NULL },
+		{ { 0x66, 0x0f, 0x79, 0xc1 }, 4, CODE_64, FP_SSE, -1, false, false, NULL }, /* SSE4a */
+		{ { 0x9d }, 1, CODE_64, FP_NONE, 1, false, false, NULL },
+	};
+	struct rig *r = rig_new(CODE_64);
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct soft_insn insn;
+		bool too_short = true, ok;
+
+		ok = soft_decode_into(&r->vm, cases[i].bytes, cases[i].len, cases[i].code, &insn,
+				      &too_short);
+		if (!ok) { /* some need not decode at all */
+			CU_ASSERT_FALSE(cases[i].allowed);
+			continue;
+		}
+		if (insn.len != cases[i].len || insn.fp != cases[i].fp ||
+		    (cases[i].allowed && insn.mem[0] != cases[i].mem) ||
+		    insn.lock != cases[i].lock || insn.allowed != cases[i].allowed ||
+		    (insn.soft_op ? insn.soft_op->fn : NULL) != cases[i].fn) {
+			printf("\n  case %zu: len %u fp %u mem %d lock %d allowed %d op %p\n", i,
+			       insn.len, insn.fp, insn.mem[0], insn.lock, insn.allowed,
+			       (const void *)insn.soft_op);
+			CU_FAIL("classification");
+		}
+	}
+	rig_free(r);
+}
+
+static void test_decode_cache(void)
+{
+	struct rig *r = rig_new(CODE_64);
+	static const uint8_t add[] = { 0x01, 0xc3, 0x90 }, sub[] = { 0x29, 0xc3, 0x90 };
+	bool too_short;
+	const struct soft_insn *a, *b;
+
+	r->v.rip = 0x1000;
+	a = soft_decode(&r->v, add, 3, CODE_64, &too_short);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(a);
+	CU_ASSERT_EQUAL(r->fp_saves, 1);
+	b = soft_decode(&r->v, add, 3, CODE_64, &too_short);
+	CU_ASSERT_PTR_EQUAL(a, b);
+	CU_ASSERT_EQUAL(r->fp_saves, 1);
+	CU_ASSERT_PTR_NULL(soft_decode(&r->v, add, 1, CODE_64, &too_short));
+	CU_ASSERT_TRUE(too_short);
+	b = soft_decode(&r->v, sub, 3, CODE_64, &too_short);
+	CU_ASSERT_EQUAL(b->zi.mnemonic, ZYDIS_MNEMONIC_SUB);
+	b = soft_decode(&r->v, sub, 3, CODE_32, &too_short);
+	CU_ASSERT_EQUAL(b->code, CODE_32);
+	CU_ASSERT_PTR_NULL(soft_decode(&r->v, (const uint8_t *)"\xf0\x89\x03", 3, CODE_64, &too_short));
+	CU_ASSERT_FALSE(too_short); /* LOCK MOV */
+	rig_free(r);
+}
+
+static void test_fetch_faults(void)
+{
+	struct rig *r = rig_new(CODE_64);
+	static const uint8_t jmp[] = { 0xe9, 1, 2 };
+
+	memcpy(rig_at(r, RIG_MISSING - 3), jmp, 3);
+	r->v.rip = RIG_MISSING - 3;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_PF);
+	CU_ASSERT_EQUAL(r->v.exc.cr2, RIG_MISSING);
+	CU_ASSERT_EQUAL(r->v.rip, RIG_MISSING - 3);
+	/* 16 bytes */
+	CODE(r, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+	     0x66, 0x90);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_GP);
+	CODE(r, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+	     0x90);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 15);
+	CODE(r, 0x06); /* PUSH ES */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_UD);
+	r->v.rip = 0x0000800000000000ull;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_GP);
+	rig_free(r);
+	r = rig_new(CODE_16); /* the last byte of the segment, and one more */
+	r->v.seg[SOFT_CS].limit = 0x0fff;
+	*rig_at(r, RIG_CODE + 0xfff) = 0xb0;
+	r->v.rip = 0xfff;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_GP);
+	*rig_at(r, RIG_CODE + 0xfff) = 0x90;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.rip, 0x1000);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_GP);
+	rig_free(r);
+}
+
+/* --- flags and mode ------------------------------------------------------------------------- */
+static void test_flags(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	soft_set_rflags(&r->v, ~0ull);
+	CU_ASSERT_EQUAL(soft_get_rflags(&r->v), 0x3f7fd7);
+	CU_ASSERT_EQUAL(r->v.aflags, 0xd701);
+	soft_set_rflags(&r->v, 0);
+	CU_ASSERT_EQUAL(soft_get_rflags(&r->v), 2);
+	CU_ASSERT_EQUAL(r->v.rflags & FL_ARITH, 0);
+	soft_set_rflags(&r->v, FL_TF);
+	CU_ASSERT_TRUE(r->v.mode & MODE_SLOW);
+	soft_set_rflags(&r->v, 0);
+	CU_ASSERT_EQUAL(r->v.mode, (uint32_t)(CODE_64 | MODE_SSE | MODE_AVX));
+	CU_ASSERT_EQUAL(r->v.ctx, CTX_KERNEL);
+	r->v.cr4 |= CR4_SMAP;
+	r->flushes = 0;
+	soft_set_rflags(&r->v, FL_AC);
+	CU_ASSERT_EQUAL(r->v.ctx, CTX_KERNEL_AC);
+	CU_ASSERT_EQUAL(r->flushes, 1);
+	soft_set_rflags(&r->v, 0);
+	soft_set_rflags(&r->v, FL_AC);
+	CU_ASSERT_EQUAL(r->flushes, 1); /* each context still has its own mode */
+	r->v.cpl = 3;
+	soft_update_mode(&r->v);
+	CU_ASSERT_EQUAL(r->v.ctx, CTX_USER);
+	CU_ASSERT_EQUAL(r->v.mode, (uint32_t)(CODE_64 | MODE_SSE | MODE_AVX | MODE_USER));
+	r->v.cr0 |= CR0_AM | CR0_TS;
+	soft_update_mode(&r->v);
+	CU_ASSERT_TRUE(r->v.mode & MODE_SLOW);
+	CU_ASSERT_TRUE(r->v.mode & MODE_NM);
+	rig_free(r);
+	r = rig_new(CODE_32);
+	CU_ASSERT_EQUAL(r->v.mode, (uint32_t)(CODE_32 | MODE_SSE | MODE_AVX | MODE_SLOW | MODE_FLAT |
+					      MODE_SS32));
+	rig_free(r);
+	r = rig_new(CODE_16);
+	CU_ASSERT_EQUAL(r->v.mode, (uint32_t)(CODE_16 | MODE_SSE | MODE_AVX | MODE_SLOW | MODE_REAL));
+	rig_free(r);
+}
+
+static void test_fp_checks(void)
+{
+	static const uint8_t x87[] = { 0xd9, 0xe8 }, mmx[] = { 0x0f, 0x6f, 0xc1 },
+			     sse[] = { 0x0f, 0x28, 0xc1 }, avx[] = { 0xc5, 0xf8, 0x28, 0xc1 },
+			     wait[] = { 0x9b };
+	static const struct {
+		const uint8_t *bytes;
+		unsigned len;
+		uint64_t cr0, cr4_off, xcr0;
+		int vector; /* -1: fine */
+	} cases[] = {
+		{ x87, 2, 0, 0, 7, -1 },	     { x87, 2, CR0_TS, 0, 7, EXC_NM },
+		{ x87, 2, CR0_EM, 0, 7, EXC_NM },    { wait, 1, CR0_EM, 0, 7, -1 },
+		{ wait, 1, CR0_TS, 0, 7, -1 },	     { wait, 1, CR0_TS | CR0_MP, 0, 7, EXC_NM },
+		{ mmx, 3, 0, CR4_OSFXSR, 7, -1 },    { mmx, 3, CR0_EM, 0, 7, EXC_UD },
+		{ mmx, 3, CR0_TS, 0, 7, EXC_NM },    { sse, 3, 0, 0, 7, -1 },
+		{ sse, 3, 0, CR4_OSFXSR, 7, EXC_UD }, { sse, 3, CR0_EM, 0, 7, EXC_UD },
+		{ sse, 3, CR0_TS, 0, 7, EXC_NM },    { avx, 4, 0, 0, 7, -1 },
+		{ avx, 4, 0, CR4_OSXSAVE, 7, EXC_UD }, { avx, 4, 0, 0, 3, EXC_UD },
+		{ avx, 4, CR0_TS, 0, 7, EXC_NM },    { avx, 4, 0, CR4_OSFXSR, 7, -1 },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct rig *r = rig_new(CODE_64);
+		int rc;
+
+		rig_code(r, cases[i].bytes, cases[i].len);
+		r->v.cr0 |= cases[i].cr0;
+		r->v.cr4 &= ~cases[i].cr4_off;
+		r->v.xcr0 = cases[i].xcr0;
+		soft_update_mode(&r->v);
+		rc = rig_step(r, 0);
+		CU_ASSERT_EQUAL(rc, cases[i].vector < 0 ? SOFT_OK : SOFT_EXCEPTION);
+		if (cases[i].vector >= 0)
+			CU_ASSERT_EQUAL(r->v.exc.vector, cases[i].vector);
+		rig_free(r);
+	}
+}
+
+/* --- control flow --------------------------------------------------------------------------- */
+static void test_branches(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	CODE(r, 0xeb, 0xfe); /* to itself */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 0);
+	CODE(r, 0x66, 0xe9, 0x10, 0, 0, 0); /* 66 is ignored in 64-bit code */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 0x16);
+	CODE(r, 0xe8, 0xf0, 0xff, 0xff, 0xff);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.rip, RIG_CODE + 5 - 16);
+	CU_ASSERT_EQUAL(get64(r, RIG_STACK - 8), RIG_CODE + 5);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK - 8);
+	CODE(r, 0xc2, 0x10, 0);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 5);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK + 16);
+	/* A target that is not canonical: nothing changes. */
+	set64(r, RIG_STACK + 16, 0x0000900000000000ull);
+	CODE(r, 0xc3);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_GP);
+	AFTER(r, 0);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK + 16);
+	CODE(r, 0xff, 0xd0); /* CALL RAX */
+	r->v.gpr[SOFT_RAX] = 0x8000000000000ull;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_GP);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK + 16);
+	r->v.gpr[SOFT_RSP] = RIG_MISSING + 8;
+	r->v.gpr[SOFT_RAX] = RIG_CODE;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_PF);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_MISSING + 8);
+	/* JMP [RSP+8] */
+	r->v.gpr[SOFT_RSP] = RIG_STACK;
+	set64(r, RIG_STACK + 8, RIG_CODE + 0x40);
+	CODE(r, 0xff, 0x64, 0x24, 0x08);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 0x40);
+	rig_free(r);
+
+	r = rig_new(CODE_16); /* IP wraps, unless the prefix makes it EIP: then the limit matters */
+	CODE(r, 0xe9, 0xf0, 0xff);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.rip, 0xfff3);
+	CODE(r, 0x66, 0xe9, 0xf0, 0xff, 0xff, 0xff);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_GP);
+	CODE(r, 0xe8, 0x10, 0x00);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], 0xbffe);
+	CU_ASSERT_EQUAL(*(uint16_t *)(void *)rig_at(r, RIG_STACK - 2), 3);
+	rig_free(r);
+}
+
+static void test_conditions(void)
+{
+	struct rig *r = rig_new(CODE_64);
+	unsigned wrong = 0;
+
+	for (unsigned cc = 0; cc < 16; cc++) {
+		for (unsigned i = 0; i < 64; i++) {
+			uint64_t fl = (i & 1 ? FL_CF : 0) | (i & 2 ? FL_PF : 0) |
+				      (i & 4 ? FL_AF : 0) | (i & 8 ? FL_ZF : 0) |
+				      (i & 16 ? FL_SF : 0) | (i & 32 ? FL_OF : 0);
+			uint8_t bytes[2] = { (uint8_t)(0x70 + cc), 0x10 };
+			bool c = fl & FL_CF, z = fl & FL_ZF, s = fl & FL_SF, o = fl & FL_OF,
+			     p = fl & FL_PF;
+			bool want[8] = { o, c, z, c || z, s, p, s != o, z || s != o };
+
+			soft_set_rflags(&r->v, fl);
+			rig_code(r, bytes, 2);
+			wrong += rig_step(r, 0) != SOFT_OK;
+			wrong += r->v.rip != RIG_CODE + (want[cc / 2] != (cc & 1) ? 0x12 : 2);
+		}
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	rig_free(r);
+}
+
+static void test_loops(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	CODE(r, 0x67, 0xe2, 0x10); /* 32-bit count */
+	r->v.gpr[SOFT_RCX] = 0x1100000001ull;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 3);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RCX], 0);
+	CODE(r, 0xe2, 0x10);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 0x12);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RCX], ~0ull);
+	CODE(r, 0xe1, 0x10); /* LOOPE, ZF clear */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 2);
+	CODE(r, 0xe0, 0x10);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 0x12);
+	CODE(r, 0x67, 0xe3, 0x10);
+	r->v.gpr[SOFT_RCX] = 0x100000000ull;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 0x13);
+	CODE(r, 0xe3, 0x10);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	AFTER(r, 2);
+	rig_free(r);
+}
+
+/* --- stack ---------------------------------------------------------------------------------- */
+static void test_stack(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	CODE(r, 0x54); /* PUSH RSP: the old value */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(get64(r, RIG_STACK - 8), RIG_STACK);
+	CODE(r, 0x6a, 0x80);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(get64(r, RIG_STACK - 16), (uint64_t)-128);
+	CODE(r, 0x66, 0x50);
+	r->v.gpr[SOFT_RAX] = 0x12345;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK - 18);
+	CODE(r, 0x66, 0x5b);
+	r->v.gpr[SOFT_RBX] = ~0ull;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RBX], 0xffffffffffff2345ull);
+	CODE(r, 0x5c); /* POP RSP */
+	set64(r, RIG_STACK - 16, RIG_STACK - 64);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK - 64);
+	CODE(r, 0x8f, 0x44, 0x24, 0x08); /* POP [RSP+8]: address after the increment */
+	set64(r, RIG_STACK - 64, 0x1122334455667788ull);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(get64(r, RIG_STACK - 48), 0x1122334455667788ull);
+	CODE(r, 0x8f, 0x00); /* POP [RAX], missing */
+	r->v.gpr[SOFT_RAX] = RIG_MISSING;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK - 56);
+	AFTER(r, 0);
+	CODE(r, 0x9c); /* PUSHFQ hides RF */
+	soft_set_rflags(&r->v, FL_RF | FL_CF | FL_OF | FL_IF);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(get64(r, RIG_STACK - 64), FL_CF | FL_OF | FL_IF | 2);
+	CODE(r, 0xc9);
+	r->v.gpr[SOFT_RBP] = RIG_STACK - 0x100;
+	set64(r, RIG_STACK - 0x100, 77);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RBP], 77);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK - 0xf8);
+	/* ENTER 0x20, 2 */
+	CODE(r, 0xc8, 0x20, 0, 2);
+	r->v.gpr[SOFT_RSP] = RIG_STACK;
+	r->v.gpr[SOFT_RBP] = RIG_STACK + 0x100;
+	set64(r, RIG_STACK + 0xf8, 0xabcdef);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(get64(r, RIG_STACK - 8), RIG_STACK + 0x100);
+	CU_ASSERT_EQUAL(get64(r, RIG_STACK - 16), 0xabcdef);
+	CU_ASSERT_EQUAL(get64(r, RIG_STACK - 24), RIG_STACK - 8);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RBP], RIG_STACK - 8);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK - 24 - 0x20);
+	rig_free(r);
+}
+
+static void test_stack_legacy(void)
+{
+	struct rig *r = rig_new(CODE_32);
+	uint32_t val[8];
+
+	for (unsigned i = 0; i < 8; i++)
+		if (i != SOFT_RSP)
+			r->v.gpr[i] = 0x1000 + i;
+	CODE(r, 0x60);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	memcpy(val, rig_at(r, RIG_STACK - 32), 32);
+	for (unsigned i = 0; i < 8; i++)
+		CU_ASSERT_EQUAL(val[7 - i], i == SOFT_RSP ? RIG_STACK : 0x1000 + i);
+	for (unsigned i = 0; i < 8; i++)
+		if (i != SOFT_RSP)
+			r->v.gpr[i] = 0;
+	CODE(r, 0x61);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	for (unsigned i = 0; i < 8; i++)
+		CU_ASSERT_EQUAL(r->v.gpr[i], i == SOFT_RSP ? RIG_STACK : 0x1000 + i);
+	/* PUSHAD that does not fit writes nothing */
+	r->v.gpr[SOFT_RSP] = RIG_MISSING + 0x1010;
+	CODE(r, 0x60);
+	memset(rig_at(r, RIG_MISSING + 0x1000), 0, 16);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(get64(r, RIG_MISSING + 0x1008), 0);
+	rig_free(r);
+	r = rig_new(CODE_16); /* SP wraps */
+	r->v.gpr[SOFT_RSP] = 0xabcd0000;
+	r->v.gpr[SOFT_RAX] = 0x1234;
+	CODE(r, 0x50);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], 0xabcdfffe);
+	CODE(r, 0x5b);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RBX], 0x1234);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], 0xabcd0000);
+	rig_free(r);
+}
+
+static void test_segments(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	r->v.gpr[SOFT_RAX] = 0x18;
+	CODE(r, 0x8e, 0xd0);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.seg[SOFT_SS].selector, 0x18);
+	CU_ASSERT_TRUE(r->v.shadow);
+	CODE(r, 0x8c, 0xd3); /* MOV EBX, SS: lasts one instruction, and clears the upper half */
+	r->v.gpr[SOFT_RBX] = ~0ull;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_FALSE(r->v.shadow);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RBX], 0x18);
+	CODE(r, 0x8e, 0xc8); /* MOV CS */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_UD);
+	r->v.gpr[SOFT_RSP] = RIG_STACK;
+	set64(r, RIG_STACK, 0xdead);
+	CODE(r, 0x0f, 0xa1); /* POP FS of a bad selector */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK);
+	set64(r, RIG_STACK, 0x2b);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.seg[SOFT_FS].selector, 0x2b);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK + 8);
+	rig_free(r);
+	r = rig_new(CODE_32);
+	set64(r, RIG_DATA, 0x0010cafebabeull);
+	r->v.gpr[SOFT_RBX] = RIG_DATA;
+	CODE(r, 0xc4, 0x03);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RAX], 0xcafebabe);
+	CU_ASSERT_EQUAL(r->v.seg[SOFT_ES].selector, 0x10);
+	rig_free(r);
+}
+
+/* --- integer instructions ------------------------------------------------------------------- */
+static void test_decimal(void)
+{
+	static const struct {
+		uint8_t opcode, imm;
+		uint16_t ax, want_ax;
+		uint32_t in, want, mask;
+	} cases[] = { /* SDM 2A examples, and the edges */
+		{ 0x27, 0, 0x00ae, 0x0014, 0, FL_CF | FL_AF | FL_PF, FL_CF | FL_AF | FL_ZF | FL_SF | FL_PF },
+		{ 0x27, 0, 0x0009, 0x0009, 0, 0, FL_CF | FL_AF },
+		{ 0x27, 0, 0x0099, 0x00ff, FL_CF | FL_AF, FL_CF | FL_AF | FL_SF, FL_CF | FL_AF | FL_SF },
+		{ 0x27, 0, 0x009a, 0x0000, 0, FL_CF | FL_AF | FL_ZF, FL_CF | FL_AF | FL_ZF },
+		{ 0x2f, 0, 0x00ee, 0x0088, 0, FL_CF | FL_AF | FL_SF, FL_CF | FL_AF | FL_SF },
+		{ 0x2f, 0, 0x0003, 0x009d, FL_AF | FL_CF, FL_CF | FL_AF | FL_SF, FL_CF | FL_AF | FL_SF },
+		{ 0x2f, 0, 0x0005, 0x00ff, FL_AF, FL_CF | FL_AF, FL_CF | FL_AF },
+		{ 0x37, 0, 0x000f, 0x0105, 0, FL_AF | FL_CF, FL_AF | FL_CF },
+		{ 0x37, 0, 0x0205, 0x0205, 0, 0, FL_AF | FL_CF },
+		{ 0x37, 0, 0x00fa, 0x0200, 0, FL_AF | FL_CF, FL_AF | FL_CF },
+		{ 0x3f, 0, 0x020f, 0x0109, 0, FL_AF | FL_CF, FL_AF | FL_CF },
+		{ 0x3f, 0, 0x0203, 0x000d, FL_AF, FL_AF | FL_CF, FL_AF | FL_CF },
+		{ 0xd4, 10, 0x0047, 0x0701, 0, 0, FL_ZF | FL_SF },
+		{ 0xd4, 16, 0xff20, 0x0200, 0, FL_ZF | FL_PF, FL_ZF | FL_SF | FL_PF },
+		{ 0xd5, 10, 0x0701, 0x0047, 0, FL_PF, FL_ZF | FL_SF | FL_PF },
+		{ 0xd6, 0, 0x1200, 0x12ff, FL_CF, FL_CF, FL_CF },
+		{ 0xd6, 0, 0x12ff, 0x1200, 0, 0, FL_CF },
+	};
+	struct rig *r = rig_new(CODE_32);
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint8_t bytes[2] = { cases[i].opcode, cases[i].imm };
+
+		rig_code(r, bytes, 2);
+		soft_set_rflags(&r->v, cases[i].in);
+		r->v.gpr[SOFT_RAX] = 0x55550000u | cases[i].ax;
+		CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+		if (r->v.gpr[SOFT_RAX] != (0x55550000u | cases[i].want_ax) ||
+		    (soft_get_rflags(&r->v) & cases[i].mask) != cases[i].want) {
+			printf("\n  case %zu: ax %llx flags %llx\n", i,
+			       (unsigned long long)r->v.gpr[SOFT_RAX],
+			       (unsigned long long)soft_get_rflags(&r->v));
+			CU_FAIL("decimal");
+		}
+	}
+	CODE(r, 0xd4, 0);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_DE);
+	rig_free(r);
+}
+
+static void test_small_integer(void)
+{
+	struct rig *r = rig_new(CODE_32);
+	int32_t bounds[2] = { -5, 10 };
+
+	CODE(r, 0x40);
+	r->v.gpr[SOFT_RAX] = 0x7fffffff;
+	soft_set_rflags(&r->v, FL_CF);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RAX], 0x80000000);
+	CU_ASSERT_EQUAL(soft_arith_flags(&r->v), FL_CF | FL_OF | FL_SF | FL_AF | FL_PF);
+	CODE(r, 0x66, 0x4b);
+	r->v.gpr[SOFT_RBX] = 0x00010000;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RBX], 0x0001ffff);
+	CU_ASSERT_EQUAL(soft_arith_flags(&r->v), FL_CF | FL_SF | FL_AF | FL_PF);
+	memcpy(rig_at(r, RIG_DATA), bounds, 8);
+	r->v.gpr[SOFT_RBX] = RIG_DATA;
+	CODE(r, 0x62, 0x03);
+	r->v.gpr[SOFT_RAX] = (uint32_t)-5;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CODE(r, 0x62, 0x03);
+	r->v.gpr[SOFT_RAX] = 11;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_BR);
+	*rig_at(r, RIG_DATA + 0xc3) = 0x99;
+	r->v.gpr[SOFT_RAX] = 0x777700c3;
+	CODE(r, 0xd7);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RAX], 0x77770099);
+	CODE(r, 0xa1, 0x00, 0x20, 0x01, 0x00); /* MOV EAX, [0x12000] */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RAX], (uint32_t)-5);
+	CODE(r, 0x8e, 0xe0); /* high byte register operand through XLAT's neighbour: MOV FS, AX */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.seg[SOFT_FS].selector, 0xfffb);
+	rig_free(r);
+}
+
+static void test_bit_memory(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	for (int pass = 0; pass < 2; pass++) {
+		r->no_ptr = pass;
+		r->v.gpr[SOFT_RBX] = RIG_DATA + 0x100;
+		memset(rig_at(r, RIG_DATA), 0, 0x200);
+		r->v.gpr[SOFT_RAX] = 32 * 5 + 7;
+		CODE(r, 0xf0, 0x0f, 0xab, 0x03); /* LOCK BTS [RBX], EAX */
+		soft_set_rflags(&r->v, FL_CF | FL_ZF);
+		CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+		CU_ASSERT_EQUAL(get64(r, RIG_DATA + 0x100 + 20), 0x80);
+		CU_ASSERT_EQUAL(soft_arith_flags(&r->v), FL_ZF);
+		CODE(r, 0x48, 0x0f, 0xa3, 0x03); /* BT, the same bit by quadwords */
+		CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+		CU_ASSERT_EQUAL(soft_arith_flags(&r->v), FL_ZF | FL_CF);
+		r->v.gpr[SOFT_RAX] = (uint64_t)-1; /* below */
+		CODE(r, 0x48, 0x0f, 0xbb, 0x03);
+		CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+		CU_ASSERT_EQUAL(get64(r, RIG_DATA + 0xf8), 1ull << 63);
+		CODE(r, 0xf0, 0x48, 0x0f, 0xb3, 0x03);
+		CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+		CU_ASSERT_EQUAL(get64(r, RIG_DATA + 0xf8), 0);
+		CU_ASSERT_EQUAL(soft_arith_flags(&r->v), FL_ZF | FL_CF);
+		r->v.gpr[SOFT_RAX] = 0xffff8000u; /* 16-bit operand: AX = -32768 */
+		r->v.gpr[SOFT_RBX] = RIG_DATA + 0x1000;
+		memset(rig_at(r, RIG_DATA), 0, 8);
+		CODE(r, 0x66, 0x0f, 0xab, 0x03);
+		CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+		CU_ASSERT_EQUAL(get64(r, RIG_DATA), 1);
+	}
+	r->v.gpr[SOFT_RBX] = RIG_MISSING;
+	CU_ASSERT_EQUAL(r->native_runs, 0);
+	rig_free(r);
+}
+
+/* --- native operands, restarts -------------------------------------------------------------- */
+static void test_native_operands(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	CODE(r, 0x01, 0x03); /* ADD [RBX], EAX */
+	r->v.gpr[SOFT_RAX] = 5;
+	r->v.gpr[SOFT_RBX] = RIG_DATA;
+	set64(r, RIG_DATA, 0xffffffff00000001ull);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(get64(r, RIG_DATA), 0xffffffff00000006ull);
+	r->v.gpr[SOFT_RBX] = RIG_DATA + 0xffe; /* crosses a page */
+	set64(r, RIG_DATA + 0xffe, 10);
+	CODE(r, 0x01, 0x03);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(get64(r, RIG_DATA + 0xffe), 15);
+	r->v.gpr[SOFT_RBX] = RIG_MISSING - 2; /* second page missing: untouched */
+	CODE(r, 0x01, 0x03);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.cr2, RIG_MISSING);
+	AFTER(r, 0);
+	r->v.gpr[SOFT_RBX] = RIG_CODED + 8;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->code_writes, 1);
+	/* alignment of the copy is that of the original */
+	r->no_ptr = true;
+	CODE(r, 0x0f, 0x28, 0x03);
+	r->v.gpr[SOFT_RBX] = RIG_DATA + 8;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_GP);
+	r->v.gpr[SOFT_RBX] = RIG_DATA + 16;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	/* #AC */
+	r->v.cpl = 3;
+	r->v.cr0 |= CR0_AM;
+	soft_set_rflags(&r->v, FL_AC);
+	CODE(r, 0x01, 0x03);
+	r->v.gpr[SOFT_RBX] = RIG_DATA + 2;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_AC);
+	rig_free(r);
+}
+
+static void test_device_restart(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	CODE(r, 0x0f, 0xc1, 0x03); /* XADD [RBX], EAX: a read, a write, and a register */
+	r->v.gpr[SOFT_RBX] = RIG_DEVICE + 0x10;
+	r->v.gpr[SOFT_RAX] = 7;
+	CU_ASSERT_EQUAL(soft_step(&r->v), SOFT_EXIT);
+	CU_ASSERT_EQUAL(r->v.log.entry[0].kind, SOFT_LOG_MEM_READ);
+	r->v.log.entry[0].data = 100;
+	r->v.log.count = 1;
+	CU_ASSERT_EQUAL(soft_step(&r->v), SOFT_EXIT);
+	CU_ASSERT_EQUAL(r->v.log.entry[1].kind, SOFT_LOG_MEM_WRITE);
+	CU_ASSERT_EQUAL(r->v.exit_request.rflags, 107); /* what it wrote */
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RAX], 7);	      /* not yet */
+	r->v.log.count = 2;
+	CU_ASSERT_EQUAL(soft_step(&r->v), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RAX], 100);
+	CU_ASSERT_EQUAL(r->v.log.count, 0);
+	AFTER(r, 3);
+	CODE(r, 0x8f, 0x03); /* POP [RBX] */
+	set64(r, RIG_STACK, 42);
+	CU_ASSERT_EQUAL(soft_step(&r->v), SOFT_EXIT);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK);
+	CU_ASSERT_EQUAL(r->v.exit_request.rflags, 42);
+	r->v.log.count = 1;
+	CU_ASSERT_EQUAL(soft_step(&r->v), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK + 8);
+	rig_free(r);
+}
+
+/* --- debug ---------------------------------------------------------------------------------- */
+static void test_single_step(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	CODE(r, 0x90);
+	soft_set_rflags(&r->v, FL_TF);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_DB);
+	CU_ASSERT_EQUAL(r->v.exc.dr6, 1u << 14);
+	AFTER(r, 1);
+	CODE(r, 0x8e, 0xd0); /* MOV SS puts it off */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CODE(r, 0x90);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CODE(r, 0xf3, 0xaa); /* REP STOSB: after each element */
+	r->v.gpr[SOFT_RCX] = 2;
+	r->v.gpr[SOFT_RDI] = RIG_DATA;
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	AFTER(r, 0);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RCX], 1);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	AFTER(r, 2);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RCX], 0);
+	rig_free(r);
+}
+
+static void test_breakpoints(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	CODE(r, 0x90);
+	r->v.dr[1] = RIG_CODE;
+	r->v.dr7 = 1u << 2;
+	soft_update_mode(&r->v);
+	CU_ASSERT_TRUE(r->v.mode & MODE_SLOW);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_DB);
+	CU_ASSERT_EQUAL(r->v.exc.dr6, 2);
+	AFTER(r, 0);
+	soft_set_rflags(&r->v, FL_RF);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_FALSE(r->v.rflags & FL_RF);
+	/* data, writes of 4 bytes */
+	r->v.dr[0] = RIG_DATA + 4;
+	r->v.dr7 = 1u << 0 | 1u << 16 | 3u << 18;
+	r->v.gpr[SOFT_RBX] = RIG_DATA + 1;
+	r->v.gpr[SOFT_RAX] = 0;
+	CODE(r, 0x01, 0x03);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.dr6, 1);
+	AFTER(r, 2);
+	r->v.gpr[SOFT_RBX] = RIG_DATA;
+	CODE(r, 0x01, 0x03);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CODE(r, 0x3b, 0x43, 0x04); /* a read does not hit a write breakpoint */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	r->v.dr7 |= 3u << 16;
+	CODE(r, 0x3b, 0x43, 0x04);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	r->v.dr[0] = RIG_STACK - 8; /* PUSH */
+	CODE(r, 0x50);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_STACK - 8);
+	rig_free(r);
+}
+
+int main(void)
+{
+	static CU_TestInfo decode[] = {
+		{ "classes", test_classes },
+		{ "cache", test_decode_cache },
+		{ "fetch faults", test_fetch_faults },
+		CU_TEST_INFO_NULL,
+	};
+	static CU_TestInfo state[] = {
+		{ "flags and mode", test_flags },
+		{ "FP checks", test_fp_checks },
+		CU_TEST_INFO_NULL,
+	};
+	static CU_TestInfo insns[] = {
+		{ "branches", test_branches },
+		{ "conditions", test_conditions },
+		{ "loops", test_loops },
+		{ "stack", test_stack },
+		{ "stack, 16 and 32 bits", test_stack_legacy },
+		{ "segment registers", test_segments },
+		{ "decimal", test_decimal },
+		{ "integer without native form", test_small_integer },
+		{ "BT with memory", test_bit_memory },
+		{ "native operands", test_native_operands },
+		{ "restart after a device", test_device_restart },
+		CU_TEST_INFO_NULL,
+	};
+	static CU_TestInfo debug[] = {
+		{ "single step", test_single_step },
+		{ "breakpoints", test_breakpoints },
+		CU_TEST_INFO_NULL,
+	};
+	CU_SuiteInfo suites[] = {
+		{ "decode", NULL, NULL, NULL, NULL, decode },
+		{ "state", NULL, NULL, NULL, NULL, state },
+		{ "instructions", NULL, NULL, NULL, NULL, insns },
+		{ "debug", NULL, NULL, NULL, NULL, debug },
+		CU_SUITE_INFO_NULL,
+	};
+
+	return unit_run(suites);
+}
