@@ -135,6 +135,8 @@ bool vmx_trap_find(struct vmx_vm *vm, enum vmx_trap_kind kind, uint64_t addr, ui
 		   struct vmx_trap *ret);
 /* A guest write hit a BELL trap: signals its eventfd. True if there was one. Any thread. */
 bool vmx_trap_ring(struct vmx_vm *vm, uint64_t gpa, uint64_t size);
+/* Can a processor be in that state? Looked at before every write (W7). */
+bool vmx_state_possible(enum vmx_state_kind kind, const void *buf);
 /* Walks the guest's page tables: W9's verdict, and *ret_gpa where there is one. vm->lock held. */
 enum vmx_translate_result vmx_walk(const struct vmx_slots *slots, const struct vmx_sregs *sregs,
 				   uint64_t rflags, unsigned phys_bits, uint64_t gva,

@@ -1,10 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* regs.c - registers by name, any subset in one call (W7), on top of read_state/write_state. */
-#include "vmx-driver/vmx.h"
+/* regs.c - registers by name, any subset in one call, on top of read_state/write_state; and which
+ * values no processor can have (W7). */
+#include "vmx-driver/engine.h"
 
 #include <errno.h>
 
 #include "common/checked.h"
+
+#define CR0_PE 1ull
+#define CR0_NW (1ull << 29)
+#define CR0_CD (1ull << 30)
+#define CR0_PG (1ull << 31)
+#define CR4_PAE (1ull << 5)
+#define EFER_LME (1ull << 8)
+#define EFER_LMA (1ull << 10)
+#define EFER_KNOWN 0x20fd01ull /* SCE LME LMA NXE SVME LMSLE FFXSR TCE AIBRSE */
+
+static bool segment_possible(const struct vmx_segment *s)
+{
+	return s->unusable || !(s->attributes & 0x0f00);
+}
+
+/* What the architecture itself rules out; what a certain processor lacks is the engine's to say. */
+static bool sregs_possible(const struct vmx_sregs *s)
+{
+	const struct vmx_segment *segments[] = { &s->es, &s->cs, &s->ss, &s->ds,
+						 &s->fs, &s->gs, &s->ldtr, &s->tr };
+	bool long_mode = (s->efer & EFER_LME) && (s->cr0 & CR0_PG);
+
+	for (size_t i = 0; i < ARRAY_SIZE(segments); i++)
+		if (!segment_possible(segments[i]))
+			return false;
+	if (s->cr0 >> 32 || ((s->cr0 & CR0_PG) && !(s->cr0 & CR0_PE)) ||
+	    ((s->cr0 & CR0_NW) && !(s->cr0 & CR0_CD)))
+		return false;
+	if ((s->efer & ~EFER_KNOWN) || !(s->efer & EFER_LMA) != !long_mode)
+		return false;
+	if (long_mode && !(s->cr4 & CR4_PAE))
+		return false;
+	return !(s->cr4 >> 33) && s->cr8 <= 15 && (s->xcr0 & 1);
+}
+
+bool vmx_state_possible(enum vmx_state_kind kind, const void *buf)
+{
+	switch (kind) {
+	case VMX_STATE_REGS:
+		return !(((const struct vmx_regs *)buf)->rflags >> 22);
+	case VMX_STATE_SREGS:
+		return sregs_possible(buf);
+	case VMX_STATE_ACTIVITY:
+		return *(const uint32_t *)buf <= VMX_SHUTDOWN_STATE;
+	default:
+		return true;
+	}
+}
 
 struct named_state { /* the three kinds that hold named registers */
 	struct vmx_regs regs;

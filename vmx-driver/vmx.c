@@ -335,6 +335,7 @@ static void drop_owner_alive(struct vmx_vcpu *vcpu)
 int vmx_vcpu_create(struct vmx_vm *vm, unsigned id, struct vmx_vcpu **ret_vcpu)
 {
 	struct vmx_vcpu *vcpu;
+	size_t size;
 	int r;
 
 	if (!ret_vcpu)
@@ -346,9 +347,12 @@ int vmx_vcpu_create(struct vmx_vm *vm, unsigned id, struct vmx_vcpu **ret_vcpu)
 		return -EINVAL;
 	if (vcpu_of_thread)
 		return -EBADFD;
-	vcpu = calloc(1, vm->ops->vcpu_size);
+	/* Engines hold vector registers in there: whole cache lines. */
+	size = (vm->ops->vcpu_size + 63) & ~(size_t)63;
+	vcpu = aligned_alloc(64, size);
 	if (!vcpu)
 		return -ENOMEM;
+	memset(vcpu, 0, size);
 	vcpu->id = id;
 	vcpu->vm = vm;
 	vcpu->owner = pthread_self();
@@ -563,6 +567,8 @@ int vmx_vcpu_write_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, const 
 {
 	int r = check_state(vcpu, kind, buf, size);
 
+	if (r >= 0 && !vmx_state_possible(kind, buf))
+		r = -EINVAL;
 	if (r < 0)
 		return r;
 	if (!size) /* no nested state here, or no access that waits for data */

@@ -199,7 +199,7 @@ struct vmx_exit {
 	bool interrupt_shadow;
 	uint16_t cs_selector;
 	uint64_t cs_base;
-	uint64_t rip;
+	uint64_t rip; /* of the instruction; KVM: of the next one after some outputs and writes */
 	uint64_t rflags;
 	uint64_t cr8;
 	union {
