@@ -1,1 +1,34 @@
-# daemon
+# SPDX-License-Identifier: Apache-2.0
+daemon_cppflags = $(AM_CPPFLAGS) -D_GNU_SOURCE $(JSONC_CFLAGS) $(UV_CFLAGS)
+daemon_libs = libprotocol.la libcommon.la $(JSONC_LIBS) $(UV_LIBS) -lm
+
+sbin_PROGRAMS += vmxd
+vmxd_SOURCES = \
+	daemon/batch.c daemon/batch.h \
+	daemon/call.c daemon/call.h \
+	daemon/config.c daemon/config.h \
+	daemon/conn.c daemon/conn.h \
+	daemon/daemon.h \
+	daemon/events.c daemon/events.h \
+	daemon/files.c daemon/files.h \
+	daemon/handlers.h \
+	daemon/launch.c daemon/launch.h \
+	daemon/link.c daemon/link.h \
+	daemon/main.c \
+	daemon/methods_daemon.c daemon/methods_vm.c \
+	daemon/notify.c daemon/notify.h \
+	daemon/probe.c daemon/probe.h \
+	daemon/server.c daemon/server.h \
+	daemon/store.c daemon/store.h \
+	daemon/stream.c daemon/stream.h \
+	daemon/vm.c daemon/vm.h \
+	daemon/waiter.c daemon/waiter.h
+vmxd_CPPFLAGS = $(daemon_cppflags)
+vmxd_LDADD = $(daemon_libs)
+
+# What vmxd-machine is made of, beside the board: the real one, or a test's double.
+machine_program_sources = \
+	daemon/console.c daemon/control.c daemon/launch.h \
+	daemon/machine.h daemon/machine_board.c daemon/machine_main.c \
+	daemon/machine_probe.c daemon/machine_report.c \
+	daemon/stream.c daemon/stream.h

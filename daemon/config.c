@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/bytes.h"
+#include "protocol/schema.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+void config_close(struct config_files *files)
+{
+	if (files->kernel >= 0)
+		close(files->kernel);
+	if (files->initrd >= 0)
+		close(files->initrd);
+	for (size_t i = 0; i < files->disk_count; i++)
+		close(files->disks[i]);
+	files->kernel = files->initrd = -1;
+	files->disk_count = 0;
+}
+
+static int file_error(struct rpc_error *error, const char *field, const char *path, int err)
+{
+	const char *reason = err == ENOENT || err == ENOTDIR ? "no-such-file" :
+			     err == EACCES || err == EPERM || err == EROFS ? "not-accessible" :
+								 "not-usable";
+
+	rpc_fail(error, RPC_INVALID_PARAMS, reason, field, "%s: %s: %s", field, path,
+		 strerror(err));
+	error->err = err;
+	return -EINVAL;
+}
+
+/* O_NONBLOCK: a FIFO or a device must not hold up the daemon before it is refused. */
+static int open_file(const char *path, int flags, bool block_too, const char *field, int *ret_fd,
+		     struct rpc_error *error)
+{
+	int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0)
+		return file_error(error, field, path, errno);
+	if (fstat(fd, &st) < 0) {
+		int err = errno;
+
+		close(fd);
+		return file_error(error, field, path, err);
+	}
+	if (!S_ISREG(st.st_mode) && !(block_too && S_ISBLK(st.st_mode))) {
+		close(fd);
+		return rpc_fail(error, RPC_INVALID_PARAMS, "not-a-file", field, "%s: %s: not a %s",
+				field, path,
+				block_too ? "regular file or block device" : "regular file");
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static bool has_multiboot(const unsigned char *head, size_t len)
+{
+	for (size_t i = 0; i + 12 <= len; i += 4)
+		if (get_le32(head + i) == 0x1badb002 &&
+		    (uint32_t)(get_le32(head + i) + get_le32(head + i + 4) +
+			       get_le32(head + i + 8)) == 0)
+			return true;
+	return false;
+}
+
+/* A quick look, so that a mistaken path is told when the VM is made and not when it is started; the
+ * machine's loader decides. */
+static int check_kernel(int fd, const char *path, struct rpc_error *error)
+{
+	unsigned char head[8192];
+	ssize_t n = pread(fd, head, sizeof(head), 0);
+
+	if (n < 0)
+		return file_error(error, "kernel", path, errno);
+	if (n >= 0x206 && get_le16(head + 0x1fe) == 0xaa55 && memcmp(head + 0x202, "HdrS", 4) == 0)
+		return 0;
+	if (n >= 4 && memcmp(head, "\177ELF", 4) == 0)
+		return 0;
+	if (has_multiboot(head, (size_t)n))
+		return 0;
+	return rpc_fail(error, RPC_INVALID_PARAMS, "not-a-kernel", "kernel",
+			"kernel: %s: not a bzImage, ELF or multiboot 1 image", path);
+}
+
+static int check_initrd(int fd, uint64_t memory, struct rpc_error *error)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return file_error(error, "initrd", "", errno);
+	if ((uint64_t)st.st_size >= memory)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "does-not-fit", "initrd",
+				"initrd: %" PRIu64 " bytes do not fit into %" PRIu64
+				" bytes of memory", (uint64_t)st.st_size, memory);
+	return 0;
+}
+
+/* An open-file-description lock: it lives in the machine's copy of the descriptor, so it ends with
+ * the machine and not with the daemon. */
+static int lock_disk(int fd, bool readonly, const char *field, const char *path,
+		     struct rpc_error *error)
+{
+	struct flock lock = { .l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+		return 0;
+	if (errno == EAGAIN || errno == EACCES)
+		return rpc_fail(error, RPC_BUSY, "disk-in-use", field,
+				"%s: %s is in use by another VM or program", field, path);
+	return 0; /* a file system without locks */
+}
+
+static int open_disks(json_object *config, bool lock, struct config_files *files,
+		      struct rpc_error *error)
+{
+	json_object *disks = json_get(config, "disks");
+	size_t n = disks ? json_object_array_length(disks) : 0;
+
+	for (size_t i = 0; i < n && i < CONFIG_DISKS_MAX; i++) {
+		json_object *disk = json_object_array_get_idx(disks, i);
+		const char *path = json_get_str(disk, "path", "");
+		bool readonly = json_get_bool(disk, "readonly", false);
+		char field[32];
+		int r;
+
+		snprintf(field, sizeof(field), "disks[%zu].path", i);
+		r = open_file(path, readonly ? O_RDONLY : O_RDWR, true, field, &files->disks[i],
+			      error);
+		if (r < 0)
+			return r;
+		files->disk_count++;
+		if (lock)
+			r = lock_disk(files->disks[i], readonly, field, path, error);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int check_values(json_object *config, uint64_t host_memory, struct rpc_error *error)
+{
+	uint64_t memory = json_get_size(config, "memory", CONFIG_MEMORY_DEFAULT);
+	json_object *nets = json_get(config, "nets");
+
+	if (memory % MIB)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value", "memory",
+				"memory: must be a whole number of MiB");
+	if (memory > host_memory)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "out-of-range", "memory",
+				"memory: %" PRIu64 " MiB, but the host has %" PRIu64 " MiB",
+				memory / MIB, host_memory / MIB);
+	if (nets && json_object_array_length(nets))
+		return rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", "nets",
+				"nets: network devices cannot be made yet");
+	if (json_get_bool(config, "nested", false))
+		return rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", "nested",
+				"nested: virtualization cannot be offered to guests yet");
+	return 0;
+}
+
+int config_open(json_object *config, uint64_t host_memory, bool lock, struct config_files *ret,
+		struct rpc_error *error)
+{
+	const char *kernel = json_get_str(config, "kernel", "");
+	const char *initrd = json_get_str(config, "initrd", NULL);
+	int r;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->kernel = ret->initrd = -1;
+	r = check_values(config, host_memory, error);
+	if (r == 0)
+		r = open_file(kernel, O_RDONLY, false, "kernel", &ret->kernel, error);
+	if (r == 0)
+		r = check_kernel(ret->kernel, kernel, error);
+	if (r == 0 && initrd)
+		r = open_file(initrd, O_RDONLY, false, "initrd", &ret->initrd, error);
+	if (r == 0 && initrd)
+		r = check_initrd(ret->initrd, json_get_size(config, "memory",
+							    CONFIG_MEMORY_DEFAULT), error);
+	if (r == 0)
+		r = open_disks(config, lock, ret, error);
+	if (r < 0)
+		config_close(ret);
+	return r;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* handlers.h - one handler per method; methods_dispatch() has the table. */
+#ifndef DAEMON_HANDLERS_H
+#define DAEMON_HANDLERS_H
+
+#include "daemon/call.h"
+
+/* methods_vm.c */
+method_fn do_vm_create, do_vm_start, do_vm_stop, do_vm_kill, do_vm_pause, do_vm_resume, do_vm_reset,
+	do_vm_delete, do_vm_list, do_vm_info, do_vm_wait, do_vm_console;
+/* methods_daemon.c */
+method_fn do_events_subscribe, do_daemon_info, do_daemon_probe, do_rpc_discover;
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/files.h"
+#include "protocol/schema.h"
+#include "protocol/unix.h"
+
+char *launch_path(const struct vm *vm, const char *file)
+{
+	char *path;
+
+	return asprintf(&path, "%s/vm/%s%s%s", vm->daemon->options.runtime_dir, vm->name,
+			*file ? "/" : "", file) < 0 ? NULL : path;
+}
+
+void launch_close(struct launch *l)
+{
+	int *fds[] = { &l->config, &l->control, &l->console, &l->status };
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+static json_object *disks_json(json_object *disks)
+{
+	json_object *list = json_object_new_array();
+	size_t n = disks ? json_object_array_length(disks) : 0;
+
+	for (size_t i = 0; list && i < n; i++) {
+		json_object *disk = json_object_array_get_idx(disks, i);
+		json_object *out = json_object_new_object();
+
+		json_add_bool(out, "readonly", json_get_bool(disk, "readonly", false));
+		json_add_str(out, "serial", json_get_str(disk, "serial", ""));
+		json_object_array_add(list, out);
+	}
+	return list;
+}
+
+/* No paths: the machine has no use for them. */
+static json_object *machine_config(const struct vm *vm, const struct config_files *files)
+{
+	json_object *config = json_object_new_object();
+
+	json_add_str(config, "name", vm->name);
+	json_add_int(config, "memory", (int64_t)vm_memory(vm));
+	json_add_int(config, "cpus", json_get_int(vm->config, "cpus", 1));
+	json_add_str(config, "engine", vm->engine);
+	json_add_str(config, "engine_reason", vm->engine_reason); /* told again to a new daemon */
+	json_add_str(config, "cmdline", json_get_str(vm->config, "cmdline", ""));
+	json_add_bool(config, "console",
+		      strcmp(json_get_str(vm->config, "console", "serial"), "none") != 0);
+	json_add_bool(config, "reboot_stops",
+		      strcmp(json_get_str(vm->config, "on_reboot", "restart"), "stop") == 0);
+	json_add_bool(config, "debug_exit", json_get_bool(vm->config, "debug_exit", false));
+	json_add_int(config, "code_cache", (int64_t)json_get_size(vm->config, "code_cache", 0));
+	json_add(config, "soft_debug", json_object_get(json_get(vm->config, "soft_debug")));
+	json_add_bool(config, "initrd", files->initrd >= 0);
+	json_add(config, "disks", disks_json(json_get(vm->config, "disks")));
+	json_add_int(config, "log_level", vm->daemon->options.log_level);
+	return config;
+}
+
+static int make_config(const struct vm *vm, const struct config_files *files)
+{
+	json_object *config = machine_config(vm, files);
+	const char *text = config ? json_text(config) : NULL;
+	int fd = -ENOMEM;
+
+	if (text) {
+		fd = memfd_create("vmxd-config", MFD_CLOEXEC);
+		if (fd < 0)
+			fd = -errno;
+		else if (pwrite(fd, text, strlen(text), 0) != (ssize_t)strlen(text)) {
+			close(fd);
+			fd = -EIO;
+		}
+	}
+	json_object_put(config);
+	return fd;
+}
+
+static int listen_at(const struct vm *vm, const char *file)
+{
+	char *path = launch_path(vm, file);
+	int fd = path ? unix_listen(path, 0600, 16) : -ENOMEM;
+
+	free(path);
+	return fd;
+}
+
+static int make_status(const struct vm *vm)
+{
+	char *path = launch_path(vm, "status.json");
+	int fd = path ? open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+
+	if (fd < 0)
+		fd = path ? -errno : -ENOMEM;
+	free(path);
+	return fd;
+}
+
+int launch_prepare(const struct vm *vm, const struct config_files *files, struct launch *l,
+		   struct rpc_error *error)
+{
+	char *dir = launch_path(vm, "");
+	const char *what = "its directory";
+	int r = dir ? files_mkdir(dir, 0700) : -ENOMEM;
+
+	*l = (struct launch){ -1, -1, -1, -1 };
+	if (r >= 0) {
+		what = "its configuration";
+		r = l->config = make_config(vm, files);
+	}
+	if (r >= 0) {
+		what = "its control socket";
+		r = l->control = listen_at(vm, "control.sock");
+	}
+	if (r >= 0) {
+		what = "its console socket";
+		r = l->console = listen_at(vm, "console.sock");
+	}
+	if (r >= 0) {
+		what = "its status file";
+		r = l->status = make_status(vm);
+	}
+	if (r < 0) {
+		rpc_fail(error, RPC_FAILED, NULL, NULL, "%s could not start: %s in %s: %s",
+			 vm->name, what, dir ? dir : "?", strerror(-r));
+		error->err = -r;
+		launch_close(l);
+	}
+	free(dir);
+	return r < 0 ? -EINVAL : 0;
+}
+
+int launch_spawn(const struct vm *vm, const struct launch *l, const struct config_files *files,
+		 uv_process_t *process, uv_exit_cb on_exit)
+{
+	uv_stdio_container_t io[MACHINE_FD_FILES + 2 + CONFIG_DISKS_MAX];
+	char *args[] = { (char *)(uintptr_t)"vmxd-machine", (char *)(uintptr_t)vm->name, NULL };
+	uv_process_options_t options = {
+		.exit_cb = on_exit,
+		.file = vm->daemon->options.machine,
+		.args = args,
+		.cwd = "/",
+		.flags = UV_PROCESS_DETACHED, /* a session of its own: it outlives the daemon */
+		.stdio = io,
+	};
+	int fds[sizeof(io) / sizeof(io[0])] = { -1, -1, 2, l->config, l->control, l->console,
+						l->status, files->kernel };
+	int n = MACHINE_FD_FILES + 1;
+
+	if (files->initrd >= 0)
+		fds[n++] = files->initrd;
+	for (size_t i = 0; i < files->disk_count; i++)
+		fds[n++] = files->disks[i];
+	for (int i = 0; i < n; i++) {
+		io[i].flags = fds[i] < 0 ? UV_IGNORE : UV_INHERIT_FD;
+		io[i].data.fd = fds[i];
+	}
+	options.stdio_count = n;
+	return uv_spawn(vm->daemon->loop, process, &options);
+}
+
+void launch_write_pid(const struct vm *vm, pid_t pid)
+{
+	char *path = launch_path(vm, "pid"), text[64];
+
+	snprintf(text, sizeof(text), "%d %llu\n", (int)pid, files_process_start(pid));
+	if (!path || files_write(path, text, strlen(text), false) < 0)
+		log_line(vm->daemon->log, LOG_LEVEL_WARNING, "vm %s: no pid file", vm->name);
+	free(path);
+}
+
+pid_t launch_read_pid(const struct vm *vm)
+{
+	char *path = launch_path(vm, "pid"), *text = NULL;
+	unsigned long long start;
+	int pid = 0;
+
+	if (path && files_read(path, 64, &text, NULL) == 0 &&
+	    (sscanf(text, "%d %llu", &pid, &start) != 2 || pid <= 1 ||
+	     files_process_start(pid) != start))
+		pid = 0;
+	free(text);
+	free(path);
+	return pid;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine.h - the inside of vmxd-machine, the process of one VM.
+ *
+ * Everything it works with is handed over when it is exec'd (launch.h has the numbers); it opens
+ * nothing itself. The main thread runs the loop: the control socket, the console and the board's
+ * reports; the board has threads of its own. It ends when the board has, after the console's
+ * readers got everything and the end is written to the status file, whether a daemon listens or not.
+ */
+#ifndef DAEMON_MACHINE_H
+#define DAEMON_MACHINE_H
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include <uv.h>
+
+#include "common/log.h"
+#include "devices/board.h"
+#include "protocol/json.h"
+
+struct console;
+struct control;
+
+struct machine {
+	uv_loop_t *loop;
+	struct log *log;
+	json_object *config;      /* as launch.c made it */
+	const char *name;
+	struct board *board;      /* NULL: could not be made, or is destroyed */
+	uv_async_t changed;       /* the board's state changed */
+	struct control *control;
+	struct console *console;  /* NULL: the VM has none */
+	enum board_state told;    /* the state that control was told last */
+	unsigned told_resets;
+	bool ran;
+	bool ended;               /* the board is gone, the end is being told */
+	int status_fd;
+};
+
+/* machine_board.c: makes the board from the configuration and the descriptors from MACHINE_FD_FILES
+ * on. Negative errno and *ret_error (caller frees). */
+int machine_make_board(struct machine *machine, int console_fd, char **ret_error);
+/* The engine's counters as a JSON object. */
+json_object *machine_stats(struct machine *machine);
+
+/* machine_report.c: what the daemon is told. info NULL: there is no board. */
+json_object *machine_report(const struct machine *machine, const struct board_info *info);
+json_object *machine_boot_failure(const struct machine *machine, int err, const char *why);
+
+/* console.c: takes guest_fd (our end) and listen_fd over. */
+int console_new(uv_loop_t *loop, int guest_fd, int listen_fd, struct console **ret_console);
+/* The guest has ended: reads what it still said. */
+void console_drain(struct console *console);
+/* After that: lets the readers finish, then calls done once. */
+void console_finish(struct console *console, void (*done)(void *opaque), void *opaque);
+struct console *console_free(struct console *console); /* after the loop ended */
+/* The last lines, at most n, as an array of strings. */
+json_object *console_tail(const struct console *console, size_t n);
+
+/* control.c: takes listen_fd over. */
+int control_new(struct machine *machine, int listen_fd, struct control **ret_control);
+/* Sends the report (taken over) to whoever is connected. */
+void control_tell(struct control *control, json_object *report);
+void control_stop(struct control *control);
+struct control *control_free(struct control *control);
+
+/* machine_main.c: the VM's end, from the control socket or a signal. */
+void machine_kill(struct machine *machine);
+/* machine_main.c: the current report. */
+json_object *machine_current(struct machine *machine);
+/* machine_main.c: what the board calls. */
+board_changed_fn machine_board_changed;
+
+/* machine_probe.c: `vmxd-machine --probe`; the exit status. */
+int machine_probe(void);
+
+#endif

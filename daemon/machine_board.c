@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* machine_board.c - from the configuration that was handed over to struct board_config. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "daemon/launch.h"
+#include "daemon/machine.h"
+
+static const struct {
+	const char *name;
+	uint32_t flag;
+} soft_debugs[] = {
+	{ "step-only", VMX_SOFT_STEP_ONLY }, { "one-insn", VMX_SOFT_ONE_INSN },
+	{ "no-chain", VMX_SOFT_NO_CHAIN },   { "no-tlb", VMX_SOFT_NO_TLB },
+	{ "tiny-cache", VMX_SOFT_TINY_CACHE },
+};
+
+static uint32_t soft_debug(json_object *list)
+{
+	size_t n = list ? json_object_array_length(list) : 0;
+	uint32_t flags = 0;
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(soft_debugs); k++)
+			if (strcmp(json_object_get_string(json_object_array_get_idx(list, i)),
+				   soft_debugs[k].name) == 0)
+				flags |= soft_debugs[k].flag;
+	return flags;
+}
+
+int machine_make_board(struct machine *machine, int console_fd, char **ret_error)
+{
+	json_object *config = machine->config, *disks = json_get(config, "disks");
+	const char *engine = json_get_str(config, "engine", "");
+	int fd = MACHINE_FD_FILES;
+	struct board_config board = {
+		.memory_bytes = (uint64_t)json_get_int(config, "memory", 0),
+		.cpus = (unsigned)json_get_int(config, "cpus", 1),
+		.engine = strcmp(engine, "kvm") == 0 ? VMX_ENGINE_KVM : VMX_ENGINE_SOFT,
+		.soft_debug = soft_debug(json_get(config, "soft_debug")),
+		.code_cache_bytes = (uint64_t)json_get_int(config, "code_cache", 0),
+		.kernel_fd = fd++,
+		.initrd_fd = json_get_bool(config, "initrd", false) ? fd++ : -1,
+		.cmdline = json_get_str(config, "cmdline", ""),
+		.console_fd = console_fd,
+		.reboot_stops = json_get_bool(config, "reboot_stops", false),
+		.debug_exit = json_get_bool(config, "debug_exit", false),
+		.disk_count = disks ? json_object_array_length(disks) : 0,
+	};
+
+	if (board.disk_count > BOARD_DISKS_MAX)
+		return -EINVAL;
+	for (size_t i = 0; i < board.disk_count; i++) {
+		json_object *disk = json_object_array_get_idx(disks, i);
+
+		board.disks[i].fd = fd++;
+		board.disks[i].readonly = json_get_bool(disk, "readonly", false);
+		snprintf(board.disks[i].serial, sizeof(board.disks[i].serial), "%s",
+			 json_get_str(disk, "serial", ""));
+	}
+	return board_create(&board, machine->log, machine_board_changed, machine, &machine->board,
+			    ret_error);
+}
+
+json_object *machine_stats(struct machine *machine)
+{
+	struct vmx_stat stats[128];
+	json_object *object = json_object_new_object();
+	size_t n = machine->board ? board_stats(machine->board, stats, ARRAY_SIZE(stats)) : 0;
+
+	if (n > ARRAY_SIZE(stats))
+		n = ARRAY_SIZE(stats);
+	for (size_t i = 0; i < n; i++)
+		json_add_int(object, stats[i].name, (int64_t)stats[i].value);
+	return object;
+}

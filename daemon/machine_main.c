@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* machine_main.c - vmxd-machine: takes what it was handed, makes the board, serves until its end. */
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "daemon/launch.h"
+#include "daemon/machine.h"
+
+#define CONFIG_MAX ((size_t)1024 * 1024)
+
+/* Any of the board's threads. */
+void machine_board_changed(void *opaque)
+{
+	struct machine *m = opaque;
+
+	uv_async_send(&m->changed);
+}
+
+json_object *machine_current(struct machine *m)
+{
+	struct board_info info;
+
+	if (!m->board)
+		return json_object_new_object();
+	board_info(m->board, &info);
+	return machine_report(m, &info);
+}
+
+static void write_status(const struct machine *m, json_object *final)
+{
+	const char *text = json_text(final);
+	size_t len = strlen(text);
+
+	if (ftruncate(m->status_fd, 0) < 0 ||
+	    pwrite(m->status_fd, text, len, 0) != (ssize_t)len)
+		log_line(m->log, LOG_LEVEL_ERROR, "the status file cannot be written: %s",
+			 strerror(errno));
+}
+
+static void on_console_done(void *opaque)
+{
+	struct machine *m = opaque;
+
+	control_stop(m->control);
+	uv_stop(m->loop);
+}
+
+/* The board came to its end: its threads are joined, everything it said is passed on, its end is
+ * written down, and then this process ends. */
+static void finish(struct machine *m, const struct board_info *info)
+{
+	json_object *final;
+
+	m->ended = true;
+	log_line(m->log, info->state == BOARD_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,
+		 "ended: %s%s%s", board_stop_name(info->stop), info->detail[0] ? ": " : "",
+		 info->detail);
+	board_destroy(m->board); /* closes its end of the console */
+	m->board = NULL;
+	if (m->console)
+		console_drain(m->console);
+	final = machine_report(m, info);
+	control_tell(m->control, json_object_get(final));
+	write_status(m, final);
+	json_object_put(final);
+	if (m->console)
+		console_finish(m->console, on_console_done, m);
+	else
+		on_console_done(m);
+}
+
+static void on_changed(uv_async_t *async)
+{
+	struct machine *m = async->data;
+	struct board_info info;
+
+	if (!m->board || m->ended)
+		return;
+	board_info(m->board, &info);
+	if (info.state == BOARD_RUNNING || info.state == BOARD_PAUSED || info.run_ns)
+		m->ran = true;
+	if (info.state == BOARD_STOPPED || info.state == BOARD_FAILED) {
+		finish(m, &info);
+		return;
+	}
+	if (info.state == m->told && info.resets == m->told_resets)
+		return;
+	m->told = info.state;
+	m->told_resets = info.resets;
+	control_tell(m->control, machine_report(m, &info));
+}
+
+void machine_kill(struct machine *m)
+{
+	if (!m->board || m->ended)
+		return;
+	if (board_kill(m->board) < 0) {
+		struct board_info info;
+
+		board_info(m->board, &info);
+		info.state = BOARD_STOPPED;
+		info.stop = BOARD_STOP_KILLED;
+		finish(m, &info);
+	}
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	struct machine *m = handle->data;
+
+	log_line(m->log, LOG_LEVEL_NOTICE, "ending: %s", strsignal(number));
+	machine_kill(m);
+}
+
+static json_object *read_config(void)
+{
+	char *text = malloc(CONFIG_MAX);
+	json_object *config = NULL;
+	ssize_t n = text ? pread(MACHINE_FD_CONFIG, text, CONFIG_MAX, 0) : -1;
+
+	if (n > 0 && json_parse(text, (size_t)n, &config, NULL, 0) < 0)
+		config = NULL;
+	free(text);
+	close(MACHINE_FD_CONFIG);
+	return config;
+}
+
+/* Nothing but what was handed over stays open, nothing of it reaches a program that is exec'd, and
+ * no privilege can be won. The full sandbox comes with its own issue. */
+static int confine(json_object *config)
+{
+	struct rlimit none = { 0, 0 };
+	json_object *disks = json_get(config, "disks");
+	unsigned first = MACHINE_FD_FILES + 1 + json_get_bool(config, "initrd", false) +
+			 (unsigned)(disks ? json_object_array_length(disks) : 0);
+
+	if (syscall(SYS_close_range, first, ~0u, 0) < 0 && errno == ENOSYS)
+		for (unsigned fd = first; fd < 1024; fd++)
+			close((int)fd);
+	for (unsigned fd = MACHINE_FD_CONTROL; fd < first; fd++)
+		if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+			return -errno;
+	setrlimit(RLIMIT_CORE, &none); /* a core file would hold the guest's memory */
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+static int make_console(struct machine *m, int *ret_guest_fd)
+{
+	int pair[2] = { -1, -1 }, r;
+
+	*ret_guest_fd = -1;
+	if (!json_get_bool(m->config, "console", true)) {
+		close(MACHINE_FD_CONSOLE);
+		return 0;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+		close(MACHINE_FD_CONSOLE);
+		return -errno;
+	}
+	r = console_new(m->loop, pair[0], MACHINE_FD_CONSOLE, &m->console);
+	if (r < 0)
+		close(pair[1]);
+	else
+		*ret_guest_fd = pair[1];
+	return r;
+}
+
+/* No board: the daemon learns why from the status file, and there is nothing to serve. */
+static int fail_boot(struct machine *m, int r, char *why)
+{
+	json_object *final = machine_boot_failure(m, r, why);
+
+	log_line(m->log, LOG_LEVEL_ERROR, "cannot start: %s", why ? why : strerror(-r));
+	write_status(m, final);
+	json_object_put(final);
+	free(why);
+	return 1;
+}
+
+static int serve(struct machine *m)
+{
+	uv_signal_t terminate;
+	char *why = NULL;
+	int guest_fd, r;
+
+	uv_async_init(m->loop, &m->changed, on_changed);
+	m->changed.data = m;
+	r = make_console(m, &guest_fd);
+	if (r == 0) {
+		r = machine_make_board(m, guest_fd, &why);
+		if (r < 0 && guest_fd >= 0)
+			close(guest_fd);
+	}
+	if (r < 0)
+		return fail_boot(m, r, why);
+	r = control_new(m, MACHINE_FD_CONTROL, &m->control);
+	if (r < 0)
+		return fail_boot(m, r, NULL);
+	uv_signal_init(m->loop, &terminate);
+	terminate.data = m;
+	uv_signal_start(&terminate, on_signal, SIGTERM);
+	uv_run(m->loop, UV_RUN_DEFAULT);
+	uv_close((uv_handle_t *)&terminate, NULL);
+	uv_close((uv_handle_t *)&m->changed, NULL);
+	uv_run(m->loop, UV_RUN_DEFAULT);
+	return 0;
+}
+
+static int run(const char *name)
+{
+	struct machine m = { .name = name, .status_fd = MACHINE_FD_STATUS };
+	char prefix[80];
+	uv_loop_t loop;
+	int status = 1;
+
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	umask(0077);
+	m.config = read_config();
+	if (!m.config || confine(m.config) < 0) {
+		fputs("vmxd-machine: this program is started by vmxd\n", stderr);
+		json_object_put(m.config);
+		return 2;
+	}
+	snprintf(prefix, sizeof(prefix), "vm %s", name);
+	m.log = log_new(STDERR_FILENO,
+			(enum log_level)json_get_int(m.config, "log_level", LOG_LEVEL_INFO), prefix);
+	m.loop = &loop;
+	if (uv_loop_init(&loop) == 0)
+		status = serve(&m);
+	board_destroy(m.board);
+	m.control = control_free(m.control);
+	m.console = console_free(m.console);
+	uv_loop_close(&loop);
+	log_free(m.log);
+	json_object_put(m.config);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && strcmp(argv[1], "--probe") == 0)
+		return machine_probe();
+	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+		puts("vmxd-machine " PACKAGE_VERSION);
+		return 0;
+	}
+	if (argc != 2 || argv[1][0] == '-') {
+		fputs("vmxd-machine: runs one VM; started by vmxd, see vmxd(8)\n", stderr);
+		return 2;
+	}
+	return run(argv[1]);
+}

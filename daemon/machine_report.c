@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* machine_report.c - the board's state in the daemon's words. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/machine.h"
+
+#define TAIL_LINES 20
+
+static json_object *report_base(const struct machine *machine, const char *state,
+				const char *reason, const char *detail)
+{
+	json_object *report = json_object_new_object();
+
+	json_add_int(report, "pid", getpid());
+	json_add_str(report, "state", state);
+	json_add_str(report, "reason", reason);
+	json_add(report, "detail", json_from_bytes(detail, strlen(detail)));
+	json_add_str(report, "engine", json_get_str(machine->config, "engine", ""));
+	json_add_str(report, "engine_reason", json_get_str(machine->config, "engine_reason", ""));
+	json_add_bool(report, "ran", machine->ran);
+	return report;
+}
+
+json_object *machine_report(const struct machine *machine, const struct board_info *info)
+{
+	json_object *report = report_base(machine, board_state_name(info->state),
+					  board_stop_name(info->stop), info->detail);
+	char rip[24];
+
+	json_add_int(report, "resets", info->resets);
+	json_add_double(report, "run_s", (double)info->run_ns / 1e9);
+	json_add_double(report, "boot_ms", (double)info->boot_ns / 1e6);
+	if (info->stop == BOARD_STOP_DEBUG_EXIT)
+		json_add_int(report, "exit_code", info->exit_code);
+	if (info->rip && info->state == BOARD_FAILED) {
+		snprintf(rip, sizeof(rip), "0x%" PRIx64, info->rip);
+		json_add_str(report, "rip", rip);
+	}
+	if (info->state == BOARD_FAILED)
+		json_add(report, "console_tail", console_tail(machine->console, TAIL_LINES));
+	return report;
+}
+
+json_object *machine_boot_failure(const struct machine *machine, int err, const char *why)
+{
+	bool engine = err == -ENOTSUP;
+	json_object *report = report_base(machine, "failed", engine ? "engine-error" : "boot-error",
+					  why ? why : strerror(-err));
+
+	json_add_int(report, "errno", -err);
+	return report;
+}
