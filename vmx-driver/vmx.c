@@ -22,8 +22,7 @@
 	((uint32_t)(VMX_TRANSLATE_READ | VMX_TRANSLATE_WRITE | VMX_TRANSLATE_EXEC |                \
 		    VMX_TRANSLATE_PRIVILEGE_EXEMPT | VMX_TRANSLATE_SET_AD))
 
-/* Until the software engine and the probe are in the tree. */
-#pragma weak vmx_soft_ops
+/* Until the probe is in the tree. */
 #pragma weak vmx_probe
 
 static const struct vmx_engine_ops *const engines[] = { &vmx_kvm_ops, &vmx_soft_ops };
