@@ -14,3 +14,11 @@ tests_unit_test_soft_step_LDADD = $(ZYDIS_LIBS) $(CUNIT_LIBS)
 tests_unit_test_soft_string_SOURCES = tests/unit/test_soft_string.c $(SOFT_STEP_FILES)
 tests_unit_test_soft_string_CFLAGS = $(AM_CFLAGS) $(ZYDIS_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_string_LDADD = $(ZYDIS_LIBS) $(CUNIT_LIBS)
+
+# The soft engine as a whole, through vmx.h, in every mode it can run a guest.
+check_PROGRAMS += tests/unit/test-soft-run
+TESTS += tests/unit/test-soft-run
+tests_unit_test_soft_run_SOURCES = tests/unit/test_soft_run.c tests/unit/soft_guest.h \
+	tests/unit/unit.h
+tests_unit_test_soft_run_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_run_LDADD = libvmxdriver.la $(CUNIT_LIBS)
