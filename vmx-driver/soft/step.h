@@ -45,7 +45,7 @@ int soft_run_native(struct soft_vcpu *v, const struct soft_insn *insn); /* step.
 
 soft_op_fn soft_op_nop, soft_op_ud; /* step_int.c */
 soft_op_fn soft_op_inc_short, soft_op_daa, soft_op_das, soft_op_aaa, soft_op_aas, soft_op_aam,
-	soft_op_aad, soft_op_bound, soft_op_salc, soft_op_xlat, soft_op_bit_memory;
+	soft_op_aad, soft_op_bound, soft_op_salc, soft_op_xlat, soft_op_lea, soft_op_bit_memory;
 soft_op_fn soft_op_jmp, soft_op_call, soft_op_ret, soft_op_jcc, soft_op_loop, soft_op_jcxz,
 	soft_op_cld, soft_op_std, soft_op_cache_line;                       /* step_control.c */
 soft_op_fn soft_op_push, soft_op_pop, soft_op_pusha, soft_op_popa, soft_op_pushf, soft_op_enter,

@@ -188,6 +188,17 @@ int soft_op_xlat(struct soft_vcpu *v, const struct soft_insn *insn)
 	return soft_done(v);
 }
 
+int soft_op_lea(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	unsigned seg;
+	uint64_t offset;
+	int rc;
+
+	soft_ea(v, insn, 1, &seg, &offset);
+	rc = soft_write_operand(v, insn, 0, offset);
+	return rc ? rc : soft_done(v);
+}
+
 /* --- BT BTS BTR BTC memory, register -------------------------------------------------------- */
 
 static uint64_t apply_bit(ZydisMnemonic mnemonic, uint64_t val, uint64_t mask)

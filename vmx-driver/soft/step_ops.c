@@ -36,6 +36,7 @@ const struct soft_op soft_step_ops[] = {
 	{ ZYDIS_MNEMONIC_LOOP, soft_op_loop, 0 },
 	{ ZYDIS_MNEMONIC_LOOPE, soft_op_loop, 0 },
 	{ ZYDIS_MNEMONIC_LOOPNE, soft_op_loop, 0 },
+	{ ZYDIS_MNEMONIC_LEA, soft_op_lea, FALLS },
 	{ ZYDIS_MNEMONIC_CLD, soft_op_cld, FALLS },
 	{ ZYDIS_MNEMONIC_STD, soft_op_std, FALLS },
 	{ ZYDIS_MNEMONIC_CLFLUSH, soft_op_cache_line, FALLS },
