@@ -6,5 +6,10 @@ libdevices_la_SOURCES += devices/board.h devices/chips.h \
 	devices/acpi_pm.c devices/debug_exit.c devices/i8042.c devices/i8254.c devices/i8259.c \
 	devices/ioapic.c devices/mc146818.c devices/uart16550.c \
 	devices/backend/console.c devices/backend/console.h
+libdevices_la_SOURCES += \
+	devices/backend/block.h devices/backend/block_raw.c \
+	devices/backend/workers.c devices/backend/workers.h \
+	devices/virtio/blk.c devices/virtio/blk.h devices/virtio/core.c devices/virtio/core.h \
+	devices/virtio/pci.c devices/virtio/pci.h devices/virtio/queue.c devices/virtio/queue.h
 libdevices_la_SOURCES += devices/board.c devices/board_devices.c devices/board_internal.h \
 	devices/registry.c devices/registry.h
