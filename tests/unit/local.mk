@@ -22,3 +22,11 @@ tests_unit_test_soft_run_SOURCES = tests/unit/test_soft_run.c tests/unit/soft_gu
 	tests/unit/unit.h
 tests_unit_test_soft_run_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_run_LDADD = libvmxdriver.la $(CUNIT_LIBS)
+
+# System instructions and exceptions of the soft engine, through vmx.h.
+check_PROGRAMS += tests/unit/test-soft-sys
+TESTS += tests/unit/test-soft-sys
+tests_unit_test_soft_sys_SOURCES = tests/unit/test_soft_sys.c tests/unit/sys_rig.c \
+	tests/unit/sys_rig.h tests/unit/unit.h
+tests_unit_test_soft_sys_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_sys_LDADD = libvmxdriver.la $(CUNIT_LIBS)

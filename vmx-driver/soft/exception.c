@@ -484,6 +484,8 @@ int soft_deliver_exception(struct soft_vcpu *v)
 		if ((first == CLASS_CONTRIBUTORY && class == CLASS_CONTRIBUTORY) ||
 		    (first == CLASS_PAGE_FAULT &&
 		     (class == CLASS_CONTRIBUTORY || class == CLASS_PAGE_FAULT))) {
+			if (class == CLASS_PAGE_FAULT)
+				v->cr2 = v->exc.cr2; /* as the processor does */
 			(void)soft_raise_error(v, EXC_DF, 0);
 			class = CLASS_DOUBLE_FAULT;
 		}
