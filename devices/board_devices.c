@@ -10,23 +10,25 @@
 #include "common/checked.h"
 #include "devices/board_internal.h"
 #include "devices/chips.h"
+#include "devices/virtio/blk.h"
 #include "machine/memory.h"
 
 /* Each device's config, on the stack of its creation; NULL members need none. */
 union device_config {
 	struct mc146818_config rtc;
 	struct uart16550_config uart;
+	struct virtio_blk_config blk;
 };
 
-static int no_config(struct board *board, union device_config *config, int *ret_fd)
+static int no_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
 {
-	(void)board, (void)config, (void)ret_fd;
+	(void)board, (void)index, (void)config, (void)ret_fd;
 	return 0;
 }
 
-static int rtc_config(struct board *board, union device_config *config, int *ret_fd)
+static int rtc_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
 {
-	(void)ret_fd;
+	(void)index, (void)ret_fd;
 	config->rtc = (struct mc146818_config){
 		.unix_seconds = (int64_t)time(NULL),
 		.low_ram = memory_low_size(board->machine->memory),
@@ -43,8 +45,10 @@ static int copy_fd(int fd)
 	return copy < 0 ? -errno : copy;
 }
 
-static int uart_config(struct board *board, union device_config *config, int *ret_fd)
+static int uart_config(struct board *board, size_t index, union device_config *config,
+		       int *ret_fd)
 {
+	(void)index;
 	config->uart = (struct uart16550_config){ .fd = -1 };
 	if (board->config.console_fd >= 0) {
 		*ret_fd = copy_fd(board->config.console_fd);
@@ -55,51 +59,84 @@ static int uart_config(struct board *board, union device_config *config, int *re
 	return 0;
 }
 
-static bool wants_debug_exit(const struct board *board)
+static int blk_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
+{
+	const struct board_disk *disk = &board->config.disks[index];
+
+	*ret_fd = copy_fd(disk->fd);
+	if (*ret_fd < 0)
+		return *ret_fd;
+	config->blk = (struct virtio_blk_config){ .fd = *ret_fd, .readonly = disk->readonly };
+	snprintf(config->blk.serial, sizeof(config->blk.serial), "%.*s",
+		 (int)sizeof(disk->serial) - 1, disk->serial);
+	return 0;
+}
+
+static size_t one(const struct board *board)
+{
+	(void)board;
+	return 1;
+}
+
+static size_t debug_exits(const struct board *board)
 {
 	return board->config.debug_exit;
+}
+
+static size_t disks(const struct board *board)
+{
+	return board->config.disk_count;
 }
 
 /* The wiring table. Interrupt controllers come first: devices drive their wires from the start. */
 static const struct {
 	const struct device_class *class;
 	const char *field; /* of the configuration, for messages */
-	bool (*wanted)(const struct board *board); /* NULL: always */
-	int (*config)(struct board *board, union device_config *config, int *ret_fd);
+	size_t (*count)(const struct board *board);
+	int (*config)(struct board *board, size_t index, union device_config *config, int *ret_fd);
 } wiring[] = {
-	{ .class = &i8259_class, .field = "machine", .config = no_config },
-	{ .class = &ioapic_class, .field = "machine", .config = no_config },
-	{ .class = &i8254_class, .field = "machine", .config = no_config },
-	{ .class = &mc146818_class, .field = "machine", .config = rtc_config },
-	{ .class = &i8042_class, .field = "machine", .config = no_config },
-	{ .class = &acpi_pm_class, .field = "machine", .config = no_config },
-	{ .class = &uart16550_class, .field = "console", .config = uart_config },
-	{ .class = &debug_exit_class,
-	  .field = "debug_exit",
-	  .wanted = wants_debug_exit,
-	  .config = no_config },
+	{ &i8259_class, "machine", one, no_config },
+	{ &ioapic_class, "machine", one, no_config },
+	{ &i8254_class, "machine", one, no_config },
+	{ &mc146818_class, "machine", one, rtc_config },
+	{ &i8042_class, "machine", one, no_config },
+	{ &acpi_pm_class, "machine", one, no_config },
+	{ &uart16550_class, "console", one, uart_config },
+	{ &debug_exit_class, "debug_exit", debug_exits, no_config },
+	{ &virtio_blk_class, "disks", disks, blk_config },
 };
+
+static int make_device(struct board *board, size_t row, size_t index, char **ret_error)
+{
+	union device_config config = { 0 };
+	struct device *device = NULL;
+	int fd = -1, r;
+
+	r = wiring[row].config(board, index, &config, &fd);
+	if (r >= 0)
+		r = device_create(board->machine, wiring[row].class, &config, &device);
+	if (r < 0) {
+		if (fd >= 0)
+			close(fd);
+		return board_error(ret_error, r, "%s[%zu]: no %s: %s", wiring[row].field, index,
+				   wiring[row].class->name, strerror(-r));
+	}
+	if (wiring[row].class == &acpi_pm_class)
+		board->acpi_pm = device;
+	return 0;
+}
 
 int board_make_devices(struct board *board, char **ret_error)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(wiring); i++) {
-		union device_config config = { 0 };
-		struct device *device = NULL;
-		int fd = -1, r;
+	for (size_t row = 0; row < ARRAY_SIZE(wiring); row++) {
+		size_t count = wiring[row].count(board);
 
-		if (wiring[i].wanted && !wiring[i].wanted(board))
-			continue;
-		r = wiring[i].config(board, &config, &fd);
-		if (r >= 0)
-			r = device_create(board->machine, wiring[i].class, &config, &device);
-		if (r < 0) {
-			if (fd >= 0)
-				close(fd);
-			return board_error(ret_error, r, "%s: no %s: %s", wiring[i].field,
-					   wiring[i].class->name, strerror(-r));
+		for (size_t index = 0; index < count; index++) {
+			int r = make_device(board, row, index, ret_error);
+
+			if (r < 0)
+				return r;
 		}
-		if (wiring[i].class == &acpi_pm_class)
-			board->acpi_pm = device;
 	}
 	return 0;
 }

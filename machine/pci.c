@@ -113,18 +113,21 @@ int pci_add_capability(struct pci_dev *dev, uint8_t id, const void *body, const 
 	if (len > CFG_SIZE - 2 || !range_inside(at, len + 2, CFG_SIZE))
 		return -ENOSPC;
 	pthread_mutex_lock(&dev->pci->lock);
-	dev->config[at] = id;
-	dev->config[at + 1] = 0;
-	memcpy(&dev->config[at + 2], body, len);
+	for (int i = 0; i < 2; i++) {
+		uint8_t *config = i ? dev->initial : dev->config;
+
+		config[at] = id;
+		config[at + 1] = 0;
+		memcpy(&config[at + 2], body, len);
+		config[dev->cap_last] = (uint8_t)at;
+		config[CFG_STATUS] |= STATUS_CAPABILITIES;
+	}
 	if (wmask)
 		memcpy(&dev->wmask[at + 2], wmask, len);
 	for (size_t i = at; hooks && id != CAP_MSIX && i < at + 2 + len; i++)
 		dev->hooked[i / 8] |= (uint8_t)(1u << i % 8);
-	dev->config[dev->cap_last] = (uint8_t)at;
-	dev->config[CFG_STATUS] |= STATUS_CAPABILITIES;
 	dev->cap_last = at + 1;
 	dev->cap_end = (at + 2 + len + 3) & ~(size_t)3;
-	memcpy(dev->initial, dev->config, CFG_SIZE);
 	pthread_mutex_unlock(&dev->pci->lock);
 	return (int)at;
 }

@@ -30,3 +30,18 @@ tests_unit_test_soft_sys_SOURCES = tests/unit/test_soft_sys.c tests/unit/sys_rig
 	tests/unit/sys_rig.h tests/unit/unit.h
 tests_unit_test_soft_sys_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_sys_LDADD = libvmxdriver.la $(CUNIT_LIBS)
+
+# The machine: no processors needed.
+MACHINE_UNIT_TESTS = tests/unit/test-machine tests/unit/test-machine-pci \
+	tests/unit/test-machine-boot
+check_PROGRAMS += $(MACHINE_UNIT_TESTS)
+TESTS += $(MACHINE_UNIT_TESTS)
+tests_unit_test_machine_SOURCES = tests/unit/test_machine.c tests/unit/unit.h
+tests_unit_test_machine_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_machine_LDADD = libmachine.la $(CUNIT_LIBS)
+tests_unit_test_machine_pci_SOURCES = tests/unit/test_machine_pci.c tests/unit/unit.h
+tests_unit_test_machine_pci_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_machine_pci_LDADD = libmachine.la $(CUNIT_LIBS)
+tests_unit_test_machine_boot_SOURCES = tests/unit/test_machine_boot.c tests/unit/unit.h
+tests_unit_test_machine_boot_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_machine_boot_LDADD = libmachine.la $(CUNIT_LIBS)

@@ -1,33 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bzimage.S - looks like a bzImage: one setup sector after the boot sector, then the protected-mode
- * part with its 64-bit entry at 0x200. Linked flat at 0; runs at any address.
+ * bzimage.S - entered by the 64-bit protocol: checks the zero page, prints the command line, powers
+ * off. Linked flat at 0; runs at any address.
  */
 #include "macros.h"
-	.org 0x1f1
-	.byte 1			/* setup_sects */
-	.org 0x1fe
-	.word 0xaa55
-	jmp	1f
-	.ascii "HdrS"
-	.word 0x20f
-	.org 0x211
-	.byte 1			/* LOADED_HIGH */
-	.org 0x22c
-	.long 0x7fffffff	/* initrd_addr_max */
-	.long 0x200000		/* kernel_alignment */
-	.byte 1			/* relocatable */
-	.org 0x236
-	.word 1			/* 64-bit entry */
-	.long 255		/* cmdline_size */
-	.org 0x258
-	.quad 0x1000000		/* pref_address */
-	.long 0x10000		/* init_size */
-	.org 0x268
-1:	.org 0x400
-	/* the 32-bit entry would be here */
-	.org 0x600
-	.code64
+	BZIMAGE
 start:
 	movq	%rsi, %rbx
 	leaq	hello(%rip), %rsi

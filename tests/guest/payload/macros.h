@@ -40,3 +40,29 @@ puts:
 	.long \entry
 	.text
 .endm
+
+/* A bzImage at 0 of the file: boot sector, one sector of setup, entry by the 64-bit protocol. */
+.macro BZIMAGE
+	.org 0x1f1
+	.byte 1			/* setup_sects */
+	.org 0x1fe
+	.word 0xaa55
+	jmp	1f
+	.ascii "HdrS"
+	.word 0x20f
+	.org 0x211
+	.byte 1			/* LOADED_HIGH */
+	.org 0x22c
+	.long 0x7fffffff	/* initrd_addr_max */
+	.long 0x200000		/* kernel_alignment */
+	.byte 1			/* relocatable */
+	.org 0x236
+	.word 1			/* 64-bit entry */
+	.long 255		/* cmdline_size */
+	.org 0x258
+	.quad 0x1000000		/* pref_address */
+	.long 0x10000		/* init_size */
+	.org 0x268
+1:	.org 0x600		/* 0x200 into the protected-mode part */
+	.code64
+.endm
