@@ -18,6 +18,12 @@ typedef uint16_t __attribute__((may_alias, aligned(1))) u16_any;
 typedef uint32_t __attribute__((may_alias, aligned(1))) u32_any;
 typedef uint64_t __attribute__((may_alias, aligned(1))) u64_any;
 
+static void copy_8(void *dst, const void *src, unsigned at)
+{
+	*(volatile u64_any *)((uint8_t *)dst + at) =
+		*(const volatile u64_any *)((const uint8_t *)src + at);
+}
+
 /* One access for each size that a processor moves at once: others see all or nothing of it. */
 static void copy(void *dst, const void *src, unsigned n)
 {
@@ -32,16 +38,18 @@ static void copy(void *dst, const void *src, unsigned n)
 		*(volatile u32_any *)dst = *(const volatile u32_any *)src;
 		break;
 	case 8:
-		*(volatile u64_any *)dst = *(const volatile u64_any *)src;
+		copy_8(dst, src, 0);
 		break;
 	default:
-		while (n >= 8) {
-			*(volatile u64_any *)dst = *(const volatile u64_any *)src;
-			dst = (uint8_t *)dst + 8;
-			src = (const uint8_t *)src + 8;
-			n -= 8;
+		if (n > 16) {
+			soft_copy(dst, src, n);
+		} else if (n >= 8) { /* two moves that overlap */
+			copy_8(dst, src, 0);
+			copy_8(dst, src, n - 8);
+		} else {
+			for (unsigned i = 0; i < n; i++)
+				((volatile uint8_t *)dst)[i] = ((const volatile uint8_t *)src)[i];
 		}
-		soft_copy(dst, src, n);
 	}
 }
 
