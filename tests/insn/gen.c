@@ -349,7 +349,8 @@ static uint64_t effective_address(const struct test_case *tc, const struct insn 
 
 static bool is_repeated(const ZydisDecodedInstruction *d)
 {
-	return d->meta.category == ZYDIS_CATEGORY_STRINGOP &&
+	return (d->meta.category == ZYDIS_CATEGORY_STRINGOP ||
+		d->meta.category == ZYDIS_CATEGORY_IOSTRINGOP) &&
 	       (d->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
 				 ZYDIS_ATTRIB_HAS_REPNE));
 }
@@ -402,7 +403,9 @@ static void solve_special(struct solver *s, const ZydisDecodedOperand *mem, uint
 		break;
 	}
 	if (is_repeated(&s->insn->d))
-		fix(s, RCX, rng_percent(rng, 90) ? rng_below(rng, 40) : rng_below(rng, 3000),
+		/* Not 0 for INS and OUTS: is the port checked then? */
+		fix(s, RCX, (rng_percent(rng, 90) ? rng_below(rng, 40) : rng_below(rng, 3000)) +
+				    (s->insn->d.meta.category == ZYDIS_CATEGORY_IOSTRINGOP),
 		    s->insn->d.address_width);
 }
 
@@ -434,6 +437,20 @@ bool insn_cpl3_only(const struct insn *insn)
 	}
 	/* CLI, STI and what else depends on IOPL. */
 	return insn->d.mnemonic == ZYDIS_MNEMONIC_CLI || insn->d.mnemonic == ZYDIS_MNEMONIC_STI;
+}
+
+/* Two operands in memory, or one that is read in pieces: which fault comes first differs. */
+bool insn_any_cr2(const struct insn *insn)
+{
+	switch (insn->d.mnemonic) {
+	case ZYDIS_MNEMONIC_CMPSB: case ZYDIS_MNEMONIC_CMPSW: case ZYDIS_MNEMONIC_CMPSQ:
+	case ZYDIS_MNEMONIC_FLDENV: case ZYDIS_MNEMONIC_FRSTOR: case ZYDIS_MNEMONIC_ENTER:
+		return true;
+	case ZYDIS_MNEMONIC_CMPSD:
+		return insn->d.meta.category == ZYDIS_CATEGORY_STRINGOP;
+	default:
+		return false;
+	}
 }
 
 static bool solve(struct solver *s, const struct forms *forms)
@@ -484,6 +501,9 @@ static bool try_single(struct test_case *tc, const struct forms *forms, const st
 		if (!encode(forms, form, &choice, rng, &insn))
 			return false;
 	}
+	/* PAUSE with REX.B is XCHG on some processors. */
+	if (insn.d.mnemonic == ZYDIS_MNEMONIC_PAUSE && insn.d.raw.rex.B)
+		return false;
 	if (insn.d.mnemonic == ZYDIS_MNEMONIC_MOV && insn.op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 	    ZydisRegisterGetClass(insn.op[0].reg.value) == ZYDIS_REGCLASS_SEGMENT)
 		return false;
@@ -499,6 +519,7 @@ static bool try_single(struct test_case *tc, const struct forms *forms, const st
 		return false;
 	tc->undefined = undefined_flags(&insn.d);
 	tc->cpl3_only = insn_cpl3_only(&insn);
+	tc->any_cr2 = insn_any_cr2(&insn);
 	memcpy(tc->code, insn.bytes, insn.len);
 	tc->code_len = insn.len;
 	return true;

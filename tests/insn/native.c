@@ -82,10 +82,8 @@ void xstate_from_area(const uint8_t *area, struct xstate *xs)
 		for (unsigned i = 0; i < 8; i++)
 			memcpy(xs->st[i], area + 32 + i * 16, 10);
 	}
-	/* MXCSR is there with SSE or AVX state. */
-	xs->mxcsr = 0x1f80;
-	if (bv & 6)
-		memcpy(&xs->mxcsr, area + 24, 4);
+	/* XSAVE writes MXCSR whether SSE is in use or not. */
+	memcpy(&xs->mxcsr, area + 24, 4);
 	for (unsigned i = 0; i < 16; i++) {
 		if (bv & 2)
 			memcpy(xs->ymm[i], area + 160 + i * 16, 16);

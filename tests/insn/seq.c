@@ -172,6 +172,7 @@ static void add_random(struct sequence *q)
 			add_piece(q, mov_ecx, sizeof(mov_ecx), -1, false);
 		}
 		add_piece(q, insn.bytes, insn.len, -1, false);
+		q->tc->any_cr2 |= insn_any_cr2(&insn);
 		after_insn(q, &insn.d);
 		return;
 	}
