@@ -255,10 +255,9 @@ static bool blk_parse(struct virtio_blk *b, struct blk_request *req)
 static void blk_take(struct virtio_blk *b, unsigned queue)
 {
 	struct virtio *v = &b->virtio;
-	struct virtq *ring = &v->queue[queue].ring;
 
 	do {
-		virtq_want_kicks(ring, false);
+		virtio_want_kicks(v, queue, false);
 		for (;;) {
 			struct blk_request *req = b->idle;
 
@@ -275,10 +274,8 @@ static void blk_take(struct virtio_blk *b, unsigned queue)
 			else
 				give_back(b, req, 0);
 		}
-		if (!virtio_running(v))
-			return;
-		virtq_want_kicks(ring, true);
-	} while (virtq_has(ring));
+		virtio_want_kicks(v, queue, true);
+	} while (virtio_has(v, queue));
 }
 
 static void blk_kick(struct virtio *v, unsigned queue)

@@ -110,12 +110,31 @@ void virtio_drain(struct virtio *v)
 
 /* --- chains -------------------------------------------------------------------------------------- */
 
+/* May rings be touched now? */
+static bool rings_open(const struct virtio *v)
+{
+	return virtio_running(v) && dma_allowed(v);
+}
+
+bool virtio_has(struct virtio *v, unsigned queue)
+{
+	assert(queue < v->queue_count);
+	return rings_open(v) && virtq_has(&v->queue[queue].ring);
+}
+
+void virtio_want_kicks(struct virtio *v, unsigned queue, bool want)
+{
+	assert(queue < v->queue_count);
+	if (rings_open(v))
+		virtq_want_kicks(&v->queue[queue].ring, want);
+}
+
 int virtio_get(struct virtio *v, unsigned queue, struct virtq_chain *chain)
 {
 	int r;
 
 	assert(queue < v->queue_count);
-	if (!virtio_running(v) || !dma_allowed(v))
+	if (!rings_open(v))
 		return 0;
 	r = virtq_get(&v->queue[queue].ring, chain);
 	if (r < 0) {
@@ -130,7 +149,7 @@ void virtio_release(struct virtio *v, unsigned queue, const struct virtq_chain *
 		    uint32_t written)
 {
 	assert(queue < v->queue_count && v->in_flight);
-	if (virtio_running(v) && dma_allowed(v))
+	if (rings_open(v))
 		virtq_release(&v->queue[queue].ring, chain, written);
 	else
 		virtq_drop(&v->queue[queue].ring, chain);
@@ -145,7 +164,7 @@ void virtio_end(struct virtio *v, unsigned queue)
 {
 	struct virtq *ring = &v->queue[queue].ring;
 
-	if (virtio_running(v) && virtq_end(ring))
+	if (rings_open(v) && virtq_end(ring))
 		interrupt(v, VIRTIO_ISR_QUEUE, ring->vector);
 }
 

@@ -130,6 +130,10 @@ void virtio_drain(struct virtio *v);
 /* The rest with v->lock held. */
 bool virtio_running(const struct virtio *v); /* DRIVER_OK, no reset under way, no guest error */
 bool virtio_has_feature(const struct virtio *v, unsigned bit);
+/* Is there something that virtio_get() would take now? False whenever the device must be quiet. */
+bool virtio_has(struct virtio *v, unsigned queue);
+/* As virtq_want_kicks(). */
+void virtio_want_kicks(struct virtio *v, unsigned queue, bool want);
 /* As virtq_get(); a guest error has been dealt with and gives 0. */
 int virtio_get(struct virtio *v, unsigned queue, struct virtq_chain *chain);
 /* As virtq_release(), or drops the chain when a reset is under way. Each chain once. */

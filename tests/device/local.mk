@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # tests/device: a machine without processors, a clock that stands still, scripts of accesses.
 check_LTLIBRARIES += librig.la
-librig_la_SOURCES = tests/device/rig.c tests/device/rig.h
+librig_la_SOURCES = tests/device/rig.c tests/device/rig.h \
+	tests/device/vdriver.c tests/device/vdriver.h
 librig_la_LIBADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread
 
 DEVICE_TESTS = tests/device/test-chips-irq tests/device/test-chips-time \
-	tests/device/test-chips-serial
+	tests/device/test-chips-serial tests/device/test-virtio-blk
 check_PROGRAMS += $(DEVICE_TESTS)
 TESTS += $(DEVICE_TESTS)
 tests_device_test_chips_irq_SOURCES = tests/device/test_chips_irq.c
@@ -14,3 +15,5 @@ tests_device_test_chips_time_SOURCES = tests/device/test_chips_time.c
 tests_device_test_chips_time_LDADD = librig.la
 tests_device_test_chips_serial_SOURCES = tests/device/test_chips_serial.c
 tests_device_test_chips_serial_LDADD = librig.la
+tests_device_test_virtio_blk_SOURCES = tests/device/test_virtio_blk.c
+tests_device_test_virtio_blk_LDADD = librig.la

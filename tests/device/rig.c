@@ -152,7 +152,7 @@ bool rig_turn_until(struct rig *rig, bool (*done)(void *opaque), void *opaque)
 	while (!done(opaque)) {
 		if (clock_monotonic_ns() > end)
 			return false;
-		loop_turn(rig->machine->loop, 10);
+		loop_turn(rig->machine->loop, 1);
 	}
 	return true;
 }

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vdriver.c - see vdriver.h. */
+#include <config.h>
+
+#include <string.h>
+
+#include "common/bytes.h"
+#include "machine/memory.h"
+#include "machine/pc.h"
+#include "tests/device/vdriver.h"
+
+void vd_store(struct vdriver *d, uint64_t gpa, const void *bytes, size_t len)
+{
+	CHECK(mem_write(d->rig->machine->memory, gpa, bytes, len) == 0);
+}
+
+void vd_load(struct vdriver *d, uint64_t gpa, void *bytes, size_t len)
+{
+	CHECK(mem_read(d->rig->machine->memory, gpa, bytes, len) == 0);
+}
+
+void vd_store16(struct vdriver *d, uint64_t gpa, uint16_t value)
+{
+	CHECK(mem_store16(d->rig->machine->memory, gpa, value) == 0);
+}
+
+uint16_t vd_load16(struct vdriver *d, uint64_t gpa)
+{
+	uint16_t value = 0;
+
+	CHECK(mem_load16(d->rig->machine->memory, gpa, &value) == 0);
+	return value;
+}
+
+static uint64_t cfg_address(const struct vdriver *d, unsigned offset)
+{
+	return PC_ECAM + ((uint64_t)d->slot << 15) + offset;
+}
+
+uint64_t vd_cfg_read(struct vdriver *d, unsigned offset, unsigned size)
+{
+	return rig_read(d->rig, cfg_address(d, offset), size);
+}
+
+void vd_cfg_write(struct vdriver *d, unsigned offset, unsigned size, uint32_t value)
+{
+	rig_write(d->rig, cfg_address(d, offset), size, value);
+}
+
+static void found_vendor_cap(struct vdriver *d, unsigned at)
+{
+	uint64_t address = d->bar + vd_cfg_read(d, at + 8, 4);
+	uint32_t length = (uint32_t)vd_cfg_read(d, at + 12, 4);
+
+	CHECK_EQ(vd_cfg_read(d, at + 4, 1), 0); /* all in BAR 0 */
+	switch (vd_cfg_read(d, at + 3, 1)) {
+	case 1:
+		d->common = address;
+		break;
+	case 2:
+		d->notify = address;
+		d->notify_step = (uint32_t)vd_cfg_read(d, at + 16, 4);
+		break;
+	case 3:
+		d->isr = address;
+		break;
+	case 4:
+		d->config = address;
+		d->config_length = length;
+		break;
+	case 5:
+		d->window = at;
+		break;
+	default:
+		break;
+	}
+}
+
+bool vd_find(struct rig *rig, struct vdriver *d, uint16_t device_id)
+{
+	unsigned at;
+
+	memset(d, 0, sizeof(*d));
+	d->rig = rig;
+	for (d->slot = 0; d->slot < 32; d->slot++)
+		if (vd_cfg_read(d, 0, 4) == (0x1af4u | (uint32_t)device_id << 16))
+			break;
+	if (d->slot == 32)
+		return false;
+	vd_cfg_write(d, 4, 2, 6); /* memory, bus master */
+	d->bar = vd_cfg_read(d, 0x10, 4) & ~15ull;
+	for (at = (unsigned)vd_cfg_read(d, 0x34, 1); at; at = (unsigned)vd_cfg_read(d, at + 1, 1)) {
+		if (vd_cfg_read(d, at, 1) == 9)
+			found_vendor_cap(d, at);
+		else if (vd_cfg_read(d, at, 1) == 0x11)
+			d->msix = at;
+	}
+	return d->common && d->notify && d->isr && d->window && d->msix;
+}
+
+uint64_t vd_get(struct vdriver *d, unsigned offset, unsigned size)
+{
+	return rig_read(d->rig, d->common + offset, size);
+}
+
+void vd_set(struct vdriver *d, unsigned offset, unsigned size, uint64_t value)
+{
+	rig_write(d->rig, d->common + offset, size, value);
+}
+
+uint64_t vd_features(struct vdriver *d)
+{
+	uint64_t low, high;
+
+	vd_set(d, VC_DFSEL, 4, 0);
+	low = vd_get(d, VC_DF, 4);
+	vd_set(d, VC_DFSEL, 4, 1);
+	high = vd_get(d, VC_DF, 4);
+	return low | high << 32;
+}
+
+uint8_t vd_negotiate(struct vdriver *d, uint64_t features)
+{
+	vd_set(d, VC_STATUS, 1, 0);
+	CHECK(vd_wait_status(d, 0xff, 0));
+	vd_set(d, VC_STATUS, 1, 1);
+	vd_set(d, VC_STATUS, 1, 3);
+	vd_set(d, VC_GFSEL, 4, 0);
+	vd_set(d, VC_GF, 4, (uint32_t)features);
+	vd_set(d, VC_GFSEL, 4, 1);
+	vd_set(d, VC_GF, 4, features >> 32);
+	vd_set(d, VC_STATUS, 1, 0xb);
+	return (uint8_t)vd_get(d, VC_STATUS, 1);
+}
+
+static void set_address(struct vdriver *d, unsigned offset, uint64_t gpa)
+{
+	vd_set(d, offset, 4, (uint32_t)gpa);
+	vd_set(d, offset + 4, 4, gpa >> 32);
+}
+
+void vd_queue(struct vdriver *d, unsigned queue, uint16_t size)
+{
+	static const uint8_t zeroes[0x8000];
+
+	vd_store(d, VD_DESC(queue), zeroes, 0x8000);
+	vd_store(d, VD_AVAIL(queue), zeroes, 0x8000);
+	vd_set(d, VC_QSEL, 2, queue);
+	vd_set(d, VC_QSIZE, 2, size);
+	set_address(d, VC_QDESC, VD_DESC(queue));
+	set_address(d, VC_QDRIVER, VD_AVAIL(queue));
+	set_address(d, VC_QDEVICE, VD_USED(queue));
+	vd_set(d, VC_QENABLE, 2, 1);
+}
+
+void vd_start(struct vdriver *d, uint64_t features, uint16_t size)
+{
+	CHECK_EQ(vd_negotiate(d, features | VF_VERSION_1), 0xb);
+	vd_queue(d, 0, size);
+	CHECK_EQ(vd_get(d, VC_QENABLE, 2), 1);
+	d->queue_size = size;
+	d->avail = d->used = 0;
+	vd_set(d, VC_STATUS, 1, 0xf);
+	CHECK_EQ(vd_get(d, VC_STATUS, 1), 0xf);
+}
+
+void vd_msix(struct vdriver *d, unsigned vectors)
+{
+	uint64_t table = d->bar + (vd_cfg_read(d, d->msix + 4, 4) & ~7ull);
+	unsigned i;
+
+	for (i = 0; i < vectors; i++) {
+		rig_write(d->rig, table + 16 * i, 4, 0xfee00000);
+		rig_write(d->rig, table + 16 * i + 4, 4, 0);
+		rig_write(d->rig, table + 16 * i + 8, 4, 0x40 + i);
+		rig_write(d->rig, table + 16 * i + 12, 4, 0);
+	}
+	vd_cfg_write(d, d->msix + 2, 2, 0x8000);
+	vd_set(d, VC_CVEC, 2, 0);
+	vd_set(d, VC_QSEL, 2, 0);
+	vd_set(d, VC_QVEC, 2, 1);
+}
+
+void vd_desc_at(struct vdriver *d, uint64_t table, unsigned index, uint64_t gpa, uint32_t len,
+		uint16_t flags, uint16_t next)
+{
+	uint8_t raw[16];
+
+	put_le64(raw, gpa);
+	put_le32(raw + 8, len);
+	put_le16(raw + 12, flags);
+	put_le16(raw + 14, next);
+	vd_store(d, table + 16ull * index, raw, sizeof(raw));
+}
+
+void vd_desc(struct vdriver *d, unsigned index, uint64_t gpa, uint32_t len, uint16_t flags,
+	     uint16_t next)
+{
+	vd_desc_at(d, VD_DESC(0), index, gpa, len, flags, next);
+}
+
+void vd_push(struct vdriver *d, uint16_t head)
+{
+	vd_store16(d, VD_AVAIL(0) + 4 + 2ull * (d->avail % d->queue_size), head);
+	d->avail++;
+	vd_store16(d, VD_AVAIL(0) + 2, d->avail);
+}
+
+void vd_kick(struct vdriver *d, unsigned queue)
+{
+	rig_write(d->rig, d->notify + (uint64_t)queue * d->notify_step, 2, queue);
+}
+
+uint16_t vd_used_idx(struct vdriver *d)
+{
+	return vd_load16(d, VD_USED(0) + 2);
+}
+
+struct waiting {
+	struct vdriver *d;
+	uint16_t n;
+	uint8_t mask, value;
+};
+
+static bool used_enough(void *opaque)
+{
+	struct waiting *w = opaque;
+
+	return vd_used_idx(w->d) == w->n;
+}
+
+bool vd_wait(struct vdriver *d, uint16_t n)
+{
+	struct waiting w = { .d = d, .n = n };
+
+	return rig_turn_until(d->rig, used_enough, &w);
+}
+
+static bool status_is(void *opaque)
+{
+	struct waiting *w = opaque;
+
+	return (vd_get(w->d, VC_STATUS, 1) & w->mask) == w->value;
+}
+
+bool vd_wait_status(struct vdriver *d, uint8_t mask, uint8_t value)
+{
+	struct waiting w = { .d = d, .mask = mask, .value = value };
+
+	return rig_turn_until(d->rig, status_is, &w);
+}
+
+void vd_used(struct vdriver *d, uint16_t index, uint32_t *ret_id, uint32_t *ret_len)
+{
+	uint8_t raw[8];
+
+	vd_load(d, VD_USED(0) + 4 + 8ull * (index % d->queue_size), raw, sizeof(raw));
+	*ret_id = get_le32(raw);
+	*ret_len = get_le32(raw + 4);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vdriver.h - a virtio driver for tests: well-behaved by default, every rule breakable. */
+#ifndef TESTS_DEVICE_VDRIVER_H
+#define TESTS_DEVICE_VDRIVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tests/device/rig.h"
+
+#define VD_DESC(q) (0x10000ull + (q) * 0x10000ull)
+#define VD_AVAIL(q) (VD_DESC(q) + 0x8000)
+#define VD_USED(q) (VD_DESC(q) + 0xa000)
+#define VD_BUFFERS 0x100000ull
+
+enum { VD_NEXT = 1, VD_WRITE = 2, VD_INDIRECT = 4 };
+enum { /* offsets of the common configuration */
+	VC_DFSEL = 0x00, VC_DF = 0x04, VC_GFSEL = 0x08, VC_GF = 0x0c, VC_CVEC = 0x10,
+	VC_NUMQ = 0x12, VC_STATUS = 0x14, VC_GEN = 0x15, VC_QSEL = 0x16, VC_QSIZE = 0x18,
+	VC_QVEC = 0x1a, VC_QENABLE = 0x1c, VC_QNOTIFY = 0x1e, VC_QDESC = 0x20, VC_QDRIVER = 0x28,
+	VC_QDEVICE = 0x30,
+};
+#define VF_INDIRECT (1ull << 28)
+#define VF_EVENT_IDX (1ull << 29)
+#define VF_VERSION_1 (1ull << 32)
+
+struct vdriver {
+	struct rig *rig;
+	unsigned slot;
+	uint64_t bar, common, isr, config, notify;
+	uint32_t notify_step;
+	uint32_t config_length;
+	unsigned window;      /* config offset of the PCI access capability */
+	unsigned msix;        /* of the MSI-X capability */
+	uint16_t queue_size;
+	uint16_t avail, used; /* our indices of queue 0 */
+};
+
+uint64_t vd_cfg_read(struct vdriver *d, unsigned offset, unsigned size);
+void vd_cfg_write(struct vdriver *d, unsigned offset, unsigned size, uint32_t value);
+/* Finds the device on PCI by its id (0x1042: block), its capabilities, and turns it on. */
+bool vd_find(struct rig *rig, struct vdriver *d, uint16_t device_id);
+uint64_t vd_get(struct vdriver *d, unsigned offset, unsigned size);
+void vd_set(struct vdriver *d, unsigned offset, unsigned size, uint64_t value);
+uint64_t vd_features(struct vdriver *d);
+/* Reset, up to FEATURES_OK; the status afterwards. */
+uint8_t vd_negotiate(struct vdriver *d, uint64_t features);
+void vd_queue(struct vdriver *d, unsigned queue, uint16_t size);
+/* All of it with one queue, and DRIVER_OK. */
+void vd_start(struct vdriver *d, uint64_t features, uint16_t size);
+/* MSI-X on: vector n of the table sends data 0x40 + n; config changes 0, queue 0 vector 1. */
+void vd_msix(struct vdriver *d, unsigned vectors);
+
+void vd_desc_at(struct vdriver *d, uint64_t table, unsigned index, uint64_t gpa, uint32_t len,
+		uint16_t flags, uint16_t next);
+void vd_desc(struct vdriver *d, unsigned index, uint64_t gpa, uint32_t len, uint16_t flags,
+	     uint16_t next);
+void vd_push(struct vdriver *d, uint16_t head); /* into queue 0, not kicked */
+void vd_kick(struct vdriver *d, unsigned queue);
+uint16_t vd_used_idx(struct vdriver *d);
+/* Waits until n chains came back since the start; false: they don't. */
+bool vd_wait(struct vdriver *d, uint16_t n);
+void vd_used(struct vdriver *d, uint16_t index, uint32_t *ret_id, uint32_t *ret_len);
+bool vd_wait_status(struct vdriver *d, uint8_t mask, uint8_t value);
+
+void vd_store(struct vdriver *d, uint64_t gpa, const void *bytes, size_t len);
+void vd_load(struct vdriver *d, uint64_t gpa, void *bytes, size_t len);
+void vd_store16(struct vdriver *d, uint64_t gpa, uint16_t value);
+uint16_t vd_load16(struct vdriver *d, uint64_t gpa);
+
+#endif
