@@ -45,3 +45,9 @@ tests_unit_test_machine_pci_LDADD = libmachine.la $(CUNIT_LIBS)
 tests_unit_test_machine_boot_SOURCES = tests/unit/test_machine_boot.c tests/unit/unit.h
 tests_unit_test_machine_boot_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_machine_boot_LDADD = libmachine.la $(CUNIT_LIBS)
+check_PROGRAMS += tests/unit/test-soft-sys-legacy
+TESTS += tests/unit/test-soft-sys-legacy
+tests_unit_test_soft_sys_legacy_SOURCES = tests/unit/test_soft_sys_legacy.c tests/unit/sys_rig.c \
+	tests/unit/sys_rig.h tests/unit/unit.h
+tests_unit_test_soft_sys_legacy_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_sys_legacy_LDADD = libvmxdriver.la $(CUNIT_LIBS)

@@ -183,13 +183,14 @@ static int load_segments(struct soft_vcpu *v, const struct task *t, unsigned ext
 	for (unsigned i = 0; i < 6; i++)
 		sys_null_segment(&v->seg[i], t->seg[i]);
 	rc = load_ldt(v, t->ldt, ext);
-	if (rc == SOFT_OK)
-		rc = load_cs(v, t->seg[SOFT_CS], ext);
+	/* The stack first, so that a fault of the others finds one. */
 	if (rc == SOFT_OK)
 		rc = load_ss(v, t->seg[SOFT_SS], ext);
 	soft_update_mode(v);
 	for (unsigned i = 0; i < 4 && rc == SOFT_OK; i++)
 		rc = load_data(v, data[i], t->seg[data[i]], ext);
+	if (rc == SOFT_OK)
+		rc = load_cs(v, t->seg[SOFT_CS], ext);
 	return rc;
 }
 
