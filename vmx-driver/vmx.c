@@ -66,7 +66,7 @@ void vmx_log(const struct vmx_vm *vm, int level, const char *fmt, ...)
 static const struct vmx_engine_ops *find_engine(enum vmx_engine engine)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(engines); i++)
-		if (engines[i] && engines[i]->engine == engine)
+		if (engines[i]->engine == engine)
 			return engines[i];
 	return NULL;
 }
@@ -110,8 +110,6 @@ int vmx_vm_create(const struct vmx_vm_options *options, struct vmx_vm **ret_vm)
 	if (r < 0)
 		return r;
 	if (opt.engine == VMX_ENGINE_AUTO) {
-		if (!vmx_probe)
-			return -ENOTSUP;
 		r = vmx_probe(&probe);
 		if (r < 0)
 			return r;

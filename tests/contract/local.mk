@@ -1,1 +1,13 @@
-# tests/contract
+# SPDX-License-Identifier: Apache-2.0
+# The contract of vmx.h, on each engine, and on the software engine in each of its debug modes.
+check_PROGRAMS += tests/contract/contract
+tests_contract_contract_SOURCES = tests/contract/contract.h tests/contract/contract.c \
+	tests/contract/env.c tests/contract/life.c tests/contract/run.c tests/contract/memory.c \
+	tests/contract/traps.c tests/contract/state.c tests/contract/interrupts.c \
+	tests/contract/options.c
+tests_contract_contract_LDADD = libvmxdriver.la
+tests_contract_contract_LDFLAGS = $(AM_LDFLAGS) -no-install -pthread
+TESTS += tests/contract/contract-kvm.sh tests/contract/contract-soft.sh \
+	tests/contract/contract-modes.sh tests/contract/coverage.sh
+EXTRA_DIST += tests/contract/contract-kvm.sh tests/contract/contract-soft.sh \
+	tests/contract/contract-modes.sh tests/contract/coverage.sh

@@ -200,6 +200,10 @@ int kvm_vcpu_init(struct vmx_vcpu *vcpu)
 		r = set_cpuid(k, v);
 	if (r >= 0 && !parked)
 		r = save_initial(k, v);
+	/* The kernel's map from APIC ids to processors was made before this one was in its list;
+	 * writing the registers makes it anew. Without that no INIT finds a new processor. */
+	if (r >= 0 && !parked)
+		r = kvm_ioctl(v->fd, KVM_SET_LAPIC, &v->core->initial.lapic);
 	if (r < 0) {
 		vmx_log(vcpu->vm, 3, "KVM vCPU %u: %s", vcpu->id, strerror(-r));
 		if (!parked)
