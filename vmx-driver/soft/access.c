@@ -79,7 +79,7 @@ static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct
 	e->delta = (uint64_t)(uintptr_t)p->host - la;
 	e->gpa = (p->gpa & PAGE_BASE) | (w->global ? 1 : 0) | (w->level > 1 ? 2 : 0);
 	v->tlb[ctx].used = true;
-	soft_tlb_note(v, ctx, la, w);
+	soft_tlb_note(v, ctx, la, w, false);
 }
 
 /* Translates, checks, finds what is there, and fills L1 if it is RAM. SOFT_OK or SOFT_EXCEPTION. */
@@ -459,7 +459,7 @@ static int code_ptr(struct soft_vcpu *v, uint64_t la, uint8_t **ret_host, uint64
 	/* Once more for the level and the G bit: rare, and resolve() stays simple. */
 	w.error = 0;
 	if (soft_walk_tables(v, la, ACC_EXEC, v->ctx, false, &w)) {
-		soft_tlb_note(v, v->ctx, la, &w);
+		soft_tlb_note(v, v->ctx, la, &w, true);
 		fill_x(v, page, &p);
 	}
 	return SOFT_OK;

@@ -270,7 +270,7 @@ int soft_walk(struct soft_vcpu *v, uint64_t la, unsigned access_flags, bool user
 		goto fault;
 	/* Who asks about code caches the answer by linear address (ibtc). */
 	if (access_flags & ACC_EXEC)
-		soft_tlb_note(v, ctx, la, &w);
+		soft_tlb_note(v, ctx, la, &w, true);
 	*ret_gpa = w.gpa;
 	if (ret_level)
 		*ret_level = w.level;

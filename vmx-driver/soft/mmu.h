@@ -64,7 +64,8 @@ static inline struct soft_l1 *soft_l1_entry(struct soft_vcpu *v, unsigned ctx, u
 	return &v->tlb[ctx].l1[(la >> 12) % SOFT_L1_SIZE];
 }
 
-/* Notes in tlb `ctx` that something of this walk is cached there. */
-void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w);
+/* Notes in tlb `ctx` that something of this walk is cached there. code: in the exec TLB or ibtc. */
+void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w,
+		   bool code);
 
 #endif

@@ -147,6 +147,7 @@ struct soft_tlb {
 				  * (page ^ page >> 12) % 4096 */
 	uint32_t ibtc_mode;      /* v->mode the ibtc entries are for */
 	bool has_nonglobal;      /* something not global was cached since the last full flush */
+	bool nonglobal_code;     /* and that is so of code: exec TLB, ibtc */
 	bool used;               /* l0 or l1 may hold a valid entry */
 	uint64_t large_lo, large_hi; /* linear range of cached fragments of large pages */
 };

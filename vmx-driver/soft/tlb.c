@@ -2,12 +2,15 @@
 /* tlb.c - the caches of translations, and forgetting them. GENERAL. */
 #include "vmx-driver/soft/mmu.h"
 
-void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w)
+void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w,
+		   bool code)
 {
 	struct soft_tlb *t = &v->tlb[ctx];
 
-	if (!w->global)
+	if (!w->global) {
 		t->has_nonglobal = true;
+		t->nonglobal_code |= code;
+	}
 	if (w->level > 1) {
 		uint64_t page = la & PAGE_BASE;
 
@@ -69,17 +72,34 @@ void soft_tlb_flush_ctx(struct soft_vcpu *v, unsigned ctx)
 	clear_x(v, ctx);
 	soft_ibtc_flush(v, ctx);
 	t->used = false;
-	t->has_nonglobal = false;
+	t->has_nonglobal = t->nonglobal_code = false;
 	t->large_lo = ~0ull;
 	t->large_hi = 0;
+}
+
+/* What is not global goes. L0 does not know: it fills again from L1. */
+static void flush_nonglobal(struct soft_vcpu *v, unsigned ctx)
+{
+	struct soft_tlb *t = &v->tlb[ctx];
+
+	clear_l0(t);
+	for (unsigned i = 0; i < SOFT_L1_SIZE; i++)
+		if (!(t->l1[i].gpa & 1)) {
+			t->l1[i].tag_r = t->l1[i].tag_w = SOFT_TAG_INVALID;
+			t->l1[i].delta = SOFT_DELTA_INVALID;
+		}
+	t->has_nonglobal = false;
 }
 
 void soft_tlb_flush(struct soft_vcpu *v, bool keep_global)
 {
 	v->n_flushes++;
-	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++)
-		if (!keep_global || v->tlb[ctx].has_nonglobal)
+	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
+		if (!keep_global || ctx == CTX_USER || v->tlb[ctx].nonglobal_code)
 			soft_tlb_flush_ctx(v, ctx);
+		else if (v->tlb[ctx].has_nonglobal)
+			flush_nonglobal(v, ctx);
+	}
 }
 
 static void flush_page_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t page)
