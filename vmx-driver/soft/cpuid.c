@@ -257,7 +257,11 @@ static void basic_leaves(struct soft_cpuid *c, const uint32_t word[W_COUNT], uin
 	add(c, 2, 0, 0x00ff0001 | 0xff00, 0, 0, 0); /* caches: leaf 4 */
 	cache_leaves(c);
 	add(c, 6, 0, BIT(2), 0, 0, 0); /* the APIC timer never stops */
-	add(c, 7, 0, 0, word[W_7B], word[W_7C], word[W_7D]);
+	add(c, 7, 0, 2, word[W_7B], word[W_7C], word[W_7D]);
+	add(c, 7, 1, 0, 0, 0, 0);
+	/* PSFD BHI_CTRL MCDT_NO. Kernels clear the branch history by a loop at each system call
+	 * even with BHI_NO, unless there is a bit in SPEC_CTRL for it. */
+	add(c, 7, 2, 0, 0, 0, BIT(0) | BIT(4) | BIT(5));
 	/* One thread a core, 64 ids a package; counts and ids come at run time. */
 	add(c, 0xb, 0, 0, 1, 1 << 8 | 0, 0);
 	add(c, 0xb, 1, 6, 1, 2 << 8 | 1, 0);

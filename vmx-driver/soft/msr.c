@@ -34,7 +34,7 @@ struct msr_field {
 #define FIELD(index, member, canonical, mask) \
 	{ index, offsetof(struct soft_vcpu, member), canonical, mask }
 static const struct msr_field fields[] = {
-	FIELD(MSR_SPEC_CTRL, spec_ctrl, false, 7),
+	FIELD(MSR_SPEC_CTRL, spec_ctrl, false, 0x487), /* IBRS STIBP SSBD PSFD BHI_DIS_S */
 	FIELD(MSR_SYSENTER_CS, sysenter_cs, false, 0xffffffff),
 	FIELD(MSR_SYSENTER_ESP, sysenter_esp, true, ~0ull),
 	FIELD(MSR_SYSENTER_EIP, sysenter_eip, true, ~0ull),
