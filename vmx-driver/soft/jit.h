@@ -43,11 +43,16 @@ struct jit_link { /* a jump that may be bent to its target's code */
 	struct jit_link *next_in; /* in to->incoming */
 };
 
+#define JIT_NO_PAGE (~0ull)
 struct jit_page;
 struct jit_block {
-	struct jit_block *hash_next, *page_next;
-	struct jit_page *page;
+	struct jit_block *hash_next;
+	/* the page it starts in, and the one its only instruction goes on in (or NULL) */
+	struct jit_block *page_next, *page2_next;
+	struct jit_page *page, *page2;
 	uint64_t gpa, rip;
+	uint64_t gpa2;  /* guest-physical page of the second part, or JIT_NO_PAGE */
+	uint64_t lines2;
 	uint32_t mode;
 	bool dead;
 	uint64_t lines; /* 64-byte lines of the page it was translated from */
@@ -61,7 +66,8 @@ struct jit_block {
 
 struct jit_page { /* a guest page that holds code */
 	uint64_t lines;
-	struct jit_block *blocks;
+	struct jit_block *blocks;  /* by page_next */
+	struct jit_block *crossing; /* blocks from the page before, by page2_next */
 };
 
 /* How a block calls an operation in C. */
@@ -147,15 +153,26 @@ int jit_guest_reg(ZydisRegister reg, bool *ret_high);
 /* --- the rest ------------------------------------------------------------------------------- */
 void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b);
 /* Makes the block for v->rip; NULL: nothing can be translated there (let the stepper do it).
- * fp saved, cache->translating held. host: the page's bytes. */
-struct jit_block *jit_translate(struct soft_vcpu *v, uint64_t gpa, const uint8_t *page);
+ * fp saved, cache->translating held. page: the page's bytes; page2: those of the next linear page,
+ * which is at gpa2, or NULL. */
+struct jit_block *jit_translate(struct soft_vcpu *v, uint64_t gpa, const uint8_t *page,
+				uint64_t gpa2, const uint8_t *page2);
 struct jit_scratch *jit_scratch_new(void);
-struct jit_block *jit_block_find(struct soft_cache *cache, uint64_t gpa, uint64_t rip, uint32_t mode);
+/* The block for an address, or NULL. gpa2: page of the next linear page, which a block that goes on
+ * there must match. cache->lock held. GENERAL. */
+struct jit_block *jit_block_find(struct soft_cache *cache, uint64_t gpa, uint64_t rip, uint32_t mode,
+				 uint64_t gpa2);
+/* An instruction at this address may go on in the next page. */
+static inline bool jit_near_end(uint64_t rip)
+{
+	return (rip & 4095) > 4096 - 15;
+}
 struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *host);
 void jit_block_add(struct soft_vm *vm, struct jit_block *block);
 void *jit_meta_alloc(struct soft_cache *cache, size_t size);
 /* The record of a guest page, NULL if it never held code. GENERAL. */
 struct jit_page *jit_page_get(struct soft_cache *cache, uint64_t gpa);
+void jit_page_narrow(struct jit_page *page);
 struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa);
 uint64_t jit_line_mask(uint64_t gpa, uint64_t n); /* 64-byte lines of [gpa, gpa+n) in its page */
 unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode);

@@ -203,6 +203,11 @@ void jit_block_add(struct soft_vm *vm, struct jit_block *block)
 		block->page_next = block->page->blocks;
 		block->page->blocks = block;
 	}
+	block->page2 = block->gpa2 != JIT_NO_PAGE ? jit_page_make(cache, block->gpa2) : NULL;
+	if (block->page2) {
+		block->page2_next = block->page2->crossing;
+		block->page2->crossing = block;
+	}
 	soft_unlock(&cache->lock);
 }
 
@@ -244,26 +249,50 @@ static void kill_block(struct soft_cache *cache, struct jit_block *block)
 	cache->n_killed++;
 }
 
-/* Kills the blocks of a page that touch the lines; others parked, cache->lock held. */
+/* Kills the blocks of a page that touch the lines; others parked, cache->lock held. A block in two
+ * pages leaves the other's list when that one is looked through. */
 static bool kill_lines(struct soft_cache *cache, struct jit_page *page, uint64_t mask)
 {
-	uint64_t left = 0;
 	bool any = false;
 
 	for (struct jit_block **p = &page->blocks; *p;) {
 		struct jit_block *block = *p;
 
-		if (block->lines & mask) {
-			*p = block->page_next;
+		if (!block->dead && (block->lines & mask)) {
 			kill_block(cache, block);
 			any = true;
-		} else {
-			left |= block->lines;
-			p = &block->page_next;
 		}
+		if (block->dead)
+			*p = block->page_next;
+		else
+			p = &block->page_next;
 	}
-	__atomic_store_n(&page->lines, left, __ATOMIC_RELEASE);
+	for (struct jit_block **p = &page->crossing; *p;) {
+		struct jit_block *block = *p;
+
+		if (!block->dead && (block->lines2 & mask)) {
+			kill_block(cache, block);
+			any = true;
+		}
+		if (block->dead)
+			*p = block->page2_next;
+		else
+			p = &block->page2_next;
+	}
+	jit_page_narrow(page);
 	return any;
+}
+
+/* The lines of a page that hold code are those of its blocks. cache->lock held. */
+void jit_page_narrow(struct jit_page *page)
+{
+	uint64_t lines = 0;
+
+	for (struct jit_block *block = page->blocks; block; block = block->page_next)
+		lines |= block->dead ? 0 : block->lines;
+	for (struct jit_block *block = page->crossing; block; block = block->page2_next)
+		lines |= block->dead ? 0 : block->lines2;
+	__atomic_store_n(&page->lines, lines, __ATOMIC_RELEASE);
 }
 
 static void flush_branch_tables(struct soft_vm *vm)
@@ -328,11 +357,13 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 	soft_exclusive_begin(vm, v);
 	soft_lock(&cache->lock);
 	for (size_t i = 0; i < cache->order_count; i++) {
-		struct jit_page *page = cache->order[i]->page;
+		struct jit_page *pages[] = { cache->order[i]->page, cache->order[i]->page2 };
 
-		if (page) {
-			page->lines = 0;
-			page->blocks = NULL;
+		for (unsigned k = 0; k < 2; k++) {
+			if (!pages[k])
+				continue;
+			pages[k]->lines = 0;
+			pages[k]->blocks = pages[k]->crossing = NULL;
 		}
 	}
 	memset(cache->hash, 0, sizeof(cache->hash));

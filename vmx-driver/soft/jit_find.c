@@ -48,11 +48,13 @@ unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode)
 	return (unsigned)(h >> 48) % JIT_HASH_SIZE;
 }
 
-struct jit_block *jit_block_find(struct soft_cache *cache, uint64_t gpa, uint64_t rip, uint32_t mode)
+struct jit_block *jit_block_find(struct soft_cache *cache, uint64_t gpa, uint64_t rip, uint32_t mode,
+				 uint64_t gpa2)
 {
 	struct jit_block *block = cache->hash[jit_hash(gpa, rip, mode)];
 
-	while (block && (block->gpa != gpa || block->rip != rip || block->mode != mode))
+	while (block && (block->gpa != gpa || block->rip != rip || block->mode != mode ||
+			 (block->gpa2 != JIT_NO_PAGE && block->gpa2 != gpa2)))
 		block = block->hash_next;
 	return block;
 }
@@ -66,7 +68,7 @@ void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block 
 {
 	uint8_t *rel32_rx = cache->rx + (link->rel32 - cache->rw);
 
-	if (link->to || to->dead)
+	if (link->to || to->dead || to->gpa2 != JIT_NO_PAGE)
 		return;
 	link->to = to;
 	link->next_in = to->incoming;

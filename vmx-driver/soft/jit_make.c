@@ -47,47 +47,53 @@ static struct jit_page *claim_page(struct soft_vcpu *v, uint64_t gpa)
 
 static void release_page(struct soft_cache *cache, struct jit_page *page)
 {
-	uint64_t lines = 0;
-
 	soft_lock(&cache->lock);
-	for (struct jit_block *block = page->blocks; block; block = block->page_next)
-		lines |= block->lines;
-	__atomic_store_n(&page->lines, lines, __ATOMIC_RELEASE);
+	if (page)
+		jit_page_narrow(page);
 	soft_unlock(&cache->lock);
 }
 
-struct jit_block *jit_make(struct soft_vcpu *v, uint64_t gpa)
+/* One attempt; *ret_page_ok: there was something to translate from. */
+static struct jit_block *make_once(struct soft_vcpu *v, uint64_t gpa, uint64_t gpa2, bool *ret_page_ok)
 {
 	struct soft_vm *vm = soft_vm_of(v);
 	struct soft_cache *cache = vm->cache;
-	struct jit_block *block = NULL;
+	struct jit_page *page = claim_page(v, gpa);
+	struct jit_page *page2 = gpa2 != JIT_NO_PAGE ? claim_page(v, gpa2) : NULL;
+	const uint8_t *bytes, *bytes2 = NULL;
+	struct jit_block *block;
 
-	for (unsigned attempt = 0; attempt < 2 && !block; attempt++) {
-		struct jit_page *page = claim_page(v, gpa);
-		const uint8_t *bytes;
-
-		if (!page)
-			return NULL;
-		pthread_mutex_lock(&cache->translating);
-		soft_lock(&cache->lock);
-		block = jit_block_find(cache, gpa, v->rip, v->mode);
-		soft_unlock(&cache->lock);
-		bytes = soft_gpa_ptr(v, gpa & ~4095ull, false);
-		if (!block && bytes) {
-			block = jit_translate(v, gpa, bytes);
-			if (block) {
-				jit_block_add(vm, block);
-				v->n_translations++;
-			}
+	pthread_mutex_lock(&cache->translating);
+	soft_lock(&cache->lock);
+	block = jit_block_find(cache, gpa, v->rip, v->mode, gpa2);
+	soft_unlock(&cache->lock);
+	bytes = page ? soft_gpa_ptr(v, gpa & ~4095ull, false) : NULL;
+	if (page2)
+		bytes2 = soft_gpa_ptr(v, gpa2, false);
+	*ret_page_ok = bytes != NULL;
+	if (!block && bytes) {
+		block = jit_translate(v, gpa, bytes, gpa2, bytes2);
+		if (block) {
+			jit_block_add(vm, block);
+			v->n_translations++;
 		}
-		release_page(cache, page);
-		pthread_mutex_unlock(&cache->translating);
-		if (!bytes)
-			return NULL;
-		if (!block && attempt == 0)
-			soft_code_flush_all(vm, v); /* full */
 	}
+	release_page(cache, page);
+	release_page(cache, page2);
+	pthread_mutex_unlock(&cache->translating);
 	return block;
+}
+
+struct jit_block *jit_make(struct soft_vcpu *v, uint64_t gpa, uint64_t gpa2)
+{
+	struct jit_block *block;
+	bool page_ok;
+
+	block = make_once(v, gpa, gpa2, &page_ok);
+	if (block || !page_ok)
+		return block;
+	soft_code_flush_all(soft_vm_of(v), v); /* full */
+	return make_once(v, gpa, gpa2, &page_ok);
 }
 
 /* --- snippets ------------------------------------------------------------------------------- */

@@ -57,14 +57,38 @@ static struct soft_ibtc *ibtc_slot(struct soft_vcpu *v, uint64_t rip)
 	return &v->ibtc[(rip ^ rip >> 7) & (SOFT_IBTC_SIZE - 1)];
 }
 
-static void ibtc_set(struct soft_vcpu *v, uint64_t rip, void *host)
+static void ibtc_note_page(struct soft_vcpu *v, uint64_t page)
+{
+	uint64_t bit = (page ^ page >> 12) & 4095;
+
+	v->tlb[v->ctx].ibtc_pages[bit / 64] |= 1ull << bit % 64;
+}
+
+static void ibtc_set(struct soft_vcpu *v, uint64_t rip, const struct jit_block *block)
 {
 	struct soft_ibtc *slot = ibtc_slot(v, rip);
-	uint64_t page = rip >> 12, bit = (page ^ page >> 12) & 4095;
 
 	slot->rip = rip;
-	slot->host = host;
-	v->tlb[v->ctx].ibtc_pages[bit / 64] |= 1ull << bit % 64;
+	slot->host = block->host;
+	ibtc_note_page(v, rip >> 12);
+	if (block->gpa2 != JIT_NO_PAGE)
+		ibtc_note_page(v, (rip >> 12) + 1);
+}
+
+/* Guest-physical page of the linear page after v->rip's, if its first instruction may reach there. */
+static uint64_t next_page(struct soft_vcpu *v)
+{
+	struct soft_exc kept = v->exc;
+	uint64_t gpa;
+	unsigned got;
+	uint8_t byte;
+
+	if (!jit_near_end(v->rip))
+		return JIT_NO_PAGE;
+	if (soft_fetch(v, (v->rip | 4095) + 1, &byte, 1, &got, &gpa) == SOFT_OK)
+		return gpa;
+	v->exc = kept;
+	return JIT_NO_PAGE;
 }
 
 /* The block for v->rip, made if need be. SOFT_OK with *ret_host, or why not. */
@@ -73,7 +97,7 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	struct soft_cache *cache = soft_vm_of(v)->cache;
 	struct soft_ibtc *slot = ibtc_slot(v, v->rip);
 	struct jit_block *block;
-	uint64_t gpa = 0;
+	uint64_t gpa = 0, gpa2;
 	unsigned got = 0;
 	uint8_t byte;
 	int rc;
@@ -85,15 +109,16 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	rc = soft_fetch(v, v->rip, &byte, 1, &got, &gpa);
 	if (rc != SOFT_OK)
 		return rc;
+	gpa2 = next_page(v);
 	soft_lock(&cache->lock);
-	block = jit_block_find(cache, gpa, v->rip, v->mode);
+	block = jit_block_find(cache, gpa, v->rip, v->mode, gpa2);
 	soft_unlock(&cache->lock);
 	if (!block) {
 		/* a flush on the way may have thrown the link away with everything else */
 		uint64_t flushes = cache->n_flushes;
 
 		soft_fp_save(v);
-		block = jit_make(v, gpa);
+		block = jit_make(v, gpa, gpa2);
 		if (cache->n_flushes != flushes)
 			link = NULL;
 		soft_fp_load(v);
@@ -105,7 +130,7 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 		jit_link(cache, link, block);
 	soft_unlock(&cache->lock);
 	if (cache->chain)
-		ibtc_set(v, v->rip, block->host);
+		ibtc_set(v, v->rip, block);
 	*ret_host = block->host;
 	return SOFT_OK;
 }

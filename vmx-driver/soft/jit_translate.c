@@ -71,6 +71,8 @@ struct tr { /* one translation */
 	unsigned ctx;
 	unsigned where; /* enum where of guest flags now */
 	unsigned i;     /* current item */
+	uint64_t gpa2;
+	bool crosses;   /* its only instruction goes on in the page at gpa2 */
 	struct jit_block *block;
 };
 
@@ -193,6 +195,8 @@ static bool ends_block(const struct item *it)
 	case K_STEP:
 		return true;
 	case K_OP:
+		if (it->insn.zi.mnemonic == ZYDIS_MNEMONIC_STI)
+			return false;
 		return !(it->insn.soft_op->flags & SOFT_OP_FALLS) || writes_memory(&it->insn);
 	default:
 		return false;
@@ -234,24 +238,43 @@ static void flags_of(struct item *it)
 		it->writes = FL_ARITH;
 }
 
-static void decode_block(struct tr *t, const uint8_t *page)
+/* Decodes the instruction at offset `at` of the page. An instruction that goes on in the next page
+ * is a block of its own. False: not here. */
+static bool decode_one(struct tr *t, struct item *it, const uint8_t *page, const uint8_t *page2,
+		       unsigned at)
+{
+	struct soft_vm *vm = soft_vm_of(t->v);
+	unsigned here = 4096 - at < 15 ? 4096 - at : 15;
+	bool too_short = false;
+	uint8_t both[30];
+
+	if (soft_decode_into(vm, page + at, here, CODE_64, &it->insn, &too_short))
+		return true;
+	if (!too_short || !page2 || t->s->count)
+		return false;
+	memcpy(both, page + at, here);
+	memcpy(both + here, page2, 15);
+	if (!soft_decode_into(vm, both, 15, CODE_64, &it->insn, &too_short))
+		return false;
+	t->crosses = true;
+	return true;
+}
+
+static void decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 {
 	struct jit_scratch *s = t->s;
-	unsigned at = (unsigned)(t->rip & 0xfff);
+	unsigned at = (unsigned)(t->rip & 0xfff), limit = t->cache->block_insns;
 	uint64_t rip = t->rip;
 
 	s->count = 0;
 	s->open_end = true;
-	while (s->count < t->cache->block_insns) {
+	while (s->count < limit && at < 4096) {
 		struct item *it = &s->item[s->count];
-		bool too_short = false;
 
-		if (at >= 4096)
-			break;
 		it->rip = rip;
-		if (!soft_decode_into(soft_vm_of(t->v), page + at, 4096 - at < 15 ? 4096 - at : 15, CODE_64,
-				      &it->insn, &too_short)) {
-			/* no instruction, or it goes on in the next page */
+		if (!decode_one(t, it, page, page2, at)) {
+			if (s->count && jit_near_end(rip))
+				break; /* perhaps only the page ends: a block of its own finds out */
 			it->kind = K_STEP;
 			it->insn.len = 1;
 			rip++;
@@ -269,6 +292,9 @@ static void decode_block(struct tr *t, const uint8_t *page)
 			s->open_end = false;
 			break;
 		}
+		/* No interrupt between STI and the next instruction: that one ends the block. */
+		if (it->insn.zi.mnemonic == ZYDIS_MNEMONIC_STI && s->count + 1 < limit)
+			limit = s->count + 1;
 	}
 	s->end_rip = rip;
 }
@@ -416,7 +442,7 @@ static void emit_edge(struct tr *t, uint64_t target, bool backward)
 		emit_leave(t, target, JIT_LOOKUP);
 		return;
 	}
-	if (target >> JIT_PAGE_SHIFT != t->rip >> JIT_PAGE_SHIFT) {
+	if (target >> JIT_PAGE_SHIFT != t->rip >> JIT_PAGE_SHIFT || jit_near_end(target)) {
 		emit_far_edge(t, target);
 		return;
 	}
@@ -806,6 +832,14 @@ static void emit_op(struct tr *t, struct item *it)
 	flags_clobber(t, FL_ARITH);
 	e_mov_imm(&t->b, H_R11, (uint64_t)(uintptr_t)site);
 	e_call(&t->b, stub(t, cache->stubs.op));
+	if (it->insn.zi.mnemonic == ZYDIS_MNEMONIC_STI && t->i + 1 < t->s->count &&
+	    t->s->item[t->i + 1].kind != K_STEP) {
+		/* the instruction in its shadow is in this block, before the next poll */
+		e3(&t->b, 0x65, 0xc6, 0x04); /* mov byte gs:[shadow], 0 */
+		e1(&t->b, 0x25);
+		e4(&t->b, GS_OFF(shadow));
+		e1(&t->b, 0);
+	}
 	if (ends_block(it))
 		e_jmp(&t->b, stub(t, cache->stubs.dispatch));
 }
@@ -869,6 +903,11 @@ static bool finish(struct tr *t)
 	block->lines = 0;
 	for (uint64_t line = first >> JIT_LINE_SHIFT; line <= last >> JIT_LINE_SHIFT; line++)
 		block->lines |= 1ull << line;
+	block->gpa2 = JIT_NO_PAGE;
+	if (t->crosses) {
+		block->gpa2 = t->gpa2;
+		block->lines2 = 1;
+	}
 	block->host = t->cache->rx + (t->start - t->cache->rw);
 	block->host_size = (uint32_t)(t->b.p - t->start);
 	return true;
@@ -892,12 +931,13 @@ static bool emit_block(struct tr *t)
 	return !t->b.full && finish(t);
 }
 
-struct jit_block *jit_translate(struct soft_vcpu *v, uint64_t gpa, const uint8_t *page)
+struct jit_block *jit_translate(struct soft_vcpu *v, uint64_t gpa, const uint8_t *page,
+				uint64_t gpa2, const uint8_t *page2)
 {
 	struct soft_cache *cache = soft_vm_of(v)->cache;
 	struct tr t = {
 		.v = v, .cache = cache, .s = cache->scratch, .gpa = gpa, .rip = v->rip, .mode = v->mode,
-		.ctx = v->ctx,
+		.ctx = v->ctx, .gpa2 = gpa2,
 	};
 
 	t.b.p = t.start = cache->rw + ((cache->used + 15) & ~15ull);
@@ -909,7 +949,7 @@ struct jit_block *jit_translate(struct soft_vcpu *v, uint64_t gpa, const uint8_t
 	t.block->gpa = gpa;
 	t.block->rip = v->rip;
 	t.block->mode = v->mode;
-	decode_block(&t, page);
+	decode_block(&t, page, page2);
 	liveness(t.s);
 	if (!emit_block(&t))
 		return NULL;
