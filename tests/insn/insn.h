@@ -75,7 +75,8 @@ struct test_case {
 	uint8_t mode;
 	bool cpl3_only;     /* means something else at CPL 0 */
 	bool any_cr2;       /* more than one access may fault, in an order of the maker's choice */
-	uint32_t undefined; /* flags that need not agree */
+	uint32_t undefined; /* flags that need not agree at the end */
+	uint32_t undefined_anywhere; /* ... if a fault ends the case somewhere in the middle */
 	uint32_t code_va;
 	uint16_t code_len;
 	uint8_t code[CODE_MAX];

@@ -72,7 +72,7 @@ static void shorten(struct run *run, struct test_case *tc, unsigned cpl, struct 
 							  tc->code_len - at, &d))) {
 		at += d.length;
 		cut.code_len = (uint16_t)at;
-		cut.undefined = FL_ARITH;
+		cut.undefined = cut.undefined_anywhere = FL_ARITH;
 		if (native_run(run->native, &cut, 1, &out[0]) < 0 ||
 		    run_guest_side(run, &cut, 1, cpl, &out[1]) < 0)
 			break;

@@ -81,6 +81,8 @@ static bool suits(struct sequence *q, const struct insn *insn)
 	if (d->cpu_flags && (d->cpu_flags->tested & q->undefined))
 		return false;
 	switch (d->mnemonic) {
+	case ZYDIS_MNEMONIC_PAUSE:
+		return !d->raw.rex.B; /* XCHG on some processors */
 	case ZYDIS_MNEMONIC_DIV: case ZYDIS_MNEMONIC_IDIV: case ZYDIS_MNEMONIC_AAM:
 		if (!rng_percent(&q->rng, 20))
 			return false;
@@ -138,6 +140,7 @@ static void after_insn(struct sequence *q, const ZydisDecodedInstruction *d)
 		return;
 	q->undefined &= ~(d->cpu_flags->modified | d->cpu_flags->set_0 | d->cpu_flags->set_1);
 	q->undefined |= undefined_flags(d);
+	q->tc->undefined_anywhere |= q->undefined;
 }
 
 static void add_random(struct sequence *q)
