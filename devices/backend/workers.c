@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "devices/backend/workers.h"
+#include "machine/loop.h"
 #include "machine/thread.h"
 
 struct workers {
@@ -16,9 +17,27 @@ struct workers {
 	pthread_cond_t more;
 	struct work *first, **last;
 	bool stop;
+	struct loop *loop; /* of the posted kind */
+	bool posted;
 	unsigned count;
 	pthread_t thread[WORKERS_MAX];
 };
+
+/* Takes and does the first piece of work, if there is one. Lock held; let go meanwhile. */
+static bool do_one(struct workers *w)
+{
+	struct work *work = w->first;
+
+	if (!work)
+		return false;
+	w->first = work->next;
+	if (!w->first)
+		w->last = &w->first;
+	pthread_mutex_unlock(&w->lock);
+	work->fn(work);
+	pthread_mutex_lock(&w->lock);
+	return true;
+}
 
 static void *worker_main(void *opaque)
 {
@@ -26,22 +45,33 @@ static void *worker_main(void *opaque)
 
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
-		struct work *work;
-
 		while (!w->first && !w->stop)
 			pthread_cond_wait(&w->more, &w->lock);
-		work = w->first;
-		if (!work)
+		if (!do_one(w))
 			break;
-		w->first = work->next;
-		if (!w->first)
-			w->last = &w->first;
-		pthread_mutex_unlock(&w->lock);
-		work->fn(work);
-		pthread_mutex_lock(&w->lock);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
+}
+
+void workers_help(struct workers *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	while (do_one(w))
+		;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void posted(void *opaque)
+{
+	struct workers *w = opaque;
+
+	pthread_mutex_lock(&w->lock);
+	w->posted = false;
+	pthread_mutex_unlock(&w->lock);
+	workers_help(w);
 }
 
 void workers_submit(struct workers *w, struct work *work)
@@ -50,18 +80,23 @@ void workers_submit(struct workers *w, struct work *work)
 	work->next = NULL;
 	*w->last = work;
 	w->last = &work->next;
-	pthread_cond_signal(&w->more);
+	if (w->count)
+		pthread_cond_signal(&w->more);
+	else if (!w->posted) /* no memory: the next one posts */
+		w->posted = loop_post(w->loop, posted, w) == 0;
 	pthread_mutex_unlock(&w->lock);
 }
 
-int workers_create(const char *name, unsigned threads, struct workers **ret_workers)
+int workers_create(const char *name, unsigned threads, struct loop *loop,
+		   struct workers **ret_workers)
 {
 	struct workers *w = calloc(1, sizeof(*w));
 	int r = 0;
 
-	assert(threads && threads <= WORKERS_MAX);
+	assert(threads <= WORKERS_MAX);
 	if (!w)
 		return -ENOMEM;
+	w->loop = loop;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->more, NULL);
 	w->last = &w->first;
@@ -83,6 +118,7 @@ struct workers *workers_destroy(struct workers *w)
 
 	if (!w)
 		return NULL;
+	workers_help(w);
 	pthread_mutex_lock(&w->lock);
 	w->stop = true;
 	pthread_cond_broadcast(&w->more);

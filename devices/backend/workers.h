@@ -3,6 +3,7 @@
 #ifndef DEVICES_BACKEND_WORKERS_H
 #define DEVICES_BACKEND_WORKERS_H
 
+struct loop;
 struct workers;
 
 struct work { /* embed it; stays the caller's */
@@ -12,11 +13,17 @@ struct work { /* embed it; stays the caller's */
 
 #define WORKERS_MAX 8u
 
-/* name: of the threads, at most 15 characters. 1..WORKERS_MAX threads. */
-int workers_create(const char *name, unsigned threads, struct workers **ret_workers);
-/* Runs what was submitted, then ends the threads. Not from a worker. NULL is fine; returns NULL. */
+/* name: of the threads, at most 15 characters. 1..WORKERS_MAX threads; or none: then the work is
+ * posted to the loop, and everything happens in an order that a test can repeat. */
+int workers_create(const char *name, unsigned threads, struct loop *loop,
+		   struct workers **ret_workers);
+/* Does what is queued and not begun, on this thread. Needed before waiting for work to end, as
+ * there may be no threads. No lock held that the work takes. */
+void workers_help(struct workers *w);
+/* Runs what was submitted, then ends the threads. Not from a worker. NULL is fine; returns NULL.
+ * The loop, if used, does not turn any more. */
 struct workers *workers_destroy(struct workers *w);
-/* Queues work, which must not be queued already. Never fails, never waits. Any thread. */
+/* Queues work, which must not be queued already. Never waits. Any thread. */
 void workers_submit(struct workers *w, struct work *work);
 
 #endif

@@ -305,12 +305,18 @@ static const struct virtio_ops blk_ops = {
 
 static void blk_reset(struct device *dev)
 {
-	virtio_reset_wait(&((struct virtio_blk *)dev)->virtio);
+	struct virtio_blk *b = (struct virtio_blk *)dev;
+
+	workers_help(b->workers);
+	virtio_reset_wait(&b->virtio);
 }
 
 static void blk_pause(struct device *dev)
 {
-	virtio_drain(&((struct virtio_blk *)dev)->virtio);
+	struct virtio_blk *b = (struct virtio_blk *)dev;
+
+	workers_help(b->workers);
+	virtio_drain(&b->virtio);
 }
 
 static void blk_destroy(struct device *dev)
@@ -319,6 +325,7 @@ static void blk_destroy(struct device *dev)
 
 	if (!b)
 		return;
+	workers_help(b->workers);
 	virtio_pci_destroy(b->pci);
 	virtio_fini(&b->virtio);
 	workers_destroy(b->workers);
@@ -380,7 +387,7 @@ static int blk_create(struct machine *machine, const void *config, struct device
 	b->dev.machine = machine;
 	memcpy(b->serial, c->serial, strnlen(c->serial, sizeof(b->serial)));
 	init_requests(b);
-	r = workers_create("vmxd-blk", BLK_THREADS, &b->workers);
+	r = workers_create("vmxd-blk", c->on_loop ? 0 : BLK_THREADS, machine->loop, &b->workers);
 	if (r == 0)
 		r = init_virtio(b, c);
 	if (r == 0)

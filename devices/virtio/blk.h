@@ -17,6 +17,7 @@ struct virtio_blk_config {
 			     * after success. -1: `block` is given instead */
 	struct block *block; /* the device's after success */
 	bool readonly;
+	bool on_loop;       /* tests: no threads, requests are done on the loop thread */
 	char serial[VIRTIO_BLK_SERIAL_MAX + 1]; /* device ID string, may be empty */
 };
 

@@ -21,10 +21,22 @@ static int sink_msi(void *opaque, uint64_t address, uint32_t data)
 {
 	struct rig *rig = opaque;
 
+	pthread_mutex_lock(&rig->lock);
 	if (rig->msis < RIG_MSIS)
 		rig->msi[rig->msis] = (struct rig_msi){ address, data };
 	rig->msis++;
+	pthread_mutex_unlock(&rig->lock);
 	return 0;
+}
+
+unsigned rig_msis(struct rig *rig)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&rig->lock);
+	n = rig->msis;
+	pthread_mutex_unlock(&rig->lock);
+	return n;
 }
 
 static void sink_intr(void *opaque, bool level)
@@ -61,6 +73,7 @@ void rig_open(struct rig *rig)
 	int ret;
 
 	memset(rig, 0, sizeof(*rig));
+	pthread_mutex_init(&rig->lock, NULL);
 	ret = machine_create(&options, &rig->machine);
 	if (ret) {
 		fprintf(stderr, "machine_create: %s\n", strerror(-ret));
@@ -74,6 +87,7 @@ void rig_open(struct rig *rig)
 void rig_close(struct rig *rig)
 {
 	rig->machine = machine_destroy(rig->machine);
+	pthread_mutex_destroy(&rig->lock);
 }
 
 struct device *rig_add(struct rig *rig, const struct device_class *class, const void *config)

@@ -5,6 +5,7 @@
 #ifndef TESTS_DEVICE_RIG_H
 #define TESTS_DEVICE_RIG_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +22,7 @@ struct rig_msi {
 
 struct rig {
 	struct machine *machine;
+	pthread_mutex_t lock;       /* messages come from worker threads too */
 	bool intr;                  /* PIC's INTR wire */
 	unsigned intr_edges;        /* rises of it */
 	struct rig_msi msi[RIG_MSIS]; /* the first ones; msis counts all */
@@ -41,6 +43,7 @@ void rig_out(struct rig *rig, uint16_t port, unsigned size, uint32_t value);
 uint32_t rig_in(struct rig *rig, uint16_t port, unsigned size);
 void rig_write(struct rig *rig, uint64_t address, unsigned size, uint64_t value);
 uint64_t rig_read(struct rig *rig, uint64_t address, unsigned size);
+unsigned rig_msis(struct rig *rig); /* messages so far */
 void rig_irq(struct rig *rig, unsigned line, bool level);
 int rig_ack(struct rig *rig);
 void rig_advance(struct rig *rig, uint64_t ns);

@@ -362,9 +362,7 @@ static void interrupts_intx(struct rig *r)
 
 static bool some_msi(void *opaque)
 {
-	struct rig *r = opaque;
-
-	return __atomic_load_n(&r->msis, __ATOMIC_ACQUIRE) > 0;
+	return rig_msis(opaque) > 0;
 }
 
 static void interrupts_msix(struct rig *r)
