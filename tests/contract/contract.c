@@ -62,12 +62,21 @@ static void log_line(void *opaque, int level, const char *line)
 	printf("    log %d: %s\n", level, line);
 }
 
-static void run_child(const struct test *t, enum vmx_engine engine, uint32_t soft_debug)
+struct run { /* of one engine */
+	enum vmx_engine engine;
+	uint32_t soft_debug;
+	bool emulated;
+	const char *filter;
+	struct totals *sum;
+};
+
+static void run_child(const struct test *t, const struct run *run)
 {
 	struct env e = {
-		.options = { .size = sizeof(e.options), .engine = engine, .soft_debug = soft_debug,
-			     .log = log_line },
-		.soft = engine == VMX_ENGINE_SOFT,
+		.options = { .size = sizeof(e.options), .engine = run->engine,
+			     .soft_debug = run->soft_debug, .log = log_line },
+		.soft = run->engine == VMX_ENGINE_SOFT,
+		.emulated = run->emulated,
 	};
 
 	alarm(TIME_LIMIT_S);
@@ -94,8 +103,7 @@ static const char *verdict(int status, struct totals *sum)
 	return "FAIL";
 }
 
-static void run_test(const struct suite *s, const struct test *t, enum vmx_engine engine,
-		     uint32_t soft_debug, struct totals *sum)
+static void run_test(const struct suite *s, const struct test *t, const struct run *run)
 {
 	int status = 0;
 	pid_t pid;
@@ -103,11 +111,11 @@ static void run_test(const struct suite *s, const struct test *t, enum vmx_engin
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0)
-		run_child(t, engine, soft_debug);
+		run_child(t, run);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		status = 1 << 8;
-	printf("%s %s/%s [%s]: %s\n", vmx_engine_name(engine), s->name, t->name, t->points,
-	       verdict(status, sum));
+	printf("%s %s/%s [%s]: %s\n", vmx_engine_name(run->engine), s->name, t->name, t->points,
+	       verdict(status, run->sum));
 }
 
 /* Can this engine make a VM at all? In a child: a broken one must not end the run. */
@@ -135,12 +143,22 @@ static bool engine_is_there(enum vmx_engine engine)
 	return !(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIP);
 }
 
-static void run_engine(enum vmx_engine engine, uint32_t soft_debug, const char *filter,
-		       struct totals *sum)
+/* Is this KVM a software one? Only such a one may skip tests by need_hardware(). */
+static bool kvm_emulates(void)
 {
-	if (!engine_is_there(engine)) {
-		printf("%s: not on this machine: skip\n", vmx_engine_name(engine));
-		sum->skipped++;
+	struct vmx_probe p;
+
+	if (vmx_probe(&p) < 0)
+		return false;
+	printf("kvm: %s\n", p.kvm.why);
+	return !p.kvm.usable && p.kvm.insns_per_second > 0;
+}
+
+static void run_engine(const struct run *run)
+{
+	if (!engine_is_there(run->engine)) {
+		printf("%s: not on this machine: skip\n", vmx_engine_name(run->engine));
+		run->sum->skipped++;
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(suites); i++)
@@ -149,8 +167,8 @@ static void run_engine(enum vmx_engine engine, uint32_t soft_debug, const char *
 
 			snprintf(name, sizeof(name), "%s/%s", suites[i]->name,
 				 suites[i]->tests[n].name);
-			if (!filter || strstr(name, filter))
-				run_test(suites[i], &suites[i]->tests[n], engine, soft_debug, sum);
+			if (!run->filter || strstr(name, run->filter))
+				run_test(suites[i], &suites[i]->tests[n], run);
 		}
 }
 
@@ -219,9 +237,11 @@ int main(int argc, char **argv)
 	if (strcmp(engine, "all") && strcmp(engine, "kvm") && strcmp(engine, "soft"))
 		return usage(stderr, 2);
 	if (strcmp(engine, "soft"))
-		run_engine(VMX_ENGINE_KVM, 0, filter, &sum);
+		run_engine(&(struct run){ .engine = VMX_ENGINE_KVM, .emulated = kvm_emulates(),
+					  .filter = filter, .sum = &sum });
 	if (strcmp(engine, "kvm"))
-		run_engine(VMX_ENGINE_SOFT, soft_debug, filter, &sum);
+		run_engine(&(struct run){ .engine = VMX_ENGINE_SOFT, .soft_debug = soft_debug,
+					  .filter = filter, .sum = &sum });
 	printf("%u passed, %u failed, %u skipped\n", sum.passed, sum.failed, sum.skipped);
 	if (sum.failed)
 		return 1;

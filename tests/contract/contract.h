@@ -26,6 +26,7 @@ struct env {
 	uint8_t *ram;
 	struct vmx_exit exit;
 	bool soft;
+	bool emulated; /* a KVM that the probe found to be a software one */
 };
 
 struct test {
@@ -93,6 +94,8 @@ void enable_lapic(struct vmx_vcpu *vcpu);
 void expect(struct env *e, enum vmx_exit_reason reason);
 /* ... an OUT of one byte to that port; returns the byte. */
 uint8_t expect_out(struct env *e, uint16_t port);
+/* Skips the test on a KVM that emulates, for the reason why it cannot keep the point. */
+void need_hardware(struct env *e, const char *why);
 uint64_t reg(struct env *e, enum vmx_reg name);
 void set_reg(struct env *e, enum vmx_reg name, uint64_t value);
 

@@ -180,6 +180,12 @@ uint8_t expect_out(struct env *e, uint16_t port)
 	return *(uint8_t *)e->exit.io.buf;
 }
 
+void need_hardware(struct env *e, const char *why)
+{
+	if (e->emulated)
+		test_skip("this KVM emulates, and %s", why);
+}
+
 uint64_t reg(struct env *e, enum vmx_reg name)
 {
 	uint64_t value;

@@ -60,6 +60,7 @@ PAYLOAD(later, ".code16\n"
 static void fixed_stays_pending(struct env *e)
 {
 	env_real_payload(e, later);
+	need_hardware(e, "it looks for interrupts only at exits");
 	set_ivt(e, 0x30, CODE + 0x40);
 	enable_lapic(e->vcpu);
 	expect_out(e, 0x10);
@@ -119,6 +120,7 @@ PAYLOAD(priorities, ".code64\n"
 static void priority(struct env *e)
 {
 	env_long_payload(e, priorities);
+	need_hardware(e, "it looks for interrupts only at exits");
 	set_gate(e, 0x35, CODE + 0x40);
 	set_gate(e, 0x85, CODE + 0x60);
 	enable_lapic(e->vcpu);
@@ -160,6 +162,7 @@ static void nmi(struct env *e)
 	pthread_t t;
 
 	env_real_payload(e, nmi_code);
+	need_hardware(e, "it looks for interrupts only at exits");
 	set_ivt(e, 2, CODE + 0x40);
 	t = start(nmi_later, e);
 	expect_out(e, 0x22);
@@ -242,6 +245,7 @@ static void extint_wakes(struct env *e)
 static void extint_waits(struct env *e)
 {
 	env_real_payload(e, later);
+	need_hardware(e, "it looks for interrupts only at exits");
 	set_ivt(e, 0x08, CODE + 0x40);
 	CHECK_EQ(vmx_vcpu_set_extint(e->vcpu, true), 0);
 	expect_out(e, 0x10);

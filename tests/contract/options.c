@@ -130,6 +130,7 @@ PAYLOAD(breakpoint, ".code64\n"
 static void exception(struct env *e)
 {
 	env_long_payload(e, breakpoint);
+	need_hardware(e, "it knows no INT3");
 	set_gate(e, 3, CODE + 0x80);
 	need(e, VMX_OPT_EXCEPTION, 1u << 3);
 	expect(e, VMX_EXIT_EXCEPTION);
@@ -230,7 +231,7 @@ static void suspend_time(struct env *e)
 	CHECK(after - before > hz / 12); /* else it goes on */
 	r = vmx_vm_suspend_time(e->vm);
 	if (r == -ENOTSUP && !e->soft)
-		test_skip("this kernel's KVM cannot set the TSC's offset");
+		test_skip("this kernel's KVM cannot move the TSC (-ENOTSUP)");
 	CHECK_EQ(r, 0);
 	CHECK_EQ(vmx_vm_suspend_time(e->vm), 0); /* twice is once */
 	sleep_ms(300);

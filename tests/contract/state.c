@@ -135,26 +135,24 @@ static void debugregs_round_trip(struct env *e)
 	CHECK(!memcmp(&a, &b, sizeof(a)));
 }
 
+/* Just moves: a KVM that emulates knows little else. */
 PAYLOAD(xmm, ".code64\n"
-	"movdqa 0x5000, %xmm3\n paddb %xmm3, %xmm3\n out %al, $0x10\n"
+	"movdqu 0x5000, %xmm3\n out %al, $0x10\n"
 	"movdqu %xmm3, 0x5010\n out %al, $0x11");
 
 /* XMM registers lie at 160 in the XSAVE area, and are the guest's. */
 static void xsave(struct env *e)
 {
 	static uint8_t area[65536];
-	uint8_t want[16];
 	size_t size;
 
 	env_long_payload(e, xmm);
-	for (unsigned i = 0; i < 16; i++) {
+	for (unsigned i = 0; i < 16; i++)
 		e->ram[0x5000 + i] = (uint8_t)(i + 1);
-		want[i] = (uint8_t)(2 * (i + 1));
-	}
 	expect_out(e, 0x10);
 	CHECK_EQ(vmx_vcpu_state_size(e->vcpu, VMX_STATE_XSAVE, &size), 0);
 	CHECK_EQ(vmx_vcpu_read_state(e->vcpu, VMX_STATE_XSAVE, area, size), 0);
-	CHECK(!memcmp(area + 160 + 3 * 16, want, 16));
+	CHECK(!memcmp(area + 160 + 3 * 16, e->ram + 0x5000, 16));
 	CHECK_EQ(get_le32(area + 24), 0x1f80); /* MXCSR */
 	CHECK(get_le16(area) == 0x40 || get_le16(area) == 0x37f); /* FCW after RESET; KVM: FNINIT */
 	CHECK(get_le64(area + 512) & 2);       /* XSTATE_BV: SSE in use */

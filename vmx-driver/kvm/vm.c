@@ -303,13 +303,26 @@ static int vcpu_tsc_offset(struct kvm_vcpu *v, unsigned request, uint64_t *offse
 	return kvm_ioctl(v->fd, request, &attr);
 }
 
+/* There are kernels (PVM's) that take an offset and do nothing with it. */
+static bool tsc_offset_works(struct kvm_vcpu *v, uint64_t offset)
+{
+	uint64_t before, after, moved = offset - (1ull << 48);
+	bool works;
+
+	works = kvm_read_msr(&v->vcpu, 0x10, &before) >= 0 &&
+		vcpu_tsc_offset(v, KVM_SET_DEVICE_ATTR, &moved) >= 0 &&
+		kvm_read_msr(&v->vcpu, 0x10, &after) >= 0 &&
+		before - after > 1ull << 47 && before - after <= 1ull << 48;
+	return vcpu_tsc_offset(v, KVM_SET_DEVICE_ATTR, &offset) >= 0 && works;
+}
+
 static int suspend_vcpu(struct kvm_vcpu *v)
 {
 	uint64_t offset;
 	int r = vcpu_tsc_offset(v, KVM_GET_DEVICE_ATTR, &offset);
 
 	v->suspend_deadline = 0;
-	if (r < 0)
+	if (r < 0 || !tsc_offset_works(v, offset))
 		return -ENOTSUP;
 	if (kvm_read_msr(&v->vcpu, 0x6e0, &v->suspend_deadline) >= 0 && v->suspend_deadline)
 		r = kvm_write_msr(&v->vcpu, 0x6e0, 0);
