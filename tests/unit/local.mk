@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # tests/unit
 
 # The soft engine's stepper alone, on a rig in place of the rest of the engine.

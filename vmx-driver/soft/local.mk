@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The software engine. SOFT_GENERAL files run with the guest's FP state in the registers.
 noinst_LTLIBRARIES += libsoftgeneral.la libsoft.la
 libsoftgeneral_la_SOURCES =
