@@ -313,6 +313,8 @@ static int deliver_long(struct soft_vcpu *v, const struct event *e)
 	if (e->has_error)
 		frame[n++] = e->error;
 	stack.sp &= ~15ull;
+	if (!sys_code64(v)) /* 64-bit addresses already, though the mode says otherwise */
+		stack.access = ACC_SYSTEM;
 	rc = sys_mark_accessed(v, &d);
 	if (rc == SOFT_OK)
 		rc = sys_push_frame(v, &stack, frame, n, 8);
@@ -528,6 +530,12 @@ int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned 
 	};
 	int rc;
 
+	if (insn && event != EVENT_SOFT_INT) { /* #BP, #OF, #DB: a trap that is swallowed is over */
+		v->exc = (struct soft_exc){ .vector = (uint8_t)vector };
+		rc = optional_exit(v);
+		if (rc != SOFT_OK)
+			return rc == SOFT_AGAIN ? SOFT_OK : rc;
+	}
 	rc = deliver(v, &e);
 	if (rc == SOFT_EXIT)
 		return rc;

@@ -37,8 +37,9 @@ static void read_regs(struct soft_vcpu *v, struct vmx_regs *r)
 
 static int write_regs(struct soft_vcpu *v, const struct vmx_regs *r)
 {
-	/* An instruction that waits for the caller's answer is finished only where it is. */
-	if (r->rip != v->rip)
+	/* An instruction that waits for the caller's answer is finished only where it is; an
+	 * exception that does is delivered, or swallowed, wherever RIP goes. */
+	if (r->rip != v->rip && !(v->exit_pending && v->restart_event))
 		soft_forget_exit(v);
 	memcpy(v->gpr, r, sizeof(v->gpr));
 	v->rip = v->next_rip = r->rip;

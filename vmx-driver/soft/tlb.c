@@ -2,20 +2,14 @@
 /* tlb.c - the caches of translations, and forgetting them. GENERAL. */
 #include "vmx-driver/soft/mmu.h"
 
-void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w,
-		   bool code)
+static void note(struct soft_tlb *t, uint64_t page, uint64_t size, bool global, bool code)
 {
-	struct soft_tlb *t = &v->tlb[ctx];
-
-	if (!w->global) {
+	if (!global) {
 		t->has_nonglobal = true;
 		t->nonglobal_code |= code;
 	}
-	if (w->level > 1) {
-		uint64_t page = la & PAGE_BASE;
-
+	if (size) {
 		/* The whole large page: INVLPG of any of its addresses drops all of it. */
-		uint64_t size = w->level == 3 ? 1ull << 30 : (v->cr4 & CR4_PAE) ? 1u << 21 : 1u << 22;
 		uint64_t lo = page & ~(size - 1);
 
 		if (lo < t->large_lo)
@@ -23,6 +17,22 @@ void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct 
 		if (lo + (size - 1) > t->large_hi)
 			t->large_hi = lo + (size - 1);
 	}
+}
+
+void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w,
+		   bool code)
+{
+	uint64_t size = 0;
+
+	if (w->level == 3)
+		size = 1ull << 30;
+	else if (w->level == 2)
+		size = (v->cr4 & CR4_PAE) ? 1u << 21 : 1u << 22;
+	note(&v->tlb[ctx], la & PAGE_BASE, size, w->global, code);
+	/* The kernel contexts share an exec TLB: what one looked up, the other puts into its ibtc. */
+	if (code && ctx != CTX_USER)
+		note(&v->tlb[ctx == CTX_KERNEL ? CTX_KERNEL_AC : CTX_KERNEL], la & PAGE_BASE, size,
+		     w->global, code);
 }
 
 static void clear_l0(struct soft_tlb *t)
