@@ -123,7 +123,7 @@ static int check_string(const struct schema_field *f, json_object *value, const 
 	default:
 		if ((int64_t)len < f->min)
 			return bad(error, "bad-value", path, "is too short");
-		if ((int64_t)len > f->max)
+		if (f->max && (int64_t)len > f->max)
 			return rpc_fail(error, RPC_INVALID_PARAMS, "too-long", path,
 					"%s: is longer than %" PRId64 " bytes", path, f->max);
 		return 0;
@@ -144,14 +144,17 @@ static int check_number(const struct schema_field *f, json_object *value, const 
 	if (json_object_is_type(value, json_type_int)) {
 		int64_t v = json_object_get_int64(value);
 
-		return v >= f->min && v <= f->max ? 0 : bad_range(f, path, error);
+		return f->max <= f->min || (v >= f->min && v <= f->max) ? 0 :
+									 bad_range(f, path, error);
 	}
 	if (f->type == SCHEMA_INT || !json_object_is_type(value, json_type_double))
 		return bad(error, "wrong-type", path,
 			   f->type == SCHEMA_INT ? "must be an integer" : "must be a number");
 	number = json_object_get_double(value);
 	/* Written so that a NaN fails too. */
-	return number >= (double)f->min && number <= (double)f->max ? 0 : bad_range(f, path, error);
+	if (f->max > f->min && !(number >= (double)f->min && number <= (double)f->max))
+		return bad_range(f, path, error);
+	return 0;
 }
 
 static int check_size(const struct schema_field *f, json_object *value, const char *path,

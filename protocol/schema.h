@@ -27,7 +27,7 @@ struct schema_field {
 	const char *name; /* NULL ends a list */
 	enum schema_type type;
 	bool required;
-	int64_t min, max;
+	int64_t min, max; /* both 0: no limit (a size and an array always have one) */
 	const char *const *values;         /* NULL-ended */
 	const struct schema_field *fields; /* of OBJECT and OBJECTS */
 	const char *dflt;                  /* as text, for people; NULL: none */
