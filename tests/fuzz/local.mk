@@ -1,2 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-# tests/fuzz
+# tests/fuzz: each target is one LLVMFuzzerTestOneInput(). `make check` replays its corpus and some
+# random inputs with replay.c. For fuzzing itself, build fuzz_NAME.c and the libraries with
+# clang -fsanitize=fuzzer,address,undefined, without replay.c.
+FUZZ_TESTS = tests/fuzz/fuzz-chips tests/fuzz/fuzz-virtq tests/fuzz/fuzz-virtio-blk
+check_PROGRAMS += $(FUZZ_TESTS)
+TESTS += $(FUZZ_TESTS)
+EXTRA_DIST += tests/fuzz/corpus/chips tests/fuzz/corpus/virtq tests/fuzz/corpus/virtio-blk
+tests_fuzz_fuzz_chips_SOURCES = tests/fuzz/fuzz_chips.c tests/fuzz/replay.c tests/fuzz/input.h
+tests_fuzz_fuzz_chips_LDADD = librig.la
+tests_fuzz_fuzz_virtq_SOURCES = tests/fuzz/fuzz_virtq.c tests/fuzz/replay.c tests/fuzz/input.h
+tests_fuzz_fuzz_virtq_LDADD = librig.la
+tests_fuzz_fuzz_virtio_blk_SOURCES = tests/fuzz/fuzz_virtio_blk.c tests/fuzz/replay.c \
+	tests/fuzz/input.h
+tests_fuzz_fuzz_virtio_blk_LDADD = librig.la
