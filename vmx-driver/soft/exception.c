@@ -533,8 +533,10 @@ int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned 
 	if (insn && event != EVENT_SOFT_INT) { /* #BP, #OF, #DB: a trap that is swallowed is over */
 		v->exc = (struct soft_exc){ .vector = (uint8_t)vector };
 		rc = optional_exit(v);
+		if (rc == SOFT_AGAIN)
+			return sys_done(v);
 		if (rc != SOFT_OK)
-			return rc == SOFT_AGAIN ? SOFT_OK : rc;
+			return rc;
 	}
 	rc = deliver(v, &e);
 	if (rc == SOFT_EXIT)
