@@ -53,7 +53,15 @@ int jit_guest_reg(ZydisRegister reg, bool *ret_high)
 	return -1;
 }
 
-static void field_set(struct field *f, const ZydisDecodedOperand *op)
+/* The destination's old value is never left in place. For all others it is loaded first: BSF of 0,
+ * shifts by 0 and the like keep it. */
+static bool always_writes(ZydisMnemonic mnemonic)
+{
+	return mnemonic == ZYDIS_MNEMONIC_MOV || mnemonic == ZYDIS_MNEMONIC_MOVZX ||
+	       mnemonic == ZYDIS_MNEMONIC_MOVSX || mnemonic == ZYDIS_MNEMONIC_MOVSXD;
+}
+
+static void field_set(struct field *f, const struct soft_insn *insn, const ZydisDecodedOperand *op)
 {
 	int guest = jit_guest_reg(op->reg.value, &f->high);
 
@@ -62,8 +70,8 @@ static void field_set(struct field *f, const ZydisDecodedOperand *op)
 	f->gpr = true;
 	f->guest = (uint8_t)guest;
 	f->width = (uint8_t)(op->size / 8);
-	f->read = op->actions & (ZYDIS_OPERAND_ACTION_READ | ZYDIS_OPERAND_ACTION_CONDREAD |
-				 ZYDIS_OPERAND_ACTION_CONDWRITE) || f->width < 4;
+	f->read = (op->actions & ZYDIS_OPERAND_ACTION_MASK_READ) || f->width < 4 ||
+		  !always_writes(insn->zi.mnemonic);
 	f->written = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 	f->host = NO_REG;
 }
@@ -81,10 +89,10 @@ static void fields_get(const struct soft_insn *insn, struct fields *f)
 		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
 			continue;
 		switch (op->encoding) {
-		case ZYDIS_OPERAND_ENCODING_MODRM_REG: field_set(&f->reg, op); break;
-		case ZYDIS_OPERAND_ENCODING_MODRM_RM: field_set(&f->rm, op); break;
-		case ZYDIS_OPERAND_ENCODING_OPCODE: field_set(&f->opcode, op); break;
-		case ZYDIS_OPERAND_ENCODING_NDSNDD: field_set(&f->vvvv, op); break;
+		case ZYDIS_OPERAND_ENCODING_MODRM_REG: field_set(&f->reg, insn, op); break;
+		case ZYDIS_OPERAND_ENCODING_MODRM_RM: field_set(&f->rm, insn, op); break;
+		case ZYDIS_OPERAND_ENCODING_OPCODE: field_set(&f->opcode, insn, op); break;
+		case ZYDIS_OPERAND_ENCODING_NDSNDD: field_set(&f->vvvv, insn, op); break;
 		default: break;
 		}
 	}
@@ -140,6 +148,10 @@ bool jit_data_ok(const struct soft_insn *insn)
 		return false;
 	if (is_special(insn))
 		return false;
+	/* their W=1 forms move 64 bits, which only 64-bit code can */
+	if (insn->code != CODE_64 && (insn->zi.attributes & ZYDIS_ATTRIB_HAS_VEX) && insn->zi.raw.vex.W &&
+	    (insn->zi.mnemonic == ZYDIS_MNEMONIC_VPEXTRD || insn->zi.mnemonic == ZYDIS_MNEMONIC_VPINSRD))
+		return false;
 	for (unsigned i = 0; i < insn->zi.operand_count; i++) {
 		const ZydisDecodedOperand *op = &insn->op[i];
 
@@ -157,7 +169,10 @@ bool jit_data_ok(const struct soft_insn *insn)
 	if ((f.reg.high || f.rm.high || f.opcode.high) && needs_rex(insn, &f)) {
 		/* AH..BH cannot stand beside REX: exchanged with AL..BL around the copy, which
 		 * works for one register that the instruction does not use otherwise. */
-		if (!f.mem || f.rm.gpr || f.opcode.gpr || insn->zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG)
+		if (!f.mem || f.rm.gpr || f.opcode.gpr)
+			return false;
+		/* AL is CMPXCHG's own: only without REX, which a jit address does not allow */
+		if (insn->zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG)
 			return false;
 	}
 	return true;
@@ -239,6 +254,31 @@ static unsigned reg_bits(const struct field *f, unsigned raw)
 	return f->high ? f->guest + 4u : f->host;
 }
 
+static bool is_blendv(const struct soft_insn *insn)
+{
+	return insn->zi.mnemonic == ZYDIS_MNEMONIC_VBLENDVPS ||
+	       insn->zi.mnemonic == ZYDIS_MNEMONIC_VBLENDVPD ||
+	       insn->zi.mnemonic == ZYDIS_MNEMONIC_VPBLENDVB;
+}
+
+/* VEX.W chooses between 32- and 64-bit general registers: outside 64-bit mode it is ignored. */
+static bool w_is_operand_size(const struct soft_insn *insn, const struct fields *f)
+{
+	if (insn->zi.mnemonic != ZYDIS_MNEMONIC_VPEXTRD && insn->zi.mnemonic != ZYDIS_MNEMONIC_VPINSRD &&
+	    (f->reg.gpr || f->rm.gpr || f->vvvv.gpr))
+		return true;
+	switch (insn->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_VCVTSI2SD:
+	case ZYDIS_MNEMONIC_VCVTSI2SS:
+	case ZYDIS_MNEMONIC_VMOVD:
+	case ZYDIS_MNEMONIC_VPCMPESTRI:
+	case ZYDIS_MNEMONIC_VPCMPESTRM:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* ModRM, SIB and the tail (immediates). */
 static void emit_modrm_tail(struct jit_buf *b, const struct soft_insn *insn, const struct fields *f,
 			    unsigned reg, unsigned rm, bool use_index, bool swap_high)
@@ -264,6 +304,10 @@ static void emit_modrm_tail(struct jit_buf *b, const struct soft_insn *insn, con
 		tail = zi->raw.sib.offset + 1u;
 	if (zi->raw.disp.size)
 		tail = zi->raw.disp.offset + zi->raw.disp.size / 8u;
+	if (insn->code != CODE_64 && is_blendv(insn)) {
+		e1(b, insn->bytes[tail] & 0x7f); /* only 8 registers */
+		return;
+	}
 	e_bytes(b, insn->bytes + tail, insn->len - tail);
 }
 
@@ -384,6 +428,8 @@ static void emit_vex(struct jit_buf *b, const struct soft_insn *insn, const stru
 	if (insn->code != CODE_64) {
 		raw_r = raw_b = 0;
 		vvvv &= 7;
+		if (w_is_operand_size(insn, f))
+			w = 0;
 	}
 	reg = reg_bits(&f->reg, zi->raw.modrm.reg | raw_r);
 	if (f->vvvv.gpr)
@@ -423,9 +469,15 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, bool use_ind
 	struct fields f;
 	bool swap;
 
+	*ret_point_state = 0;
+	if (insn->zi.mnemonic == ZYDIS_MNEMONIC_PAUSE) {
+		/* whatever REX it has: with REX.B some processors exchange r8 and rax */
+		*ret_at = b->p;
+		e2(b, 0xf3, 0x90);
+		return;
+	}
 	fields_get(insn, &f);
 	assign_all(&f, use_index);
-	*ret_point_state = 0;
 	transfer(b, &f, false);
 	swap = f.mem && f.reg.high;
 	if (swap) { /* xchg al, ah: no flags */

@@ -98,6 +98,29 @@ struct jit_block *jit_make(struct soft_vcpu *v, uint64_t gpa, uint64_t gpa2)
 
 /* --- snippets ------------------------------------------------------------------------------- */
 
+/* CMPXCHG of AH..BH with memory: no REX, so the address must be in a legacy register. */
+static bool is_high_cmpxchg(const struct soft_insn *insn)
+{
+	bool high = false;
+
+	return insn->zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG &&
+	       insn->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	       jit_guest_reg(insn->op[1].reg.value, &high) >= 0 && high;
+}
+
+static void emit_high_cmpxchg(struct jit_buf *b, const struct soft_insn *insn)
+{
+	bool high;
+	unsigned reg = (unsigned)jit_guest_reg(insn->op[1].reg.value, &high) + 4;
+
+	e_mov(b, H_R9, H_RDI);
+	e_mov(b, H_RDI, H_R10);
+	if (insn->lock)
+		e1(b, 0xf0);
+	e3(b, 0x0f, 0xb0, reg << 3 | H_RDI); /* cmpxchg [rdi], reg */
+	e_mov(b, H_RDI, H_R9);
+}
+
 const void *jit_snippet_make(struct soft_vcpu *v, struct soft_insn *insn)
 {
 	struct soft_cache *cache = soft_vm_of(v)->cache;
@@ -107,7 +130,7 @@ const void *jit_snippet_make(struct soft_vcpu *v, struct soft_insn *insn)
 	uint8_t *start, *at;
 	unsigned state;
 
-	if (!jit_data_ok(insn))
+	if (!jit_data_ok(insn) && !is_high_cmpxchg(insn))
 		return NULL;
 	if (j->snippets_used + SNIPPET_MAX > j->snippets_size) {
 		j->snippets_used = 0;
@@ -123,7 +146,10 @@ const void *jit_snippet_make(struct soft_vcpu *v, struct soft_insn *insn)
 	e_load(&b, H_R10, GS_OFF(opnd_ptr));
 	if (touched)
 		e_flags_load(&b);
-	jit_emit_data(&b, insn, false, &at, &state);
+	if (is_high_cmpxchg(insn))
+		emit_high_cmpxchg(&b, insn);
+	else
+		jit_emit_data(&b, insn, false, &at, &state);
 	if (written)
 		e_flags_save(&b);
 	e_mov_imm(&b, H_R11, JIT_DONE);

@@ -215,7 +215,7 @@ static void emit_dispatch(struct soft_cache *cache, struct jit_buf *b)
 
 static uint8_t *here(struct soft_cache *cache, struct jit_buf *b)
 {
-	while ((uintptr_t)b->p & 15)
+	while (((uintptr_t)b->p & 15) && !b->full)
 		e1(b, 0xcc);
 	return cache->rx + (b->p - cache->rw);
 }

@@ -455,7 +455,7 @@ static void emit_edge(struct tr *t, uint64_t target, bool backward)
 		poll = e_jcc_fwd(b, CC_NE);
 	}
 	link = &s->link[s->link_count];
-	while ((uintptr_t)(b->p + 1) & 3) /* one aligned store bends the jump while others run it */
+	while (((uintptr_t)(b->p + 1) & 3) && !b->full) /* one aligned store bends the jump while others run it */
 		e1(b, 0x90);
 	e1(b, 0xe9);
 	link->rel32 = b->p;
