@@ -37,7 +37,7 @@ static void test_classes(void)
 		{ { 0xf0, 0x01, 0x03 }, 3, CODE_64, FP_NONE, 0, true, true, NULL },
 		{ { 0x87, 0x03 }, 2, CODE_64, FP_NONE, 0, true, true, NULL },
 		{ { 0x87, 0xc3 }, 2, CODE_64, FP_NONE, -1, false, true, NULL },
-		{ { 0x8d, 0x03 }, 2, CODE_64, FP_NONE, -1, false, true, NULL },
+		{ { 0x8d, 0x03 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_lea },
 		{ { 0x0f, 0x1f, 0x44, 0, 0 }, 5, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
 		{ { 0xf3, 0x0f, 0x1e, 0xfa }, 4, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
 		{ { 0x66, 0x0f, 0x1a, 0xc0 }, 4, CODE_64, FP_NONE, -1, false, true, soft_op_nop },

@@ -78,10 +78,26 @@ static enum soft_form branch_form(const ZydisDecodedInstruction *zi, enum soft_f
 	return zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? far_form : near_form;
 }
 
+static bool is_high_byte(const ZydisDecodedOperand *op)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value >= ZYDIS_REGISTER_AH &&
+	       op->reg.value <= ZYDIS_REGISTER_BH;
+}
+
+static bool is_stack_pointer(const ZydisDecodedOperand *op)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       (op->reg.value == ZYDIS_REGISTER_SP || op->reg.value == ZYDIS_REGISTER_ESP);
+}
+
 static enum soft_form form_of(const struct soft_insn *insn)
 {
 	const ZydisDecodedInstruction *zi = &insn->zi;
 
+	/* 0F 0D with a register is #UD or NOP: what the host's processor says. */
+	if (zi->opcode_map == ZYDIS_OPCODE_MAP_0F && zi->opcode == 0x0d &&
+	    insn->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
+		return FORM_NONE;
 	switch (zi->meta.category) {
 	case ZYDIS_CATEGORY_STRINGOP:
 	case ZYDIS_CATEGORY_IOSTRINGOP:
@@ -126,6 +142,16 @@ static enum soft_form form_of(const struct soft_insn *insn)
 		return insn->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
 				       insn->op[1].type == ZYDIS_OPERAND_TYPE_REGISTER ?
 			       FORM_BIT_MEMORY :
+			       FORM_NONE;
+	case ZYDIS_MNEMONIC_CMPXCHG:
+		return insn->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY && is_high_byte(&insn->op[1]) ?
+			       FORM_CMPXCHG_HIGH :
+			       FORM_NONE;
+	case ZYDIS_MNEMONIC_MOVZX:
+	case ZYDIS_MNEMONIC_MOVSX:
+	case ZYDIS_MNEMONIC_CRC32:
+		return is_high_byte(&insn->op[1]) && is_stack_pointer(&insn->op[0]) ?
+			       FORM_EXTEND_HIGH :
 			       FORM_NONE;
 	case ZYDIS_MNEMONIC_JCXZ:
 	case ZYDIS_MNEMONIC_JECXZ:
@@ -198,6 +224,7 @@ static bool runs_natively(const ZydisDecodedInstruction *zi)
 		break;
 	}
 	switch (zi->mnemonic) {
+	case ZYDIS_MNEMONIC_NOP:
 	case ZYDIS_MNEMONIC_CLC:
 	case ZYDIS_MNEMONIC_STC:
 	case ZYDIS_MNEMONIC_CMC:
@@ -260,6 +287,10 @@ static uint8_t fp_class(const struct soft_insn *insn)
 	}
 	if (zi->mnemonic == ZYDIS_MNEMONIC_VZEROALL || zi->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER)
 		xmm = true;
+	/* From memory to a general or MMX register: MXCSR is all that they share with the rest. */
+	if (zi->meta.category == ZYDIS_CATEGORY_CONVERT && zi->meta.isa_ext != ZYDIS_ISA_EXT_BASE &&
+	    zi->meta.isa_ext != ZYDIS_ISA_EXT_LONGMODE)
+		xmm = true;
 	if (xmm)
 		return is_vector_encoding(zi) ? FP_AVX : FP_SSE;
 	if (mmx || zi->mnemonic == ZYDIS_MNEMONIC_EMMS || zi->mnemonic == ZYDIS_MNEMONIC_FEMMS)
@@ -278,6 +309,22 @@ static void find_memory(struct soft_insn *insn)
 			insn->mem[n++] = (int8_t)i;
 }
 
+/* What Zydis does not say: with a source of 0 the destination keeps its value. */
+static void fix_operands(struct soft_insn *insn)
+{
+	if (insn->zi.mnemonic == ZYDIS_MNEMONIC_BSF || insn->zi.mnemonic == ZYDIS_MNEMONIC_BSR)
+		insn->op[0].actions |= ZYDIS_OPERAND_ACTION_READ;
+}
+
+/* W outside 64-bit code, where there is no 64-bit register to move: #UD on AMD's processors. */
+static bool wide_in_legacy(const struct soft_insn *insn)
+{
+	return insn->code != CODE_64 &&
+	       insn->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && insn->zi.raw.vex.W &&
+	       (insn->zi.mnemonic == ZYDIS_MNEMONIC_VPEXTRD ||
+		insn->zi.mnemonic == ZYDIS_MNEMONIC_VPINSRD);
+}
+
 static void classify(struct soft_vm *vm, struct soft_insn *insn)
 {
 	const ZydisDecodedInstruction *zi = &insn->zi;
@@ -288,6 +335,7 @@ static void classify(struct soft_vm *vm, struct soft_insn *insn)
 	insn->soft_op = NULL;
 	insn->snippet = NULL;
 	find_memory(insn);
+	fix_operands(insn);
 	if (zi->mnemonic == ZYDIS_MNEMONIC_XCHG && insn->mem[0] >= 0)
 		insn->lock = true;
 	if (form == FORM_NOP) { /* its operand is not accessed */
@@ -305,7 +353,7 @@ static void classify(struct soft_vm *vm, struct soft_insn *insn)
 	if (vm->ops[zi->mnemonic])
 		insn->soft_op = vm->ops[zi->mnemonic];
 	else if (!runs_natively(zi) || (zi->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED) ||
-		 insn->mem[1] >= 0)
+		 insn->mem[1] >= 0 || wide_in_legacy(insn))
 		insn->allowed = false;
 }
 

@@ -178,6 +178,28 @@ static void before_restore(struct soft_vcpu *v, const struct before *b)
 	}
 }
 
+/* The host reports unmasked exceptions of x87 and SSE alike. An SSE instruction that also uses MMX
+ * registers looks at x87's first: pending there (FSW.ES) means #MF. */
+static int native(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	uint16_t fsw;
+	int rc = soft_exec_native(v, insn);
+
+	if (rc != SOFT_EXCEPTION || insn->fp != FP_SSE ||
+	    (v->exc.vector != EXC_XM && v->exc.vector != EXC_UD))
+		return rc;
+	for (unsigned i = 0; i < insn->zi.operand_count_visible; i++) {
+		if (insn->op[i].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		    insn->op[i].reg.value < ZYDIS_REGISTER_MM0 ||
+		    insn->op[i].reg.value > ZYDIS_REGISTER_MM7)
+			continue;
+		soft_fp_save(v);
+		soft_copy(&fsw, v->xsave + 2, sizeof(fsw));
+		return fsw & 0x80 ? soft_raise(v, EXC_MF) : rc;
+	}
+	return rc;
+}
+
 /* Runs it on a copy of its operand, which keeps the alignment of the original. */
 static int bounce_run(struct soft_vcpu *v, const struct soft_insn *insn, const struct operand *o)
 {
@@ -194,7 +216,7 @@ static int bounce_run(struct soft_vcpu *v, const struct soft_insn *insn, const s
 	if (o->write)
 		before_save(v, insn, &before);
 	v->opnd_ptr = at;
-	rc = soft_exec_native(v, insn);
+	rc = native(v, insn);
 	if (rc || !o->write)
 		return rc;
 	rc = soft_write(v, o->la, at, o->size, ACC_WRITE);
@@ -218,6 +240,50 @@ static int run_bounced(struct soft_vcpu *v, const struct soft_insn *insn, const 
 	return rc;
 }
 
+/* Must the memory operand be aligned to its size? Then #GP(0) comes before any other fault. */
+static bool wants_alignment(const struct soft_insn *insn, unsigned size)
+{
+	switch (insn->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_CMPXCHG16B:
+	case ZYDIS_MNEMONIC_VMOVAPS:
+	case ZYDIS_MNEMONIC_VMOVAPD:
+	case ZYDIS_MNEMONIC_VMOVDQA:
+	case ZYDIS_MNEMONIC_VMOVDQA32:
+	case ZYDIS_MNEMONIC_VMOVDQA64:
+	case ZYDIS_MNEMONIC_VMOVNTPS:
+	case ZYDIS_MNEMONIC_VMOVNTPD:
+	case ZYDIS_MNEMONIC_VMOVNTDQ:
+	case ZYDIS_MNEMONIC_VMOVNTDQA:
+		return true;
+	case ZYDIS_MNEMONIC_MOVUPS:
+	case ZYDIS_MNEMONIC_MOVUPD:
+	case ZYDIS_MNEMONIC_MOVDQU:
+	case ZYDIS_MNEMONIC_LDDQU:
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRM:
+	case ZYDIS_MNEMONIC_PCMPISTRI:
+	case ZYDIS_MNEMONIC_PCMPISTRM:
+		return false;
+	default:
+		/* SHA's may be anywhere on the processors that were tried */
+		return size == 16 && insn->fp == FP_SSE &&
+		       insn->zi.meta.category != ZYDIS_CATEGORY_SHA;
+	}
+}
+
+static bool misaligned(struct soft_vcpu *v, const struct soft_insn *insn, unsigned size)
+{
+	unsigned seg;
+	uint64_t offset;
+
+	if (size < 16 || !wants_alignment(insn, size))
+		return false;
+	soft_ea(v, insn, (unsigned)insn->mem[0], &seg, &offset);
+	if ((v->mode & MODE_CODE) != CODE_64 || seg == SOFT_FS || seg == SOFT_GS)
+		offset += v->seg[seg].base;
+	return offset & (size - 1);
+}
+
 int soft_run_native(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	const ZydisDecodedOperand *op;
@@ -225,7 +291,7 @@ int soft_run_native(struct soft_vcpu *v, const struct soft_insn *insn)
 	int rc;
 
 	if (insn->mem[0] < 0) {
-		rc = soft_exec_native(v, insn);
+		rc = native(v, insn);
 		return rc ? rc : soft_done(v);
 	}
 	op = &insn->op[insn->mem[0]];
@@ -234,12 +300,14 @@ int soft_run_native(struct soft_vcpu *v, const struct soft_insn *insn)
 	o.write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 	if (o.size == 0)
 		return soft_raise(v, EXC_UD);
+	if (misaligned(v, insn, o.size))
+		return soft_raise_error(v, EXC_GP, 0);
 	rc = soft_operand_la(v, insn, (unsigned)insn->mem[0], o.write, &o.la);
 	if (rc == SOFT_OK)
 		rc = soft_host_ptr(v, o.la, o.size, o.write ? ACC_WRITE : 0, &v->opnd_ptr);
 	if (rc)
 		return rc;
-	rc = v->opnd_ptr ? soft_exec_native(v, insn) : run_bounced(v, insn, &o);
+	rc = v->opnd_ptr ? native(v, insn) : run_bounced(v, insn, &o);
 	return rc ? rc : soft_done(v);
 }
 

@@ -29,6 +29,8 @@ enum soft_form {
 	FORM_MOV_MOFFS,
 	FORM_INC_SHORT, /* 40-4F outside 64-bit code */
 	FORM_BIT_MEMORY, /* BT BTS BTR BTC memory, register */
+	FORM_CMPXCHG_HIGH, /* memory, AH..BH: no room for both in a native copy */
+	FORM_EXTEND_HIGH,  /* MOVZX MOVSX CRC32 (E)SP, AH..BH: the same */
 	FORM_MOVS,
 	FORM_CMPS,
 	FORM_STOS,
@@ -45,7 +47,8 @@ int soft_run_native(struct soft_vcpu *v, const struct soft_insn *insn); /* step.
 
 soft_op_fn soft_op_nop, soft_op_ud; /* step_int.c */
 soft_op_fn soft_op_inc_short, soft_op_daa, soft_op_das, soft_op_aaa, soft_op_aas, soft_op_aam,
-	soft_op_aad, soft_op_bound, soft_op_salc, soft_op_xlat, soft_op_lea, soft_op_bit_memory;
+	soft_op_aad, soft_op_bound, soft_op_salc, soft_op_xlat, soft_op_lea, soft_op_bit_memory,
+	soft_op_cmpxchg_high, soft_op_extend_high;
 soft_op_fn soft_op_jmp, soft_op_call, soft_op_ret, soft_op_jcc, soft_op_loop, soft_op_jcxz,
 	soft_op_cld, soft_op_std, soft_op_cache_line;                       /* step_control.c */
 soft_op_fn soft_op_push, soft_op_pop, soft_op_pusha, soft_op_popa, soft_op_pushf, soft_op_enter,
@@ -116,6 +119,9 @@ static inline uint64_t soft_sp(const struct soft_vcpu *v)
 /* Reads or writes `size` bytes at stack offset sp, wrapped to the stack's width. */
 int soft_stack_read(struct soft_vcpu *v, uint64_t sp, uint64_t *val, unsigned size);
 int soft_stack_write(struct soft_vcpu *v, uint64_t sp, uint64_t val, unsigned size);
+
+/* Flags of a - b, in the form of v->aflags. */
+uint16_t soft_compare_flags(uint64_t a, uint64_t b, unsigned size); /* string.c */
 
 /* --- memory --------------------------------------------------------------------------------- */
 static inline bool soft_aligned_only(const struct soft_vcpu *v)

@@ -199,6 +199,72 @@ int soft_op_lea(struct soft_vcpu *v, const struct soft_insn *insn)
 	return rc ? rc : soft_done(v);
 }
 
+/* --- AH..BH with what needs a REX prefix natively -------------------------------------------- */
+
+/* MOVZX, MOVSX, CRC32 of AH..BH to SP or ESP. */
+int soft_op_extend_high(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	uint64_t val;
+	int rc = soft_read_operand(v, insn, 1, &val);
+
+	if (rc)
+		return rc;
+	if (insn->zi.mnemonic == ZYDIS_MNEMONIC_MOVSX)
+		val = (uint64_t)(int8_t)val;
+	if (insn->zi.mnemonic == ZYDIS_MNEMONIC_CRC32) {
+		uint32_t crc = (uint32_t)v->gpr[SOFT_RSP];
+
+		__asm__("crc32b %1, %0" : "+r"(crc) : "rm"((uint8_t)val));
+		val = crc;
+	}
+	soft_write_operand(v, insn, 0, val);
+	return soft_done(v);
+}
+
+/* The memory byte, replaced by `new` if it was `*old`; *old is what it was. */
+static int exchange_byte(struct soft_vcpu *v, const struct soft_insn *insn, uint64_t la, uint8_t new,
+			 uint8_t *old)
+{
+	bool exclusive = insn->lock && soft_is_smp(v);
+	uint8_t was = 0;
+	void *host;
+	int rc = soft_host_ptr(v, la, 1, ACC_WRITE, &host);
+
+	if (rc)
+		return rc;
+	if (host) {
+		__atomic_compare_exchange_n((uint8_t *)host, old, new, false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_SEQ_CST);
+		return SOFT_OK;
+	}
+	if (exclusive)
+		soft_exclusive_begin(soft_vm_of(v), v);
+	rc = soft_read(v, la, &was, 1, 0);
+	if (rc == SOFT_OK)
+		rc = soft_write(v, la, was == *old ? &new : &was, 1, ACC_WRITE);
+	if (exclusive)
+		soft_exclusive_end(soft_vm_of(v), v);
+	*old = was;
+	return rc;
+}
+
+int soft_op_cmpxchg_high(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	uint8_t al = (uint8_t)v->gpr[SOFT_RAX], old = al;
+	uint64_t la, new;
+	int rc = soft_read_operand(v, insn, 1, &new);
+
+	if (rc == SOFT_OK)
+		rc = soft_operand_la(v, insn, 0, true, &la);
+	if (rc == SOFT_OK)
+		rc = exchange_byte(v, insn, la, (uint8_t)new, &old);
+	if (rc)
+		return rc;
+	v->aflags = soft_compare_flags(al, old, 1);
+	soft_set_gpr(v, SOFT_RAX, 1, old);
+	return soft_done(v);
+}
+
 /* --- BT BTS BTR BTC memory, register -------------------------------------------------------- */
 
 static uint64_t apply_bit(ZydisMnemonic mnemonic, uint64_t val, uint64_t mask)

@@ -93,17 +93,18 @@ int soft_op_pusha(struct soft_vcpu *v, const struct soft_insn *insn)
 int soft_op_popa(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	unsigned size = insn->zi.operand_width / 8;
-	uint64_t sp = v->gpr[SOFT_RSP], val[8];
+	uint64_t sp = v->gpr[SOFT_RSP], val;
 	int rc;
 
+	/* A fault on the way leaves the registers that came before it loaded, as processors do: the
+	 * stack pointer changes last and the instruction can begin again. */
 	for (unsigned i = 0; i < 8; i++) {
-		rc = soft_stack_read(v, sp + i * size, &val[i], size);
+		rc = soft_stack_read(v, sp + i * size, &val, size);
 		if (rc)
 			return rc;
-	}
-	for (unsigned i = 0; i < 8; i++)
 		if (7 - i != SOFT_RSP)
-			soft_set_gpr(v, 7 - i, size, val[i]);
+			soft_set_gpr(v, 7 - i, size, val);
+	}
 	set_sp(v, sp + 8 * size);
 	return soft_done(v);
 }

@@ -88,26 +88,20 @@ static void enter_mmx(struct soft_vcpu *v)
 	v->xsave[X87_TAGS] = 0xff;
 }
 
-/* Stores the bytes whose mask byte has its top bit set, run by run, after all were checked. */
-static int store_bytes(struct soft_vcpu *v, unsigned seg, uint64_t offset, uint64_t offset_mask,
-		       const uint8_t *data, const uint8_t *mask, unsigned n)
+/* Stores the bytes whose mask byte has its top bit set. All n must be writable, as on the processors
+ * that this was compared with (the manual leaves it open). */
+static int store_bytes(struct soft_vcpu *v, unsigned seg, uint64_t offset, const uint8_t *data,
+		       const uint8_t *mask, unsigned n)
 {
 	uint64_t la;
-	int rc;
+	int rc = soft_linear(v, seg, offset, n, true, &la);
 
-	for (unsigned pass = 0; pass < 2; pass++) {
-		for (unsigned i = 0; i < n; i++) {
-			if (!(mask[i] & 0x80))
-				continue;
-			rc = soft_linear(v, seg, (offset + i) & offset_mask, 1, true, &la);
-			if (rc == SOFT_OK)
-				rc = pass == 0 ? soft_probe(v, la, 1, ACC_WRITE) :
-						 soft_write(v, la, &data[i], 1, ACC_WRITE);
-			if (rc)
-				return rc;
-		}
-	}
-	return SOFT_OK;
+	if (rc == SOFT_OK)
+		rc = soft_probe(v, la, n, ACC_WRITE);
+	for (unsigned i = 0; i < n && rc == SOFT_OK; i++)
+		if (mask[i] & 0x80)
+			rc = soft_write(v, la + i, &data[i], 1, ACC_WRITE);
+	return rc;
 }
 
 int soft_op_masked_store_implicit(struct soft_vcpu *v, const struct soft_insn *insn)
@@ -133,8 +127,7 @@ int soft_op_masked_store_implicit(struct soft_vcpu *v, const struct soft_insn *i
 		soft_copy(mask, v->xsave + SSE_XMM + 16 * b, 16);
 	}
 	soft_ea(v, insn, 2, &seg, &offset);
-	rc = store_bytes(v, seg, offset, soft_mask(insn->zi.address_width / 8), data, mask,
-			 mmx ? 8 : 16);
+	rc = store_bytes(v, seg, offset, data, mask, mmx ? 8 : 16);
 	return rc ? rc : soft_done(v);
 }
 
@@ -178,37 +171,33 @@ static int move_lanes(struct soft_vcpu *v, const struct lanes *l, uint8_t *buf, 
 int soft_op_masked_move(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	bool store = insn->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
-	unsigned flags = store ? ACC_WRITE : 0, m = (unsigned)insn->mem[0], index, bytes;
+	unsigned mask_reg, data_reg, bytes;
+	uint8_t data[32];
 	struct lanes l;
-	uint64_t la;
-	void *host;
-	int rc;
+	int rc = SOFT_OK;
 
-	if (!vector_register(insn->op[1].reg.value, &index, &bytes))
+	if (!vector_register(insn->op[1].reg.value, &mask_reg, &bytes) ||
+	    !vector_register(insn->op[store ? 2 : 0].reg.value, &data_reg, &bytes))
 		return soft_raise(v, EXC_UD);
-	soft_ea(v, insn, m, &l.seg, &l.offset);
-	/* All of it is plain memory: the native form does no more than it should. */
-	if (soft_linear(v, l.seg, l.offset, bytes, store, &la) == SOFT_OK &&
-	    soft_host_ptr(v, la, bytes, flags, &host) == SOFT_OK && host) {
-		v->opnd_ptr = host;
-		rc = soft_exec_native(v, insn);
-		return rc ? rc : soft_done(v);
-	}
+	soft_ea(v, insn, (unsigned)insn->mem[0], &l.seg, &l.offset);
 	l.offset_mask = soft_mask(insn->zi.address_width / 8);
 	l.size = insn->zi.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS ||
 				 insn->zi.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD ?
 			 4 : 8;
 	l.count = bytes / l.size;
 	open_vectors(v, true);
-	get_vector(v, index, l.mask);
-	soft_zero(v->bounce, sizeof(v->bounce));
-	rc = move_lanes(v, &l, v->bounce, flags, store);
-	if (rc)
-		return rc;
-	v->opnd_ptr = v->bounce;
-	rc = soft_exec_native(v, insn);
-	if (rc == SOFT_OK && store)
-		rc = move_lanes(v, &l, v->bounce, flags, false);
+	get_vector(v, mask_reg, l.mask);
+	if (store) {
+		get_vector(v, data_reg, data);
+		rc = move_lanes(v, &l, data, ACC_WRITE, true);
+		if (rc == SOFT_OK)
+			rc = move_lanes(v, &l, data, ACC_WRITE, false);
+	} else {
+		soft_zero(data, sizeof(data));
+		rc = move_lanes(v, &l, data, 0, false);
+		if (rc == SOFT_OK)
+			set_vector(v, data_reg, data);
+	}
 	return rc ? rc : soft_done(v);
 }
 
@@ -300,13 +289,13 @@ int soft_op_gather(struct soft_vcpu *v, const struct soft_insn *insn)
 	if (!gather_open(v, insn, &g))
 		return soft_raise(v, EXC_UD);
 	for (unsigned i = 0; i < g.count; i++) {
-		if (!(g.mask[(i + 1) * g.element - 1] & 0x80))
-			continue;
-		rc = soft_linear(v, g.seg, gather_offset(&g, i), g.element, false, &la);
-		if (rc == SOFT_OK)
-			rc = soft_read(v, la, g.dest + i * g.element, g.element, 0);
-		if (rc)
-			break;
+		if (g.mask[(i + 1) * g.element - 1] & 0x80) {
+			rc = soft_linear(v, g.seg, gather_offset(&g, i), g.element, false, &la);
+			if (rc == SOFT_OK)
+				rc = soft_read(v, la, g.dest + i * g.element, g.element, 0);
+			if (rc)
+				break;
+		}
 		soft_zero(g.mask + i * g.element, g.element);
 	}
 	if (rc == SOFT_EXIT) /* from the start again, with what was read in the log */

@@ -350,8 +350,7 @@ int soft_op_lods(struct soft_vcpu *v, const struct soft_insn *insn)
 	}
 }
 
-/* Flags of a - b, in the form of v->aflags. */
-static uint16_t compare_flags(uint64_t a, uint64_t b, unsigned size)
+uint16_t soft_compare_flags(uint64_t a, uint64_t b, unsigned size)
 {
 	uint16_t ax;
 
@@ -433,7 +432,7 @@ int soft_op_scas(struct soft_vcpu *v, const struct soft_insn *insn)
 				return rc;
 			n = 1;
 		}
-		v->aflags = compare_flags(a, b, r.size);
+		v->aflags = soft_compare_flags(a, b, r.size);
 		rep_commit(v, &r, n, USE_DI);
 		rc = compare_next(v, &r, ends_here(&r, a, b));
 		if (rc >= 0)
@@ -487,7 +486,7 @@ int soft_op_cmps(struct soft_vcpu *v, const struct soft_insn *insn)
 		rc = cmps_piece(v, &r, &src, &dst, &n, &a, &b);
 		if (rc)
 			return rc;
-		v->aflags = compare_flags(a, b, r.size);
+		v->aflags = soft_compare_flags(a, b, r.size);
 		rep_commit(v, &r, n, USE_SI | USE_DI);
 		rc = compare_next(v, &r, ends_here(&r, a, b));
 		if (rc >= 0)
