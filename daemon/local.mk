@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-daemon_cppflags = $(AM_CPPFLAGS) -D_GNU_SOURCE $(JSONC_CFLAGS) $(UV_CFLAGS)
+daemon_cppflags = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(UV_CFLAGS)
 daemon_libs = libprotocol.la libcommon.la $(JSONC_LIBS) $(UV_LIBS) -lm
 
 sbin_PROGRAMS += vmxd
@@ -32,3 +32,8 @@ machine_program_sources = \
 	daemon/machine.h daemon/machine_board.c daemon/machine_main.c \
 	daemon/machine_probe.c daemon/machine_report.c \
 	daemon/stream.c daemon/stream.h
+
+libexec_PROGRAMS += vmxd-machine
+vmxd_machine_SOURCES = $(machine_program_sources)
+vmxd_machine_CPPFLAGS = $(daemon_cppflags)
+vmxd_machine_LDADD = libdevices.la libmachine.la libvmxdriver.la $(daemon_libs) -lpthread

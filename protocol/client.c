@@ -20,6 +20,9 @@ struct client {
 	struct frame frame;
 	json_object *kept; /* array of messages nobody has asked for yet */
 	size_t kept_at;
+	bool holding;
+	char *held;        /* requests gathered, as sent */
+	size_t held_len;
 };
 
 int client_new(const char *path, struct client **ret_client)
@@ -51,6 +54,7 @@ struct client *client_free(struct client *client)
 	if (client->received_fd >= 0)
 		close(client->received_fd);
 	frame_deinit(&client->frame);
+	free(client->held);
 	json_object_put(client->kept);
 	free(client);
 	return NULL;
@@ -82,6 +86,33 @@ static int send_all(int sock, const char *bytes, size_t len)
 	return 0;
 }
 
+/* One line, now or with the others that are gathered. */
+static int send_line(struct client *client, const char *text)
+{
+	size_t len = strlen(text);
+	char *held = realloc(client->held, client->held_len + len + 1);
+
+	if (!held)
+		return -ENOMEM;
+	memcpy(held + client->held_len, text, len);
+	held[client->held_len + len] = '\n';
+	client->held = held;
+	client->held_len += len + 1;
+	return client->holding ? 0 : client_hold(client, false);
+}
+
+int client_hold(struct client *client, bool hold)
+{
+	int r = 0;
+
+	client->holding = hold;
+	if (!hold) {
+		r = send_all(client->sock, client->held, client->held_len);
+		client->held_len = 0;
+	}
+	return r;
+}
+
 int64_t client_send(struct client *client, const char *method, json_object *params)
 {
 	int64_t id = ++client->last_id;
@@ -93,9 +124,7 @@ int64_t client_send(struct client *client, const char *method, json_object *para
 		json_object_put(message);
 		return -ENOMEM;
 	}
-	r = send_all(client->sock, text, strlen(text));
-	if (r == 0)
-		r = send_all(client->sock, "\n", 1);
+	r = send_line(client, text);
 	json_object_put(message);
 	return r < 0 ? r : id;
 }
@@ -190,11 +219,9 @@ int client_answer(json_object *message, int64_t id, json_object **ret_result,
 	return 0;
 }
 
-int client_call(struct client *client, const char *method, json_object *params, int timeout_ms,
-		json_object **ret_result, struct rpc_error *error)
+int client_wait(struct client *client, int64_t id, int timeout_ms, json_object **ret_result,
+		struct rpc_error *error)
 {
-	int64_t id = client_send(client, method, params);
-
 	*ret_result = NULL;
 	if (id < 0)
 		return (int)id;
@@ -214,4 +241,11 @@ int client_call(struct client *client, const char *method, json_object *params, 
 		if (r != -ENOMSG)
 			return r;
 	}
+}
+
+int client_call(struct client *client, const char *method, json_object *params, int timeout_ms,
+		json_object **ret_result, struct rpc_error *error)
+{
+	return client_wait(client, client_send(client, method, params), timeout_ms, ret_result,
+			   error);
 }

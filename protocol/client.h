@@ -15,6 +15,9 @@ int client_fd(const struct client *client);
 
 /* Sends a request; params (may be NULL) is taken over. Returns its id (> 0) or a negative errno. */
 int64_t client_send(struct client *client, const char *method, json_object *params);
+/* Between client_hold(true) and client_hold(false) requests are gathered, and then sent at once: the
+ * daemon has all of them before it does the first. Negative errno from the sending. */
+int client_hold(struct client *client, bool hold);
 /* The next message from the daemon: the caller owns *ret_message. timeout_ms < 0 waits for ever, 0
  * does not wait. A descriptor that came since is kept for client_take_fd().
  * -ETIMEDOUT; -ECONNRESET at the end; -EBADMSG: the daemon does not speak JSON-RPC. */
@@ -24,6 +27,9 @@ int client_next(struct client *client, int timeout_ms, json_object **ret_message
  * between are kept for client_next(). */
 int client_call(struct client *client, const char *method, json_object *params, int timeout_ms,
 		json_object **ret_result, struct rpc_error *error);
+/* The same for a request that client_send() sent; a negative id is returned as the error. */
+int client_wait(struct client *client, int64_t id, int timeout_ms, json_object **ret_result,
+		struct rpc_error *error);
 /* Does message answer request id? Then as client_call(); -ENOMSG if it does not. */
 int client_answer(json_object *message, int64_t id, json_object **ret_result,
 		  struct rpc_error *error);

@@ -11,5 +11,5 @@ libprotocol_la_SOURCES = \
 	protocol/rpc.c protocol/rpc.h \
 	protocol/schema.c protocol/schema.h protocol/schema_json.c \
 	protocol/unix.c protocol/unix.h
-libprotocol_la_CPPFLAGS = $(AM_CPPFLAGS) -D_GNU_SOURCE $(JSONC_CFLAGS)
+libprotocol_la_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
 libprotocol_la_LIBADD = libcommon.la $(JSONC_LIBS) -lm

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static void print_engine(const char *name, json_object *engine)
+{
+	const char *advice = json_get_str(engine, "advice", "");
+
+	printf("%-8s %s: %s", name, json_get_bool(engine, "usable", false) ? "usable" : "not usable",
+	       json_get_str(engine, "why", ""));
+	if (json_get_int(engine, "insns_per_second", 0))
+		printf(" (%" PRId64 " million instructions a second)",
+		       json_get_int(engine, "insns_per_second", 0) / 1000000);
+	putchar('\n');
+	if (*advice)
+		printf("         %s\n", advice);
+}
+
+int verb_doctor(struct ctl *ctl)
+{
+	json_object *params = json_object_new_object(), *info, *probe;
+	int r = ctl_call(ctl, "daemon.info", NULL, &info);
+
+	if (r != EXIT_OK) {
+		json_object_put(params);
+		return r;
+	}
+	if (has_option(ctl, OPTION_REFRESH))
+		json_add_bool(params, "refresh", true);
+	r = ctl_call(ctl, "daemon.probe", params, &probe);
+	if (r == EXIT_OK && ctl->json) {
+		json_object *both = json_object_new_object();
+
+		json_add(both, "daemon", json_object_get(info));
+		json_add(both, "probe", json_object_get(probe));
+		print_json(both);
+		json_object_put(both);
+	} else if (r == EXIT_OK) {
+		printf("%-8s vmxd %s at %s, %" PRId64 " VMs, %" PRId64 " running\n", "daemon",
+		       json_get_str(info, "version", "?"), json_get_str(info, "socket", "?"),
+		       json_get_int(info, "vms", 0), json_get_int(info, "running", 0));
+		printf("%-8s %s\n", "access", json_get_str(info, "access", "?"));
+		print_engine("kvm", json_get(probe, "kvm"));
+		print_engine("soft", json_get(probe, "soft"));
+		printf("%-8s %s: %s\n", "auto", json_get_str(probe, "choice", "?"),
+		       json_get_str(probe, "why", ""));
+	}
+	if (r == EXIT_OK && strcmp(json_get_str(probe, "choice", "auto"), "auto") == 0)
+		r = EXIT_FAILED;
+	json_object_put(info);
+	json_object_put(probe);
+	return r;
+}

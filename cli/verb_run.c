@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+/* The VM's life is bound to this session: it must not be left behind. */
+static void end_with_session(struct ctl *ctl, const char *name)
+{
+	json_object *result;
+	struct rpc_error error;
+
+	if (client_call(ctl->client, "vm.kill", name_params(name), 10000, &result, &error) == 0)
+		json_object_put(result);
+}
+
+static int run_attached(struct ctl *ctl, const char *name)
+{
+	json_object *info = NULL, *params = name_params(name);
+	struct rpc_error error;
+	int64_t start_id, wait_id;
+	int r, fd;
+
+	/* Both at once: a VM that ends at once, and is deleted with that, still tells how. */
+	json_add_bool(params, "console", true);
+	client_hold(ctl->client, true);
+	start_id = client_send(ctl->client, "vm.start", params);
+	wait_id = client_send(ctl->client, "vm.wait", name_params(name));
+	r = client_hold(ctl->client, false);
+	if (r == 0)
+		r = client_wait(ctl->client, start_id, -1, &info, &error);
+	json_object_put(info);
+	if (r < 0)
+		return ctl_error(ctl, r, &error);
+	fd = client_take_fd(ctl->client);
+	if (fd < 0) {
+		ctl_complain("the daemon sent no descriptor");
+		return EXIT_FAILED;
+	}
+	r = attach(ctl, name, fd, wait_id, &info);
+	if (info) {
+		r = end_code(info);
+		if (ctl->json)
+			fprintf(stderr, "%s\n", json_text(info)); /* stdout is the guest's */
+		else
+			ctl_note(ctl, "%s: %s after %.1f s%s%s", name, end_text(info),
+				 json_get_number(info, "uptime_s", 0),
+				 r && json_get_str(info, "detail", NULL) ? ": " : "",
+				 r ? json_get_str(info, "detail", "") : "");
+		json_object_put(info);
+	} else if (r > 128 && has_option(ctl, OPTION_RM)) {
+		end_with_session(ctl, name);
+	} else if (r > 128) {
+		ctl_note(ctl, "%s runs on", name);
+	}
+	return r;
+}
+
+int verb_run(struct ctl *ctl)
+{
+	bool detach = has_option(ctl, OPTION_DETACH) || has_option(ctl, OPTION_NO_CONSOLE);
+	char made_up[32];
+	const char *name = ctl->argc ? ctl->argv[0] : made_up;
+	json_object *config, *info;
+	int r;
+
+	snprintf(made_up, sizeof(made_up), "run-%d", (int)getpid());
+	r = config_from_options(ctl, name, &config);
+	if (r != EXIT_OK)
+		return r;
+	r = ctl_call(ctl, "vm.create", config, &info);
+	json_object_put(info);
+	if (r != EXIT_OK)
+		return r;
+	if (!detach)
+		return run_attached(ctl, name);
+	r = ctl_call(ctl, "vm.start", name_params(name), &info);
+	if (r == EXIT_OK && ctl->json)
+		print_json(info);
+	else if (r == EXIT_OK && !ctl->argc)
+		puts(name); /* it was made up here: a script wants to know */
+	json_object_put(info);
+	return r;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+/* The daemon takes absolute paths only: its working directory is not the user's. */
+static json_object *absolute(const char *path)
+{
+	char cwd[PATH_MAX], *joined;
+	json_object *value;
+
+	if (path[0] == '/' || !getcwd(cwd, sizeof(cwd)) ||
+	    asprintf(&joined, "%s/%s", strcmp(cwd, "/") ? cwd : "", path) < 0)
+		return json_from_bytes(path, strlen(path));
+	value = json_from_bytes(joined, strlen(joined));
+	free(joined);
+	return value;
+}
+
+/* FILE[,readonly][,serial=S]; only from the end, so that a file's name may have commas. */
+static json_object *disk_json(const char *text)
+{
+	json_object *disk = json_object_new_object();
+	char *path = strdup(text), *comma;
+
+	while (path && (comma = strrchr(path, ','))) {
+		if (strcmp(comma, ",readonly") == 0)
+			json_add_bool(disk, "readonly", true);
+		else if (strncmp(comma, ",serial=", 8) == 0)
+			json_add_str(disk, "serial", comma + 8);
+		else
+			break;
+		*comma = '\0';
+	}
+	if (path)
+		json_add(disk, "path", absolute(path));
+	free(path);
+	return disk;
+}
+
+static void add_text(const struct ctl *ctl, enum option_id id, json_object *config, const char *key)
+{
+	const char *value = ctl->options.value[id];
+
+	if (has_option(ctl, id))
+		json_add(config, key, json_from_bytes(value, strlen(value)));
+}
+
+static void add_lists(const struct options *o, json_object *config)
+{
+	json_object *disks = json_object_new_array(), *words = json_object_new_array();
+
+	for (size_t i = 0; disks && i < o->disk_count; i++)
+		json_object_array_add(disks, disk_json(o->disks[i]));
+	for (size_t i = 0; words && i < o->soft_debug_count; i++)
+		json_object_array_add(words, json_object_new_string(o->soft_debugs[i]));
+	if (o->disk_count)
+		json_add(config, "disks", disks);
+	else
+		json_object_put(disks);
+	if (o->soft_debug_count)
+		json_add(config, "soft_debug", words);
+	else
+		json_object_put(words);
+}
+
+int config_from_options(const struct ctl *ctl, const char *name, json_object **ret_config)
+{
+	const struct options *o = &ctl->options;
+	json_object *config;
+	double cpus;
+
+	if (!has_option(ctl, OPTION_KERNEL)) {
+		ctl_complain("%s: --kernel is missing", ctl->verb->name);
+		return EXIT_USAGE;
+	}
+	if (has_option(ctl, OPTION_CPUS) && !option_number(ctl, OPTION_CPUS, 1e9, &cpus))
+		return EXIT_USAGE;
+	config = name_params(name);
+	json_add(config, "kernel", absolute(o->value[OPTION_KERNEL]));
+	if (has_option(ctl, OPTION_INITRD))
+		json_add(config, "initrd", absolute(o->value[OPTION_INITRD]));
+	add_text(ctl, OPTION_CMDLINE, config, "cmdline");
+	add_text(ctl, OPTION_MEMORY, config, "memory");
+	if (has_option(ctl, OPTION_CPUS))
+		json_add_int(config, "cpus", (int64_t)cpus);
+	add_text(ctl, OPTION_ENGINE, config, "engine");
+	add_text(ctl, OPTION_ON_REBOOT, config, "on_reboot");
+	add_text(ctl, OPTION_CODE_CACHE, config, "code_cache");
+	if (has_option(ctl, OPTION_NO_CONSOLE))
+		json_add_str(config, "console", "none");
+	if (has_option(ctl, OPTION_DEBUG_EXIT))
+		json_add_bool(config, "debug_exit", true);
+	if (has_option(ctl, OPTION_RM))
+		json_add_bool(config, "transient", true);
+	add_lists(o, config);
+	*ret_config = config;
+	return EXIT_OK;
+}
