@@ -410,12 +410,9 @@ int life_create(const struct life_options *options, const struct boot_entry *ent
 	life->wake = (struct loop_call){ .fn = step, .opaque = life };
 	pthread_mutex_init(&life->lock, NULL);
 	pthread_cond_init(&life->ended, NULL);
-	/* Nothing moves before the start. */
-	life->held = true;
-	loop_hold(life->machine->loop, true);
-	timers_suspend(life->machine->timers, true);
 	r = vcpus_create(life->machine, options->cpus, &vcpu_events, life, &life->vcpus);
 	if (r >= 0) {
+		hold(life); /* nothing moves before the start */
 		life->machine->request_opaque = life;
 		life->machine->request = on_request;
 		r = loop_start(life->machine->loop);
