@@ -122,19 +122,22 @@ static void on_console(struct session *s)
 	}
 }
 
+/* Takes all that is there: what is in the client's buffer already, poll() does not tell. */
 static void on_daemon(struct session *s)
 {
-	json_object *message = NULL;
-	struct rpc_error error;
-	int r = client_next(s->ctl->client, 0, &message);
+	while (!s->info && !s->error) {
+		json_object *message = NULL;
+		struct rpc_error error;
+		int r = client_next(s->ctl->client, 0, &message);
 
-	if (r == -ETIMEDOUT)
-		return;
-	if (r == 0)
-		r = client_answer(message, s->wait_id, &s->info, &error);
-	json_object_put(message);
-	if (r < 0 && r != -ENOMSG)
-		s->error = ctl_error(s->ctl, r, &error);
+		if (r == -ETIMEDOUT)
+			return;
+		if (r == 0)
+			r = client_answer(message, s->wait_id, &s->info, &error);
+		json_object_put(message);
+		if (r < 0 && r != -ENOMSG)
+			s->error = ctl_error(s->ctl, r, &error);
+	}
 }
 
 static void on_signal(struct session *s)
@@ -207,6 +210,7 @@ int attach(struct ctl *ctl, const char *name, int console_fd, int64_t wait_id,
 		code = ctl_error(ctl, s.wait_id < 0 ? (int)s.wait_id : -errno, NULL);
 		goto out;
 	}
+	on_daemon(&s);
 	s.terminal = tty_raw();
 	while (!over(&s)) {
 		if (!step(&s)) {
