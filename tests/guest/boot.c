@@ -9,6 +9,7 @@
  *     --timeout SECONDS   (default 60)         --expect TEXT   end with success once it is printed
  *     --on-reboot stop    --debug-exit         --soft-debug BITS  --stdin  --log LEVEL
  *     --pause-every MS    pauses and resumes all the time
+ *     --when TEXT --do power-button|reset|pause-resume|kill   once TEXT is printed, once
  *
  * Exit status: 0 power-off, debug exit with value 0, or the expected text was seen; 1 anything else;
  * 2 wrong usage; 77 the engine is not here.
@@ -29,18 +30,23 @@
 #include "common/log.h"
 #include "devices/board.h"
 
+struct look { /* for a text on the console, over the boundaries of reads */
+	const char *text; /* NULL: for nothing */
+	size_t matched;
+	bool seen;
+};
+
 struct run {
 	struct board_config config;
-	const char *expect;
 	uint64_t deadline, pause_ns, next_pause;
-	bool use_stdin, seen;
+	bool use_stdin;
 	int console, event; /* our end of COM1; the board's state changed */
 	struct board *board;
 	struct log *log;
 	enum log_level level;
 	unsigned timeout, pauses;
-	char tail[512]; /* end of the console, for --expect over read boundaries */
-	size_t tail_len;
+	struct look expect, when;
+	const char *action;
 };
 
 static int open_file(const char *path, int flags)
@@ -80,7 +86,7 @@ static void usage(void)
 static void parse(struct run *run, int argc, char **argv)
 {
 	enum { ENGINE = 256, MEMORY, CPUS, INITRD, CMDLINE, DISK, TIMEOUT, EXPECT, REBOOT,
-	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE };
+	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE, WHEN, DO };
 	static const struct option options[] = {
 		{ "engine", 1, 0, ENGINE },     { "memory", 1, 0, MEMORY },
 		{ "cpus", 1, 0, CPUS },         { "initrd", 1, 0, INITRD },
@@ -89,6 +95,7 @@ static void parse(struct run *run, int argc, char **argv)
 		{ "on-reboot", 1, 0, REBOOT },  { "debug-exit", 0, 0, DEBUG_EXIT },
 		{ "soft-debug", 1, 0, SOFT_DEBUG }, { "stdin", 0, 0, STDIN },
 		{ "log", 1, 0, LOG },           { "pause-every", 1, 0, PAUSE },
+		{ "when", 1, 0, WHEN },         { "do", 1, 0, DO },
 		{ 0 },
 	};
 	struct board_config *c = &run->config;
@@ -118,7 +125,7 @@ static void parse(struct run *run, int argc, char **argv)
 			run->timeout = (unsigned)atoi(optarg);
 			break;
 		case EXPECT:
-			run->expect = optarg;
+			run->expect.text = optarg;
 			break;
 		case REBOOT:
 			c->reboot_stops = !strcmp(optarg, "stop");
@@ -139,6 +146,12 @@ static void parse(struct run *run, int argc, char **argv)
 		case PAUSE:
 			run->pause_ns = strtoull(optarg, NULL, 0) * 1000000;
 			break;
+		case WHEN:
+			run->when.text = optarg;
+			break;
+		case DO:
+			run->action = optarg;
+			break;
 		default:
 			usage();
 		}
@@ -157,25 +170,34 @@ static void on_changed(void *opaque)
 		abort();
 }
 
-/* Looks for the expected text in what came and the end of what came before. */
-static void look(struct run *run, const char *bytes, size_t n)
+/* Texts are plain: no proper prefix of one comes again inside it after a mismatch that matters. */
+static void look(struct look *look, const char *bytes, size_t n)
 {
-	size_t keep;
+	size_t len = look->text ? strlen(look->text) : 0;
 
-	if (!run->expect)
-		return;
-	for (size_t i = 0; i < n; i++) {
-		if (run->tail_len == sizeof(run->tail)) {
-			keep = strlen(run->expect);
-			memmove(run->tail, run->tail + run->tail_len - keep, keep);
-			run->tail_len = keep;
-		}
-		run->tail[run->tail_len++] = bytes[i];
-		if (memmem(run->tail, run->tail_len, run->expect, strlen(run->expect))) {
-			run->seen = true;
-			return;
-		}
+	for (size_t i = 0; i < n && len && !look->seen; i++) {
+		if (bytes[i] != look->text[look->matched])
+			look->matched = 0;
+		look->matched += bytes[i] == look->text[look->matched];
+		look->seen = look->matched == len;
 	}
+}
+
+static void act(struct run *run)
+{
+	int r = -EINVAL;
+
+	if (!strcmp(run->action, "power-button"))
+		r = board_power_button(run->board);
+	else if (!strcmp(run->action, "reset"))
+		r = board_reset(run->board);
+	else if (!strcmp(run->action, "kill"))
+		r = board_kill(run->board);
+	else if (!strcmp(run->action, "pause-resume"))
+		r = board_pause(run->board) < 0 ? -1 : board_resume(run->board);
+	if (r < 0)
+		fprintf(stderr, "boot: %s: %s\n", run->action, strerror(-r));
+	run->action = NULL;
 }
 
 /* Copies the guest's console to stdout until there is nothing more for now. */
@@ -187,7 +209,8 @@ static void drain(struct run *run)
 	while ((n = read(run->console, buf, sizeof(buf))) > 0) {
 		if (write(STDOUT_FILENO, buf, (size_t)n) < 0)
 			return;
-		look(run, buf, (size_t)n);
+		look(&run->expect, buf, (size_t)n);
+		look(&run->when, buf, (size_t)n);
 	}
 }
 
@@ -237,8 +260,10 @@ static void watch(struct run *run, struct board_info *info)
 		if (fds[2].revents)
 			feed(run);
 		board_info(run->board, info);
-		if (ended(info) || run->seen || clock_monotonic_ns() > run->deadline)
+		if (ended(info) || run->expect.seen || clock_monotonic_ns() > run->deadline)
 			break;
+		if (run->when.seen && run->action)
+			act(run);
 		if (run->pause_ns)
 			toggle(run, info);
 	}
@@ -247,8 +272,8 @@ static void watch(struct run *run, struct board_info *info)
 
 static int verdict(const struct run *run, const struct board_info *info)
 {
-	if (run->expect)
-		return !run->seen;
+	if (run->expect.text)
+		return !run->expect.seen;
 	if (info->stop == BOARD_STOP_POWEROFF)
 		return 0;
 	return !(info->stop == BOARD_STOP_DEBUG_EXIT && info->exit_code == 1);

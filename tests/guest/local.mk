@@ -7,4 +7,4 @@ TESTS += tests/guest/payloads
 EXTRA_DIST += tests/guest/payloads tests/guest/payload/payload.ld tests/guest/payload/macros.h \
 	tests/guest/payload/bzimage.S tests/guest/payload/exit.S tests/guest/payload/fault.S \
 	tests/guest/payload/irq.S tests/guest/payload/multiboot.S tests/guest/payload/nowhere.S \
-	tests/guest/payload/pvh.S tests/guest/payload/reset.S
+	tests/guest/payload/power.S tests/guest/payload/pvh.S tests/guest/payload/reset.S
