@@ -64,7 +64,7 @@ struct rtc {
 	int64_t base;
 	uint64_t seen;  /* machine time up to which C's flags are right */
 	bool irq;
-	int64_t paused_at; /* host time at pause, to stay with the wall clock */
+	int64_t paused_at; /* host time at pause, to stay with the wall clock; 0: not paused */
 };
 
 /* --- calendar (proleptic Gregorian; days since 1970-01-01) ----------------------------------- */
@@ -437,9 +437,10 @@ static void rtc_pause(struct device *dev)
 static void rtc_resume(struct device *dev)
 {
 	struct rtc *r = (struct rtc *)dev;
-	int64_t away = host_ns() - r->paused_at;
+	int64_t away = r->paused_at ? host_ns() - r->paused_at : 0;
 
 	pthread_mutex_lock(&r->lock);
+	r->paused_at = 0;
 	if (away > 0)
 		r->base += away;
 	rtc_update(r, timers_now(dev->machine->timers));

@@ -2,6 +2,8 @@
 /* PIT, RTC and ACPI PM on a clock that the test moves. */
 #include <config.h>
 
+#include <unistd.h>
+
 #include "common/checked.h"
 #include "common/clock.h"
 #include "devices/chips.h"
@@ -338,6 +340,20 @@ static void rtc_alarm(struct rig *r)
 	CHECK_EQ(rtc_irqs(r, 600 * NSEC_PER_SEC, NSEC_PER_SEC), 0);
 }
 
+static void rtc_pause(struct rig *r)
+{
+	struct device *dev = rig_add(r, &mc146818_class, &noon);
+
+	dev->class->resume(dev); /* without a pause: nothing happened */
+	CHECK_EQ(rtc(r, 9), 0x26);
+	dev->class->pause(dev);
+	usleep(1100000);
+	dev->class->resume(dev); /* machine time stood still, the wall clock did not */
+	CHECK_EQ(rtc(r, 0), 0x59);
+	dev->class->resume(dev);
+	CHECK_EQ(rtc(r, 0), 0x59);
+}
+
 static void rtc_any_bytes(struct rig *r)
 {
 	uint32_t x = 3;
@@ -432,6 +448,7 @@ int main(int argc, char **argv)
 		{ "rtc update in progress", rtc_update_in_progress },
 		{ "rtc interrupts", rtc_interrupts },
 		{ "rtc alarm", rtc_alarm },
+		{ "rtc over a pause", rtc_pause },
 		{ "rtc any bytes", rtc_any_bytes },
 		{ "pm timer", pm_timer },
 		{ "pm timer carry", pm_carry },
