@@ -32,8 +32,8 @@
 
 #define NSEC_PER_MSEC 1000000ull
 #define LOOP_NS (20 * NSEC_PER_MSEC)
-#define LATE_NS (700 * NSEC_PER_MSEC)  /* then it is kicked, */
-#define GONE_NS (1500 * NSEC_PER_MSEC) /* and then given up */
+#define LATE_NS (2000 * NSEC_PER_MSEC) /* then it is kicked, */
+#define GONE_NS (4000 * NSEC_PER_MSEC) /* and then given up */
 #define LOOP_INSNS 4u
 /* No processor of the last decades with hardware virtualization is slower; a KVM that emulates is
  * a hundred times slower. */

@@ -401,7 +401,7 @@ struct vmx_probe {
 	enum vmx_engine choice; /* AUTO: none usable */
 	char why[200];
 };
-/* Runs real guest code on each engine (takes up to about 0.3 s) and chooses. Any thread without a
+/* Runs real guest code on each engine (about 0.1 s; 4 s for one that does not answer) and chooses. Any thread without a
  * vCPU; spends it on threads of its own. */
 int vmx_probe(struct vmx_probe *ret_probe);
 const char *vmx_engine_name(enum vmx_engine engine); /* "auto", "kvm", "soft" */
