@@ -77,7 +77,8 @@ void soft_update_mode(struct soft_vcpu *v)
 		mode |= MODE_SSE;
 	if ((v->cr4 & CR4_OSXSAVE) && (v->xcr0 & 6) == 6)
 		mode |= MODE_AVX;
-	if (soft_single(v) || soft_aligned_only(v))
+	/* At CPL 1 and 2 IOPL decides about CLI; translated supervisor code is CPL 0 code. */
+	if (soft_single(v) || soft_aligned_only(v) || v->cpl == 1 || v->cpl == 2)
 		mode |= MODE_SLOW;
 	v->mode = mode;
 	v->ctx = (uint8_t)ctx;

@@ -16,7 +16,7 @@ enum kind {
 	K_NONE,   /* does nothing */
 	K_LEA,
 	K_BITMEM, /* BT BTS BTR BTC with a memory operand and a register bit offset */
-	K_PUSH, K_POP, K_LEAVE,
+	K_PUSH, K_POP, K_LEAVE, K_PUSHF, K_CLI,
 	K_CALL, K_RET, K_JMP, K_JCC,
 	K_OP,     /* an operation in C */
 	K_STEP,   /* the stepper must */
@@ -158,9 +158,15 @@ static enum kind classify(const struct tr *t, const struct soft_insn *insn)
 	case ZYDIS_MNEMONIC_PUSH:
 		if (zi->operand_width != 64)
 			return K_STEP;
-		if (plain_gpr64(&insn->op[0]) || insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		if (plain_gpr64(&insn->op[0]) || insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ||
+		    insn->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			return K_PUSH;
 		return insn->soft_op ? K_OP : K_STEP;
+	case ZYDIS_MNEMONIC_PUSHFQ:
+		return zi->operand_width == 64 ? K_PUSHF : K_STEP;
+	case ZYDIS_MNEMONIC_CLI:
+		/* CPL 1 and 2, where IOPL decides, are the stepper's */
+		return t->mode & MODE_USER ? K_OP : K_CLI;
 	case ZYDIS_MNEMONIC_POP:
 		if (zi->operand_width == 64 && plain_gpr64(&insn->op[0]))
 			return K_POP;
@@ -211,8 +217,8 @@ static void flags_of(struct item *it)
 
 	it->needs = it->writes = 0;
 	if (it->kind == K_OP || it->kind == K_STEP || it->kind == K_NONE || it->kind == K_LEA ||
-	    it->kind == K_PUSH || it->kind == K_POP || it->kind == K_LEAVE || it->kind == K_CALL ||
-	    it->kind == K_RET || it->kind == K_JMP)
+	    it->kind == K_PUSH || it->kind == K_POP || it->kind == K_LEAVE || it->kind == K_PUSHF ||
+	    it->kind == K_CLI || it->kind == K_CALL || it->kind == K_RET || it->kind == K_JMP)
 		return;
 	if (zi->cpu_flags) {
 		tested = zi->cpu_flags->tested & FL_ARITH;
@@ -307,7 +313,7 @@ static void liveness(struct jit_scratch *s)
 	for (unsigned i = s->count; i-- > 0;) {
 		struct item *it = &s->item[i];
 
-		if (it->kind == K_JCC || it->kind == K_OP || it->kind == K_STEP)
+		if (it->kind == K_JCC || it->kind == K_OP || it->kind == K_STEP || it->kind == K_PUSHF)
 			live = FL_ARITH;
 		it->live_out = live;
 		live = (live & ~it->writes) | it->needs;
@@ -663,9 +669,18 @@ static void emit_push(struct tr *t, struct item *it)
 	unsigned reg = H_R9;
 
 	flags_clobber(t, it->live_out);
+	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		jit_emit_ea(b, H_R10, &it->insn, op, it->rip + it->insn.len, true);
+		emit_check(t, 8, false);
+		point(t, 0);
+		e_mem_r10_r11(b, 0x8b, H_R9);
+		e_store(b, H_R9, GS_OFF(scratch) + 8);
+	}
 	e_lea(b, H_R10, H_R8, -8);
 	emit_check(t, 8, true);
-	if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		e_load(b, H_R9, GS_OFF(scratch) + 8);
+	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		e_mov_imm(b, H_R9, op->imm.is_signed ? (uint64_t)op->imm.value.s : op->imm.value.u);
 	} else {
 		bool high;
@@ -678,6 +693,42 @@ static void emit_push(struct tr *t, struct item *it)
 			e_load_gpr(b, H_R9, guest);
 	}
 	emit_push_value(t, reg);
+}
+
+/* PUSHFQ: v->rflags and v->aflags put together; RF and VM are pushed as 0. */
+static void emit_pushf(struct tr *t)
+{
+	struct jit_buf *b = &t->b;
+
+	flags_clobber(t, FL_ARITH);
+	e_lea(b, H_R10, H_R8, -8);
+	emit_check(t, 8, true);
+	e_store(b, H_R11, GS_OFF(scratch) + 8);
+	e2(b, 0x65, 0x44); /* movzx r9d, byte gs:[aflags]: OF */
+	e3(b, 0x0f, 0xb6, 0x0c);
+	e1(b, 0x25);
+	e4(b, GS_OFF(aflags));
+	e_shift_imm(b, false, 4, H_R9, 11);
+	e2(b, 0x65, 0x44); /* movzx r11d, byte gs:[aflags + 1] */
+	e3(b, 0x0f, 0xb6, 0x1c);
+	e1(b, 0x25);
+	e4(b, GS_OFF(aflags) + 1);
+	e_rr(b, false, 0x09, H_R9, H_R11); /* or */
+	e_gs(b, true, 0x0b, H_R9, GS_OFF(rflags));
+	e_alu_imm(b, false, 4, H_R9, (uint32_t)~(FL_RF | FL_VM));
+	e_load(b, H_R11, GS_OFF(scratch) + 8);
+	emit_push_value(t, H_R9);
+}
+
+static void emit_cli(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+
+	flags_clobber(t, it->live_out);
+	e3(b, 0x65, 0x81, 0x24); /* and dword gs:[rflags], imm32 */
+	e1(b, 0x25);
+	e4(b, GS_OFF(rflags));
+	e4(b, (uint32_t)~FL_IF);
 }
 
 static void emit_pop(struct tr *t, struct item *it)
@@ -857,6 +908,8 @@ static void emit_item(struct tr *t, struct item *it)
 	case K_BITMEM: emit_bitmem(t, it); break;
 	case K_PUSH: emit_push(t, it); break;
 	case K_POP: emit_pop(t, it); break;
+	case K_PUSHF: emit_pushf(t); break;
+	case K_CLI: emit_cli(t, it); break;
 	case K_LEAVE: emit_leave_insn(t, it); break;
 	case K_CALL: emit_call(t, it); break;
 	case K_RET: emit_ret(t, it); break;

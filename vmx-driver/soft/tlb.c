@@ -35,20 +35,24 @@ void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct 
 		     w->global, code);
 }
 
+/* Whole tables at once: every word becomes SOFT_TAG_INVALID. As a distance that leads an access to
+ * the tag's own page to host addresses 0..4095, where nothing is mapped; as host code it is no
+ * address at all. Both trap. */
+static void invalidate(void *table, size_t size)
+{
+	size_t words = size / 8;
+
+	__asm__ volatile("rep stosq" : "+D"(table), "+c"(words) : "a"(SOFT_TAG_INVALID) : "memory");
+}
+
 static void clear_l0(struct soft_tlb *t)
 {
-	for (unsigned i = 0; i < SOFT_L0_SIZE; i++) {
-		t->l0[i].tag = SOFT_TAG_INVALID;
-		t->l0[i].delta = SOFT_DELTA_INVALID;
-	}
+	invalidate(t->l0, sizeof(t->l0));
 }
 
 static void clear_l1(struct soft_tlb *t)
 {
-	for (unsigned i = 0; i < SOFT_L1_SIZE; i++) {
-		t->l1[i].tag_r = t->l1[i].tag_w = SOFT_TAG_INVALID;
-		t->l1[i].delta = SOFT_DELTA_INVALID;
-	}
+	invalidate(t->l1, sizeof(t->l1));
 }
 
 static void clear_x(struct soft_vcpu *v, unsigned ctx)
@@ -63,8 +67,7 @@ void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx)
 {
 	struct soft_tlb *t = &v->tlb[ctx];
 
-	for (unsigned i = 0; i < SOFT_IBTC_SIZE; i++)
-		t->ibtc[i].rip = SOFT_TAG_INVALID;
+	invalidate(t->ibtc, sizeof(t->ibtc));
 	/* A jump to SOFT_TAG_INVALID itself looks in set 0: put there what no jump looks for. */
 	t->ibtc[0].rip = 1;
 	for (unsigned i = 0; i < sizeof(t->ibtc_pages) / sizeof(t->ibtc_pages[0]); i++)
