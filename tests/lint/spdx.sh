@@ -5,6 +5,7 @@
 cd "$VMXD_SRCDIR" || exit 1
 for file in $(source_files); do
 	case $file in
+	docs/vcpu-contract-coverage) continue ;; # generated
 	LICENSE | *.md | .gitignore | */.gitignore | m4/.gitkeep) continue ;;
 	tests/fuzz/corpus/* | *.json | *.bin) continue ;; # data
 	esac
