@@ -76,7 +76,7 @@ struct kvm_vm {
 	pthread_mutex_t route_lock;
 	struct kvm_route routes[VMX_IOAPIC_PINS];
 
-	uint64_t suspend_tsc; /* host TSC when time was suspended */
+	uint64_t suspend_tsc; /* guest TSC when time was suspended */
 	uint64_t suspend_clock;
 };
 
@@ -105,6 +105,7 @@ struct kvm_vcpu {
 	bool stashed;      /* run holds an exit that a completion produced: next resume returns it */
 	int extint_queued; /* vector given to KVM_INTERRUPT since the last real KVM_RUN, or -1 */
 	uint32_t debug_applied; /* exception bitmap the kernel was told of */
+	bool suspended;
 	uint64_t suspend_deadline;
 	struct kvm_counters count;
 };

@@ -288,9 +288,11 @@ static int ioapic_route(struct vmx_vm *vm, unsigned pin, uint64_t address, uint3
 
 /*
  * Time. The TSC is put back by its offset: a plain write of the MSR would be taken by the kernel for
- * an attempt to synchronize and ignored when it is less than a second off. A TSC-deadline timer is
- * disarmed meanwhile. The counting modes of the APIC timer go on (taking the register page out and
- * putting it back could lose an interrupt that arrives in between).
+ * an attempt to synchronize and ignored when it is less than a second off. How far is measured on one
+ * vCPU and the same for all, so that they stay in step; it is nothing on a host with an unstable
+ * TSC, whose kernel stops the TSC of a vCPU that does not run. A TSC-deadline timer is disarmed
+ * meanwhile. The counting modes of the APIC timer go on (taking the register page out and putting
+ * it back could lose an interrupt that arrives in between).
  */
 static int vcpu_tsc_offset(struct kvm_vcpu *v, unsigned request, uint64_t *offset)
 {
@@ -326,6 +328,7 @@ static int suspend_vcpu(struct kvm_vcpu *v)
 		return -ENOTSUP;
 	if (kvm_read_msr(&v->vcpu, 0x6e0, &v->suspend_deadline) >= 0 && v->suspend_deadline)
 		r = kvm_write_msr(&v->vcpu, 0x6e0, 0);
+	v->suspended = r >= 0;
 	return r;
 }
 
@@ -334,6 +337,7 @@ static int resume_vcpu(struct kvm_vcpu *v, uint64_t elapsed)
 	uint64_t offset;
 	int r = vcpu_tsc_offset(v, KVM_GET_DEVICE_ATTR, &offset);
 
+	v->suspended = false;
 	if (r < 0)
 		return r;
 	offset -= elapsed;
@@ -343,31 +347,50 @@ static int resume_vcpu(struct kvm_vcpu *v, uint64_t elapsed)
 	return r;
 }
 
-static int suspend_time(struct vmx_vm *vm, bool suspend)
+static int suspend_vcpus(struct kvm_vm *k)
 {
-	struct kvm_vm *k = kvm_vm_of(vm);
-	struct kvm_clock_data clock = { .clock = 0 };
-	uint64_t tsc = __rdtsc();
+	struct kvm_clock_data clock;
+	struct kvm_vcpu *last = NULL;
+	int r = kvm_ioctl(k->fd, KVM_GET_CLOCK, &clock);
+
+	for (size_t i = 0; r >= 0 && i < VMX_VCPUS_MAX; i++) {
+		struct vmx_vcpu *vcpu = k->vm.vcpus[i];
+
+		if (!vcpu)
+			continue;
+		last = kvm_vcpu_of(vcpu);
+		r = suspend_vcpu(last);
+	}
+	k->suspend_clock = clock.clock;
+	if (r >= 0 && last)
+		r = kvm_read_msr(&last->vcpu, 0x10, &k->suspend_tsc);
+	return r;
+}
+
+static int resume_vcpus(struct kvm_vm *k)
+{
+	struct kvm_clock_data clock = { .clock = k->suspend_clock };
+	uint64_t tsc = k->suspend_tsc;
 	int r = 0;
 
-	if (suspend)
-		r = kvm_ioctl(k->fd, KVM_GET_CLOCK, &clock);
-	for (size_t i = 0; r >= 0 && i < VMX_VCPUS_MAX; i++) {
-		struct vmx_vcpu *vcpu = vm->vcpus[i];
+	/* Backwards: it begins with the vCPU that suspend_tsc was read from. */
+	for (size_t i = VMX_VCPUS_MAX, first = 1; r >= 0 && i > 0; i--) {
+		struct vmx_vcpu *vcpu = k->vm.vcpus[i - 1];
 
-		if (vcpu)
-			r = suspend ? suspend_vcpu(kvm_vcpu_of(vcpu)) :
-				      resume_vcpu(kvm_vcpu_of(vcpu), tsc - k->suspend_tsc);
+		if (!vcpu || !kvm_vcpu_of(vcpu)->suspended)
+			continue;
+		if (first)
+			r = kvm_read_msr(vcpu, 0x10, &tsc);
+		first = 0;
+		if (r >= 0)
+			r = resume_vcpu(kvm_vcpu_of(vcpu), tsc - k->suspend_tsc);
 	}
-	if (r < 0)
-		return r;
-	if (suspend) {
-		k->suspend_tsc = tsc;
-		k->suspend_clock = clock.clock;
-		return 0;
-	}
-	clock.clock = k->suspend_clock;
-	return kvm_ioctl(k->fd, KVM_SET_CLOCK, &clock);
+	return r < 0 ? r : kvm_ioctl(k->fd, KVM_SET_CLOCK, &clock);
+}
+
+static int suspend_time(struct vmx_vm *vm, bool suspend)
+{
+	return suspend ? suspend_vcpus(kvm_vm_of(vm)) : resume_vcpus(kvm_vm_of(vm));
 }
 
 static uint64_t tsc_hz(const struct vmx_vm *vm)
