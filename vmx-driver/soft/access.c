@@ -12,6 +12,7 @@ struct page {
 	uint8_t *host; /* of the address itself; RAM only */
 	enum page_kind kind;
 	bool code; /* RAM, and for a write: the page holds translated code */
+	struct soft_walk walk;
 };
 
 typedef uint16_t __attribute__((may_alias, aligned(1))) u16_any;
@@ -64,10 +65,11 @@ static bool is_lapic_page(const struct soft_vcpu *v, uint64_t gpa)
 	       !((v->apic_base ^ gpa) & 0x000ffffffffff000ull);
 }
 
-static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w,
-		    const struct vmx_slot *s, const struct page *p)
+static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct vmx_slot *s,
+		    const struct page *p)
 {
 	struct soft_l1 *e = soft_l1_entry(v, ctx, la);
+	const struct soft_walk *w = &p->walk;
 	uint64_t page = la & PAGE_BASE;
 	bool write;
 
@@ -87,35 +89,34 @@ static int resolve(struct soft_vcpu *v, uint64_t la, unsigned flags, struct page
 {
 	unsigned ctx = soft_ctx(v, flags);
 	const struct vmx_slot *s;
-	struct soft_walk w;
 	uint32_t need = VMX_MAP_READ;
 
 	if ((v->efer & EFER_LMA) && !soft_canonical(la))
 		return soft_raise_error(v, EXC_GP, 0);
-	if (!soft_walk_tables(v, la, flags, ctx, true, &w))
-		return soft_raise_pf(v, la, w.error);
-	p->gpa = w.gpa;
+	if (!soft_walk_tables(v, la, flags, ctx, true, &p->walk))
+		return soft_raise_pf(v, la, p->walk.error);
+	p->gpa = p->walk.gpa;
 	p->host = NULL;
 	p->code = false;
 	p->kind = PAGE_LAPIC;
-	if (is_lapic_page(v, w.gpa))
+	if (is_lapic_page(v, p->gpa))
 		return SOFT_OK;
 	if (flags & ACC_WRITE)
 		need = VMX_MAP_WRITE;
 	else if (flags & ACC_EXEC)
 		need = VMX_MAP_EXEC;
-	s = soft_slot(v, w.gpa);
+	s = soft_slot(v, p->gpa);
 	p->kind = PAGE_DEVICE;
 	if (!s || !(s->flags & need))
 		return SOFT_OK;
 	p->kind = PAGE_RAM;
-	p->host = s->host + (w.gpa - s->gpa);
+	p->host = s->host + (p->gpa - s->gpa);
 	if (flags & ACC_WRITE) {
-		p->code = soft_code_page(soft_vm_of(v), w.gpa & PAGE_BASE);
-		soft_mark_dirty(s, w.gpa);
+		p->code = soft_code_page(soft_vm_of(v), p->gpa & PAGE_BASE);
+		soft_mark_dirty(s, p->gpa);
 	}
 	if (!(flags & ACC_EXEC) && (s->flags & VMX_MAP_READ) && !no_tlb(v))
-		fill_l1(v, ctx, la, &w, s, p);
+		fill_l1(v, ctx, la, s, p);
 	return SOFT_OK;
 }
 
@@ -440,7 +441,6 @@ static int code_ptr(struct soft_vcpu *v, uint64_t la, uint8_t **ret_host, uint64
 {
 	uint64_t page = la & PAGE_BASE;
 	struct soft_xtlb *x = &v->xtlb[v->ctx != CTX_USER][(page >> 12) % SOFT_X_SIZE];
-	struct soft_walk w;
 	struct page p;
 	int rc;
 
@@ -454,14 +454,12 @@ static int code_ptr(struct soft_vcpu *v, uint64_t la, uint8_t **ret_host, uint64
 		return rc;
 	*ret_host = p.kind == PAGE_RAM ? p.host : NULL;
 	*ret_gpa = p.gpa;
-	if (p.kind != PAGE_RAM || no_tlb(v))
+	if (p.kind != PAGE_RAM)
 		return SOFT_OK;
-	/* Once more for the level and the G bit: rare, and resolve() stays simple. */
-	w.error = 0;
-	if (soft_walk_tables(v, la, ACC_EXEC, v->ctx, false, &w)) {
-		soft_tlb_note(v, v->ctx, la, &w, true);
+	/* Who asks may cache the answer itself (ibtc). */
+	soft_tlb_note(v, v->ctx, la, &p.walk, true);
+	if (!no_tlb(v))
 		fill_x(v, page, &p);
-	}
 	return SOFT_OK;
 }
 

@@ -85,7 +85,7 @@ static uint64_t next_page(struct soft_vcpu *v)
 
 	if (!jit_near_end(v->rip))
 		return JIT_NO_PAGE;
-	if (soft_fetch(v, (v->rip | 4095) + 1, &byte, 1, &got, &gpa) == SOFT_OK)
+	if (soft_fetch(v, (v->rip | 4095) + 1, &byte, 0, &got, &gpa) == SOFT_OK)
 		return gpa;
 	v->exc = kept;
 	return JIT_NO_PAGE;
@@ -106,7 +106,7 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 		*ret_host = slot->host;
 		return SOFT_OK;
 	}
-	rc = soft_fetch(v, v->rip, &byte, 1, &got, &gpa);
+	rc = soft_fetch(v, v->rip, &byte, 0, &got, &gpa);
 	if (rc != SOFT_OK)
 		return rc;
 	gpa2 = next_page(v);

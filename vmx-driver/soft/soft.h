@@ -259,7 +259,7 @@ struct soft_vm {
 };
 
 /* Exec TLB of soft_fetch(): index (la >> 12) % SIZE, per context (CTX_KERNEL for both kernel ones). */
-#define SOFT_X_SIZE 64u
+#define SOFT_X_SIZE 256u
 struct soft_xtlb {
 	uint64_t tag; /* linear page, or SOFT_TAG_INVALID */
 	uint64_t gpa; /* page */
@@ -406,7 +406,8 @@ int soft_probe(struct soft_vcpu *v, uint64_t la, unsigned n, unsigned flags);
  * *ret_host if it is legal but crosses a page, is MMIO, or writes a page with translated code. */
 int soft_host_ptr(struct soft_vcpu *v, uint64_t la, unsigned n, unsigned flags, void **ret_host);
 /* Code bytes at la: up to max (15); stops at a page that can't be fetched. #PF only when not even
- * one byte can be fetched. *ret_gpa: guest-physical address of the first byte. */
+ * one byte can be fetched. *ret_gpa: guest-physical address of the first byte. max 0: only that
+ * and the checks. */
 int soft_fetch(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned max, unsigned *ret_n,
 	       uint64_t *ret_gpa);
 /* Fills L1 (and if site != NULL that L0 entry) for a jit access that missed. SOFT_OK: *ret_delta
