@@ -66,7 +66,7 @@ struct run { /* of one engine */
 	enum vmx_engine engine;
 	uint32_t soft_debug;
 	bool emulated;
-	const char *filter;
+	const char *filter, *without;
 	struct totals *sum;
 };
 
@@ -109,6 +109,11 @@ static void run_test(const struct suite *s, const struct test *t, const struct r
 	pid_t pid;
 
 	fflush(stdout);
+	if (run->without && !strcmp(run->without, t->name)) {
+		printf("%s %s/%s: skip (--without)\n", vmx_engine_name(run->engine), s->name, t->name);
+		run->sum->skipped++;
+		return;
+	}
 	pid = fork();
 	if (pid == 0)
 		run_child(t, run);
@@ -210,14 +215,15 @@ static void print_coverage(void)
 
 static int usage(FILE *f, int code)
 {
-	fputs("contract [--engine kvm|soft|all] [--soft-debug BITS] [--coverage] [FILTER]\n", f);
+	fputs("contract [--engine kvm|soft|all] [--soft-debug BITS] [--without TEST] [--coverage] "
+	      "[FILTER]\n", f);
 	return code;
 }
 
 int main(int argc, char **argv)
 {
 	struct totals sum = { 0, 0, 0 };
-	const char *engine = "all", *filter = NULL;
+	const char *engine = "all", *filter = NULL, *without = NULL;
 	uint32_t soft_debug = 0;
 
 	for (int i = 1; i < argc; i++) {
@@ -226,6 +232,8 @@ int main(int argc, char **argv)
 			return 0;
 		} else if (!strcmp(argv[i], "--engine") && i + 1 < argc) {
 			engine = argv[++i];
+		} else if (!strcmp(argv[i], "--without") && i + 1 < argc) {
+			without = argv[++i];
 		} else if (!strcmp(argv[i], "--soft-debug") && i + 1 < argc) {
 			soft_debug = (uint32_t)strtoul(argv[++i], NULL, 0);
 		} else if (argv[i][0] == '-') {
@@ -238,10 +246,10 @@ int main(int argc, char **argv)
 		return usage(stderr, 2);
 	if (strcmp(engine, "soft"))
 		run_engine(&(struct run){ .engine = VMX_ENGINE_KVM, .emulated = kvm_emulates(),
-					  .filter = filter, .sum = &sum });
+					  .filter = filter, .without = without, .sum = &sum });
 	if (strcmp(engine, "kvm"))
 		run_engine(&(struct run){ .engine = VMX_ENGINE_SOFT, .soft_debug = soft_debug,
-					  .filter = filter, .sum = &sum });
+					  .filter = filter, .without = without, .sum = &sum });
 	printf("%u passed, %u failed, %u skipped\n", sum.passed, sum.failed, sum.skipped);
 	if (sum.failed)
 		return 1;

@@ -8,6 +8,8 @@ tests_contract_contract_SOURCES = tests/contract/contract.h tests/contract/contr
 tests_contract_contract_LDADD = libvmxdriver.la
 tests_contract_contract_LDFLAGS = $(AM_LDFLAGS) -no-install -pthread
 TESTS += tests/contract/contract-kvm.sh tests/contract/contract-soft.sh \
-	tests/contract/contract-modes.sh tests/contract/coverage.sh tests/contract/library.sh
+	tests/contract/contract-modes.sh tests/contract/coverage.sh tests/contract/library.sh \
+	tests/contract/contract-hardware.sh
 EXTRA_DIST += tests/contract/contract-kvm.sh tests/contract/contract-soft.sh \
-	tests/contract/contract-modes.sh tests/contract/coverage.sh tests/contract/library.sh
+	tests/contract/contract-modes.sh tests/contract/coverage.sh tests/contract/library.sh \
+	tests/contract/contract-hardware.sh

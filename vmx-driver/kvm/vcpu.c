@@ -114,7 +114,7 @@ int kvm_vcpu_reset(struct kvm_vcpu *v)
 
 	kvm_complete(v); /* an access that waits must not be completed into the new state */
 	v->pending = PENDING_NONE;
-	v->stashed = false;
+	v->stashed = v->suspended = false;
 	v->nmi = v->lint1 = v->extint = v->shutdown = false;
 	v->extint_queued = -1;
 	events->flags |= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
