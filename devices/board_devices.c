@@ -11,6 +11,7 @@
 #include "devices/board_internal.h"
 #include "devices/chips.h"
 #include "devices/virtio/blk.h"
+#include "devices/virtio/rng.h"
 #include "machine/memory.h"
 
 /* Each device's config, on the stack of its creation; NULL members need none. */
@@ -104,6 +105,7 @@ static const struct {
 	{ &uart16550_class, "console", one, uart_config },
 	{ &debug_exit_class, "debug_exit", debug_exits, no_config },
 	{ &virtio_blk_class, "disks", disks, blk_config },
+	{ &virtio_rng_class, "machine", one, no_config },
 };
 
 static int make_device(struct board *board, size_t row, size_t index, char **ret_error)

@@ -19,6 +19,7 @@
 #include "devices/backend/workers.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/core.h"
+#include "devices/virtio/mmio.h"
 #include "devices/virtio/pci.h"
 
 #define BLK_REQUESTS 64u
@@ -63,7 +64,8 @@ struct blk_request {
 struct virtio_blk {
 	struct device dev;
 	struct virtio virtio;
-	struct virtio_pci *pci;
+	struct virtio_pci *pci;   /* one of the two */
+	struct virtio_mmio *mmio;
 	struct block *block;
 	struct workers *workers;
 	char serial[VIRTIO_BLK_SERIAL_MAX];
@@ -327,6 +329,7 @@ static void blk_destroy(struct device *dev)
 		return;
 	workers_help(b->workers);
 	virtio_pci_destroy(b->pci);
+	virtio_mmio_destroy(b->mmio);
 	virtio_fini(&b->virtio);
 	workers_destroy(b->workers);
 	block_destroy(b->block);
@@ -391,7 +394,8 @@ static int blk_create(struct machine *machine, const void *config, struct device
 	if (r == 0)
 		r = init_virtio(b, c);
 	if (r == 0)
-		r = virtio_pci_create(&b->virtio, BLK_CLASS, &b->pci);
+		r = c->mmio.base ? virtio_mmio_create(&b->virtio, &c->mmio, &b->mmio)
+				 : virtio_pci_create(&b->virtio, BLK_CLASS, &b->pci);
 	/* last, as nothing may fail once the descriptor is ours */
 	if (r == 0 && c->fd >= 0)
 		r = block_raw_create(c->fd, c->readonly, &b->block);

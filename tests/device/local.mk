@@ -6,7 +6,8 @@ librig_la_SOURCES = tests/device/rig.c tests/device/rig.h \
 librig_la_LIBADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread
 
 DEVICE_TESTS = tests/device/test-chips-irq tests/device/test-chips-time \
-	tests/device/test-chips-serial tests/device/test-virtio-blk
+	tests/device/test-chips-serial tests/device/test-virtio-blk \
+	tests/device/test-virtio-rng
 check_PROGRAMS += $(DEVICE_TESTS)
 TESTS += $(DEVICE_TESTS)
 tests_device_test_chips_irq_SOURCES = tests/device/test_chips_irq.c
@@ -17,3 +18,5 @@ tests_device_test_chips_serial_SOURCES = tests/device/test_chips_serial.c
 tests_device_test_chips_serial_LDADD = librig.la
 tests_device_test_virtio_blk_SOURCES = tests/device/test_virtio_blk.c
 tests_device_test_virtio_blk_LDADD = librig.la
+tests_device_test_virtio_rng_SOURCES = tests/device/test_virtio_rng.c
+tests_device_test_virtio_rng_LDADD = librig.la

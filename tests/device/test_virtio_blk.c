@@ -14,7 +14,9 @@
 #include "common/bytes.h"
 #include "common/checked.h"
 #include "devices/backend/block.h"
+#include "devices/chips.h"
 #include "devices/virtio/blk.h"
+#include "machine/irq.h"
 #include "machine/loop.h"
 #include "machine/memory.h"
 #include "tests/device/vdriver.h"
@@ -32,6 +34,12 @@ struct disk {
 	int fd; /* our own copy */
 };
 
+#define MMIO_BASE 0xd0000000ull
+#define MMIO_LINE 5u
+
+/* Cases run over PCI, or all over again over MMIO (main's table says). */
+static bool over_mmio;
+
 static void disk_open(struct rig *r, struct disk *k, bool readonly)
 {
 	struct virtio_blk_config config = { .readonly = readonly, .serial = "serial-0123456789ab" };
@@ -45,8 +53,13 @@ static void disk_open(struct rig *r, struct disk *k, bool readonly)
 		CHECK(pwrite(k->fd, sector, sizeof(sector), i * 512) == sizeof(sector));
 	}
 	config.fd = fcntl(k->fd, F_DUPFD_CLOEXEC, 3);
+	if (over_mmio)
+		config.mmio = (struct virtio_mmio_place){ MMIO_BASE, MMIO_LINE };
 	k->dev = rig_add(r, &virtio_blk_class, &config);
-	CHECK(vd_find(r, &k->d, 0x1042));
+	if (over_mmio)
+		CHECK(vd_find_mmio(r, &k->d, MMIO_BASE, 2));
+	else
+		CHECK(vd_find(r, &k->d, 0x1042));
 }
 
 static void put_header(struct vdriver *d, unsigned slot, uint32_t type, uint64_t sector)
@@ -482,8 +495,12 @@ static void queue_numbers(struct rig *r)
 		CHECK_EQ(vd_get(&k.d, VC_QVEC, 2), 0);
 	}
 	vd_start(&k.d, 0, 64);
-	for (i = 0; i < 0x400; i++) /* every notification cell */
-		rig_write(r, k.d.notify + 4 * i, 2, 0xffff);
+	for (i = 0; i < 0x400; i++) { /* every notification cell, every number */
+		if (over_mmio)
+			rig_write(r, MMIO_BASE + 0x50, 4, i * 0x400001);
+		else
+			rig_write(r, k.d.notify + 4 * i, 2, 0xffff);
+	}
 	rig_turn(r);
 	CHECK_EQ(vd_get(&k.d, VC_STATUS, 1), 0xf);
 	CHECK_EQ(request(&k.d, T_IN, 0, 512, true), 0);
@@ -547,7 +564,7 @@ static void negotiation(struct rig *r)
 	CHECK_EQ(vd_negotiate(&k.d, VF_VERSION_1 | 1 << 9), 0xb);
 	vd_set(&k.d, VC_GFSEL, 4, 0); /* too late */
 	vd_set(&k.d, VC_GF, 4, 0);
-	CHECK_EQ(vd_get(&k.d, VC_GF, 4), 1 << 9);
+	CHECK_EQ(vd_get(&k.d, VC_GF, 4), over_mmio ? 0 : 1 << 9); /* MMIO: write-only */
 	vd_set(&k.d, VC_GFSEL, 4, 2);
 	CHECK_EQ(vd_get(&k.d, VC_GF, 4), 0);
 	vd_set(&k.d, VC_STATUS, 1, 1); /* bits can't be taken back */
@@ -584,6 +601,62 @@ static void pci_window(struct rig *r)
 	vd_cfg_write(&k.d, k.d.window + 4, 1, 1); /* another BAR */
 	vd_cfg_write(&k.d, k.d.window + 16, 1, 0);
 	CHECK_EQ(vd_get(&k.d, VC_STATUS, 1), 3);
+	close(k.fd);
+}
+
+/* In every status, every MMIO register with every width and odd values. */
+static void illegal_mmio(struct rig *r)
+{
+	static const uint8_t statuses[] = { 0, 1, 3, 0xb, 0xf };
+	static const uint32_t values[] = { 0, 1, 2, 0xff, 0x7fff, 0xffff, 0x10000, 0xffffffff };
+	struct disk k;
+	size_t s, v;
+	unsigned offset, size;
+
+	disk_open(r, &k, false);
+	for (s = 0; s < ARRAY_SIZE(statuses); s++)
+		for (v = 0; v < ARRAY_SIZE(values); v++)
+			for (size = 1; size <= 8; size *= 2)
+				for (offset = 0; offset < 0x140; offset++) {
+					if ((offset < 0x74 && offset + size > 0x70) ||
+					    offset + size > 0x140)
+						continue;
+					vd_set(&k.d, VC_STATUS, 1, 0);
+					if (statuses[s] >= 0xb) {
+						(void)vd_negotiate(&k.d, VF_VERSION_1);
+						vd_queue(&k.d, 0, 64);
+					}
+					vd_set(&k.d, VC_STATUS, 1, statuses[s]);
+					rig_write(r, MMIO_BASE + offset, size, values[v]);
+					(void)rig_read(r, MMIO_BASE + offset, size);
+					if (statuses[s] < 0xb)
+						continue;
+					vd_set(&k.d, VC_QSEL, 2, 0);
+					CHECK_EQ(vd_get(&k.d, VC_QENABLE, 2), 1);
+					CHECK_EQ(vd_get(&k.d, VC_QDESC, 4), VD_DESC(0));
+				}
+	vd_start(&k.d, 0, 64);
+	CHECK_EQ(request(&k.d, T_IN, 0, 512, true), 0);
+	close(k.fd);
+}
+
+static void interrupts_mmio(struct rig *r)
+{
+	struct disk k;
+
+	rig_add(r, &ioapic_class, NULL);
+	rig_write(r, 0xfec00000, 4, 0x10 + 2 * MMIO_LINE);
+	rig_write(r, 0xfec00010, 4, 0x8035);
+	disk_open(r, &k, false);
+	vd_start(&k.d, 0, 64);
+	CHECK_EQ(request(&k.d, T_IN, 0, 512, true), 0);
+	CHECK(rig_turn_until(r, some_msi, r));
+	CHECK_EQ(r->msi[0].data & 0xff, 0x35);
+	CHECK_EQ(rig_read(r, MMIO_BASE + 0x60, 4), 1);
+	rig_write(r, MMIO_BASE + 0x64, 4, 1);
+	CHECK_EQ(rig_read(r, MMIO_BASE + 0x60, 4), 0);
+	irq_eoi(r->machine->irqs, 0x35);
+	CHECK_EQ(rig_msis(r), 1); /* the line is low again */
 	close(k.fd);
 }
 
@@ -671,7 +744,7 @@ static void huge(struct vdriver *d)
 }
 static void own_bar(struct vdriver *d)
 {
-	vd_desc(d, 1, d->common, 4, VD_NEXT | VD_WRITE, 2);
+	vd_desc(d, 1, d->mmio ? d->mmio : d->common, 4, VD_NEXT | VD_WRITE, 2);
 	vd_push(d, 0);
 }
 static void not_negotiated(struct vdriver *d)
@@ -895,8 +968,13 @@ static void slow_open(struct rig *r, struct disk *k, struct slow *s)
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->go, NULL);
 	k->fd = -1;
+	if (over_mmio)
+		config.mmio = (struct virtio_mmio_place){ MMIO_BASE, MMIO_LINE };
 	k->dev = rig_add(r, &virtio_blk_class, &config);
-	CHECK(vd_find(r, &k->d, 0x1042));
+	if (over_mmio)
+		CHECK(vd_find_mmio(r, &k->d, MMIO_BASE, 2));
+	else
+		CHECK(vd_find(r, &k->d, 0x1042));
 }
 
 static void slow_go(struct slow *s)
@@ -1153,37 +1231,50 @@ static void bad_descriptors(struct rig *r)
 	CHECK_EQ(device_create(r->machine, &virtio_blk_class, &config, &dev), (uint64_t)-EBADF);
 }
 
+#define MMIO(name, fn) \
+	static void mmio_##fn(struct rig *r) { over_mmio = true; fn(r); over_mmio = false; }
+#define CASES(X)                                        \
+	X("requests", requests)                         \
+	X("bad requests", bad_requests)                 \
+	X("discard and write zeroes", discard_and_zeroes) \
+	X("read-only", readonly_disk)                   \
+	X("any layout", any_layout)                     \
+	X("indirect", indirect)                         \
+	X("many at once", many)                         \
+	X("queue numbers", queue_numbers)               \
+	X("bad geometry", bad_geometry)                 \
+	X("negotiation", negotiation)                   \
+	X("bad chains", bad_chains)                     \
+	X("bad indirect tables", bad_indirect)          \
+	X("a gigabyte in one request", sum_overflow)    \
+	X("reset in flight", reset_in_flight)           \
+	X("guest error in flight", error_in_flight)     \
+	X("pause in flight", pause_in_flight)           \
+	X("destroy in flight", destroy_in_flight)       \
+	X("truncated image", truncated)                 \
+	X("changing memory", changing_memory)
+#define PCI_ROW(name, fn) { name, fn },
+#define MMIO_ROW(name, fn) { "mmio: " name, mmio_##fn },
+CASES(MMIO)
+MMIO("interrupts", interrupts_mmio)
+MMIO("illegal register accesses", illegal_mmio)
+
 int main(int argc, char **argv)
 {
 	static const struct rig_case cases[] = {
+		CASES(PCI_ROW)
 		{ "discovery", discovery },
-		{ "requests", requests },
-		{ "bad requests", bad_requests },
-		{ "discard and write zeroes", discard_and_zeroes },
-		{ "read-only", readonly_disk },
-		{ "any layout", any_layout },
-		{ "indirect", indirect },
-		{ "many at once", many },
 		{ "INTx", interrupts_intx },
 		{ "MSI-X", interrupts_msix },
 		{ "event index", event_index },
 		{ "illegal register accesses", illegal_registers },
-		{ "queue numbers", queue_numbers },
-		{ "bad geometry", bad_geometry },
-		{ "negotiation", negotiation },
 		{ "window in config space", pci_window },
-		{ "bad chains", bad_chains },
-		{ "bad indirect tables", bad_indirect },
-		{ "a gigabyte in one request", sum_overflow },
-		{ "reset in flight", reset_in_flight },
-		{ "guest error in flight", error_in_flight },
-		{ "pause in flight", pause_in_flight },
 		{ "machine reset in flight", machine_reset_in_flight },
-		{ "destroy in flight", destroy_in_flight },
 		{ "bus master off", bus_master_off },
-		{ "truncated image", truncated },
-		{ "changing memory", changing_memory },
 		{ "bad descriptors", bad_descriptors },
+		CASES(MMIO_ROW)
+		MMIO_ROW("interrupts", interrupts_mmio)
+		MMIO_ROW("illegal register accesses", illegal_mmio)
 	};
 
 	return rig_main("virtio-blk", cases, ARRAY_SIZE(cases), argc, argv);

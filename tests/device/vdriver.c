@@ -98,13 +98,53 @@ bool vd_find(struct rig *rig, struct vdriver *d, uint16_t device_id)
 	return d->common && d->notify && d->isr && d->window && d->msix;
 }
 
+/* The MMIO register that does what a field of the PCI structure does; 0: none. */
+static unsigned mmio_register(unsigned offset, bool write)
+{
+	static const struct {
+		uint8_t pci, mmio;
+	} table[] = {
+		{ VC_DFSEL, 0x14 }, { VC_DF, 0x10 }, { VC_GFSEL, 0x24 }, { VC_GF, 0x20 },
+		{ VC_STATUS, 0x70 }, { VC_GEN, 0xfc }, { VC_QSEL, 0x30 }, { VC_QENABLE, 0x44 },
+		{ VC_QDESC, 0x80 }, { VC_QDESC + 4, 0x84 }, { VC_QDRIVER, 0x90 },
+		{ VC_QDRIVER + 4, 0x94 }, { VC_QDEVICE, 0xa0 }, { VC_QDEVICE + 4, 0xa4 },
+	};
+	size_t i;
+
+	if (offset == VC_QSIZE)
+		return write ? 0x38 : 0x34;
+	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (table[i].pci == offset)
+			return table[i].mmio;
+	return 0;
+}
+
+bool vd_find_mmio(struct rig *rig, struct vdriver *d, uint64_t base, uint32_t device_id)
+{
+	memset(d, 0, sizeof(*d));
+	d->rig = rig;
+	d->mmio = base;
+	d->config = base + 0x100;
+	return rig_read(rig, base, 4) == 0x74726976 && rig_read(rig, base + 4, 4) == 2 &&
+	       rig_read(rig, base + 8, 4) == device_id;
+}
+
 uint64_t vd_get(struct vdriver *d, unsigned offset, unsigned size)
 {
+	if (d->mmio)
+		return mmio_register(offset, false)
+			       ? rig_read(d->rig, d->mmio + mmio_register(offset, false), 4)
+			       : 0;
 	return rig_read(d->rig, d->common + offset, size);
 }
 
 void vd_set(struct vdriver *d, unsigned offset, unsigned size, uint64_t value)
 {
+	if (d->mmio) {
+		if (mmio_register(offset, true))
+			rig_write(d->rig, d->mmio + mmio_register(offset, true), 4, value);
+		return;
+	}
 	rig_write(d->rig, d->common + offset, size, value);
 }
 
@@ -208,7 +248,10 @@ void vd_push(struct vdriver *d, uint16_t head)
 
 void vd_kick(struct vdriver *d, unsigned queue)
 {
-	rig_write(d->rig, d->notify + (uint64_t)queue * d->notify_step, 2, queue);
+	if (d->mmio)
+		rig_write(d->rig, d->mmio + 0x50, 4, queue);
+	else
+		rig_write(d->rig, d->notify + (uint64_t)queue * d->notify_step, 2, queue);
 }
 
 uint16_t vd_used_idx(struct vdriver *d)

@@ -26,6 +26,7 @@ enum { /* offsets of the common configuration */
 
 struct vdriver {
 	struct rig *rig;
+	uint64_t mmio;        /* base of its registers, or 0: PCI */
 	unsigned slot;
 	uint64_t bar, common, isr, config, notify;
 	uint32_t notify_step;
@@ -38,6 +39,8 @@ struct vdriver {
 
 uint64_t vd_cfg_read(struct vdriver *d, unsigned offset, unsigned size);
 void vd_cfg_write(struct vdriver *d, unsigned offset, unsigned size, uint32_t value);
+/* A device with MMIO registers instead: the same verbs, the same VC_* names. */
+bool vd_find_mmio(struct rig *rig, struct vdriver *d, uint64_t base, uint32_t device_id);
 /* Finds the device on PCI by its id (0x1042: block), its capabilities, and turns it on. */
 bool vd_find(struct rig *rig, struct vdriver *d, uint16_t device_id);
 uint64_t vd_get(struct vdriver *d, unsigned offset, unsigned size);
