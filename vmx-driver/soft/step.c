@@ -209,7 +209,10 @@ static int bounce_run(struct soft_vcpu *v, const struct soft_insn *insn, const s
 
 	if (o->write)
 		rc = soft_probe(v, o->la, o->size, ACC_WRITE);
-	if (rc == SOFT_OK && o->read)
+	/* An x87 store with an unmasked exception leaves memory as it is. */
+	if (rc == SOFT_OK &&
+	    (o->read || (insn->fp == FP_X87 && soft_is_ram(v, o->la) &&
+			 soft_is_ram(v, o->la + o->size - 1))))
 		rc = soft_read(v, o->la, at, o->size, 0);
 	if (rc)
 		return rc;

@@ -2,8 +2,8 @@
 /*
  * step_int.c - integer instructions that have no native form in the host's 64-bit mode (BCD, BOUND,
  * SALC, short INC and DEC), or whose address is not what their operand says (XLAT, BT with memory).
- * Flags that the manual leaves undefined keep their value, except in AAA..AAS where they follow
- * the addition that is made.
+ * Flags that the manual leaves undefined are those of the addition that an AMD Zen makes (compared
+ * exhaustively in 32-bit code).
  */
 #include "vmx-driver/soft/step.h"
 
@@ -58,20 +58,22 @@ int soft_op_inc_short(struct soft_vcpu *v, const struct soft_insn *insn)
 
 static int decimal_adjust(struct soft_vcpu *v, bool subtract)
 {
-	uint64_t fl = soft_arith_flags(v), out = fl & FL_OF;
-	uint8_t old = (uint8_t)v->gpr[SOFT_RAX], al = old;
-	bool low = (old & 15) > 9 || (fl & FL_AF);
+	uint64_t fl = soft_arith_flags(v), out = 0;
+	uint8_t old = (uint8_t)v->gpr[SOFT_RAX], change = 0, al;
 
-	if (low) {
-		al = (uint8_t)(subtract ? al - 6 : al + 6);
+	if ((old & 15) > 9 || (fl & FL_AF)) {
+		change = 6;
 		out |= FL_AF;
 		if (subtract ? old < 6 : old > 0xf9)
 			out |= FL_CF;
 	}
 	if (old > 0x99 || (fl & FL_CF)) {
-		al = (uint8_t)(subtract ? al - 0x60 : al + 0x60);
+		change += 0x60;
 		out |= FL_CF;
 	}
+	al = (uint8_t)(subtract ? old - change : old + change);
+	if ((subtract ? (old ^ change) & (old ^ al) : ~(old ^ change) & (old ^ al)) & 0x80)
+		out |= FL_OF;
 	soft_set_gpr(v, SOFT_RAX, 1, al);
 	soft_set_arith(v, out | byte_flags(al));
 	return soft_done(v);
@@ -91,16 +93,20 @@ int soft_op_das(struct soft_vcpu *v, const struct soft_insn *insn)
 
 static int ascii_adjust(struct soft_vcpu *v, bool subtract)
 {
-	uint64_t fl = soft_arith_flags(v), out = fl & FL_OF;
+	uint64_t out = 0;
 	uint16_t ax = (uint16_t)v->gpr[SOFT_RAX];
 
-	if ((ax & 15) > 9 || (fl & FL_AF)) {
+	if ((ax & 15) > 9 || (soft_arith_flags(v) & FL_AF)) {
 		ax = (uint16_t)(subtract ? ax - 0x106 : ax + 0x106);
-		out |= FL_AF | FL_CF;
+		out = FL_AF | FL_CF;
 	}
-	ax &= 0xff0f;
-	soft_set_gpr(v, SOFT_RAX, 2, ax);
-	soft_set_arith(v, out | byte_flags((uint8_t)ax));
+	out |= byte_flags((uint8_t)ax) & FL_PF;
+	if (ax & 0x8000)
+		out |= FL_SF;
+	if (ax == 0)
+		out |= FL_ZF;
+	soft_set_gpr(v, SOFT_RAX, 2, ax & 0xff0f);
+	soft_set_arith(v, out);
 	return soft_done(v);
 }
 
@@ -132,9 +138,17 @@ int soft_op_aad(struct soft_vcpu *v, const struct soft_insn *insn)
 	uint8_t base = (uint8_t)insn->op[0].imm.value.u, al = (uint8_t)v->gpr[SOFT_RAX];
 	uint8_t ah = (uint8_t)(v->gpr[SOFT_RAX] >> 8);
 
-	al = (uint8_t)(al + ah * base);
-	soft_set_gpr(v, SOFT_RAX, 2, al);
-	soft_set_arith(v, byte_flags(al));
+	uint8_t add = (uint8_t)(ah * base), sum = (uint8_t)(al + add);
+	uint64_t fl = byte_flags(sum);
+
+	if (sum < al)
+		fl |= FL_CF;
+	if ((al & 15) + (add & 15) > 15)
+		fl |= FL_AF;
+	if (~(al ^ add) & (al ^ sum) & 0x80)
+		fl |= FL_OF;
+	soft_set_gpr(v, SOFT_RAX, 2, sum);
+	soft_set_arith(v, fl);
 	return soft_done(v);
 }
 

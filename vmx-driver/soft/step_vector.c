@@ -59,33 +59,54 @@ static void set_vector(struct soft_vcpu *v, unsigned index, const uint8_t in[32]
 
 /* --- MASKMOVQ, (V)MASKMOVDQU: bytes at DS:rDI ----------------------------------------------- */
 
-/* An MMX instruction leaves the x87 stack top at 0 and all registers valid. The image keeps the
- * registers in stack order, so they turn with it. */
-static void enter_mmx(struct soft_vcpu *v)
+/* The x87 image in full; the register stack's top. */
+static unsigned open_x87(struct soft_vcpu *v, uint16_t *fsw)
 {
-	uint8_t st[128];
+	static const uint8_t fcw[2] = { 0x7f, 0x03 };
 	uint64_t bv;
-	uint16_t fsw;
-	unsigned top;
 
 	soft_copy(&bv, v->xsave + XSTATE_BV, sizeof(bv));
 	if (!(bv & COMPONENT_X87)) {
-		static const uint8_t fcw[2] = { 0x7f, 0x03 };
-
 		soft_zero(v->xsave, 24);
 		soft_copy(v->xsave, fcw, 2);
 		soft_zero(v->xsave + X87_ST, 128);
 		bv |= COMPONENT_X87;
 		soft_copy(v->xsave + XSTATE_BV, &bv, sizeof(bv));
 	}
-	soft_copy(&fsw, v->xsave + X87_FSW, 2);
-	top = fsw >> 11 & 7;
+	soft_copy(fsw, v->xsave + X87_FSW, 2);
+	return *fsw >> 11 & 7;
+}
+
+/* An MMX instruction leaves the x87 stack top at 0 and all registers valid. The image keeps the
+ * registers in stack order, so they turn with it. */
+static void enter_mmx(struct soft_vcpu *v)
+{
+	uint8_t st[128];
+	uint16_t fsw;
+	unsigned top = open_x87(v, &fsw);
+
 	soft_copy(st, v->xsave + X87_ST, 128);
 	for (unsigned i = 0; i < 8; i++)
 		soft_copy(v->xsave + X87_ST + 16 * i, st + 16 * ((i - top) & 7), 16);
 	fsw &= (uint16_t)~(7u << 11);
 	soft_copy(v->xsave + X87_FSW, &fsw, 2);
 	v->xsave[X87_TAGS] = 0xff;
+}
+
+/* Data and mask of MASKMOVQ; #MF if an x87 exception is pending. */
+static int mmx_operands(struct soft_vcpu *v, const struct soft_insn *insn, uint8_t *data,
+			uint8_t *mask)
+{
+	unsigned a = (unsigned)(insn->op[0].reg.value - ZYDIS_REGISTER_MM0);
+	unsigned b = (unsigned)(insn->op[1].reg.value - ZYDIS_REGISTER_MM0), top;
+	uint16_t fsw;
+
+	top = open_x87(v, &fsw);
+	if (fsw & 0x80)
+		return soft_raise(v, EXC_MF);
+	soft_copy(data, v->xsave + X87_ST + 16 * ((a - top) & 7), 8);
+	soft_copy(mask, v->xsave + X87_ST + 16 * ((b - top) & 7), 8);
+	return SOFT_OK;
 }
 
 /* Stores the bytes whose mask byte has its top bit set. All n must be writable, as on the processors
@@ -114,11 +135,9 @@ int soft_op_masked_store_implicit(struct soft_vcpu *v, const struct soft_insn *i
 
 	open_vectors(v, insn->fp == FP_AVX);
 	if (mmx) {
-		enter_mmx(v);
-		a = (unsigned)(insn->op[0].reg.value - ZYDIS_REGISTER_MM0) & 7;
-		b = (unsigned)(insn->op[1].reg.value - ZYDIS_REGISTER_MM0) & 7;
-		soft_copy(data, v->xsave + X87_ST + 16 * a, 8);
-		soft_copy(mask, v->xsave + X87_ST + 16 * b, 8);
+		rc = mmx_operands(v, insn, data, mask);
+		if (rc)
+			return rc;
 	} else {
 		if (!vector_register(insn->op[0].reg.value, &a, &size) ||
 		    !vector_register(insn->op[1].reg.value, &b, &size))
@@ -128,7 +147,11 @@ int soft_op_masked_store_implicit(struct soft_vcpu *v, const struct soft_insn *i
 	}
 	soft_ea(v, insn, 2, &seg, &offset);
 	rc = store_bytes(v, seg, offset, data, mask, mmx ? 8 : 16);
-	return rc ? rc : soft_done(v);
+	if (rc)
+		return rc;
+	if (mmx)
+		enter_mmx(v);
+	return soft_done(v);
 }
 
 /* --- VMASKMOVPS/PD, VPMASKMOVD/Q ------------------------------------------------------------ */
