@@ -52,3 +52,20 @@ tests_unit_test_soft_sys_legacy_SOURCES = tests/unit/test_soft_sys_legacy.c test
 	tests/unit/sys_rig.h tests/unit/unit.h
 tests_unit_test_soft_sys_legacy_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_sys_legacy_LDADD = libvmxdriver.la $(CUNIT_LIBS)
+
+# The protocol: JSON, framing, JSON-RPC, schemas.
+check_PROGRAMS += tests/unit/test-protocol-json tests/unit/test-protocol-rpc
+TESTS += tests/unit/test-protocol-json tests/unit/test-protocol-rpc
+tests_unit_test_protocol_json_SOURCES = tests/unit/test_protocol_json.c tests/unit/unit.h
+tests_unit_test_protocol_json_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_protocol_json_LDADD = libprotocol.la libcommon.la $(JSONC_LIBS) $(CUNIT_LIBS)
+tests_unit_test_protocol_rpc_SOURCES = tests/unit/test_protocol_rpc.c tests/unit/unit.h
+tests_unit_test_protocol_rpc_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_protocol_rpc_LDADD = libprotocol.la libcommon.la $(JSONC_LIBS) $(CUNIT_LIBS)
+
+# The board, on the software engine.
+check_PROGRAMS += tests/unit/test-board
+TESTS += tests/unit/test-board
+tests_unit_test_board_SOURCES = tests/unit/test_board.c tests/unit/unit.h
+tests_unit_test_board_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_board_LDADD = libdevices.la libmachine.la libvmxdriver.la $(CUNIT_LIBS) -lpthread
