@@ -468,7 +468,8 @@ static int deliver_one(struct soft_vcpu *v, const struct soft_exc *x)
 	if (x->vector == EXC_PF)
 		v->cr2 = x->cr2;
 	if (x->vector == EXC_DB) {
-		v->dr6 |= x->dr6;
+		/* B0-B3 tell of this one, the others add up until cleared by software. */
+		v->dr6 = (v->dr6 & ~0xfull) | x->dr6;
 		v->dr7 &= ~(1ull << 13);
 	}
 	return deliver(v, &e);

@@ -77,6 +77,16 @@ int sys_op_sidt(struct soft_vcpu *v, const struct soft_insn *insn)
 	return store_table(v, insn, &v->idtr);
 }
 
+/* In IA-32e mode the base has 64 bits, which must be canonical. */
+static int check_base(struct soft_vcpu *v, const struct sys_desc *d)
+{
+	struct vmx_segment s;
+
+	sys_unpack(&s, d->selector, d->lo, d->hi);
+	return sys_canonical(s.base) ? SOFT_OK :
+				       soft_raise_error(v, EXC_GP, d->selector & 0xfffcu);
+}
+
 /* LLDT and LTR up to the descriptor; *ret_null: a null selector. */
 static int system_descriptor(struct soft_vcpu *v, const struct soft_insn *insn, struct sys_desc *d,
 			     bool *ret_null)
@@ -118,6 +128,9 @@ int sys_op_lldt(struct soft_vcpu *v, const struct soft_insn *insn)
 		return soft_raise_error(v, EXC_GP, d.selector & 0xfffcu);
 	if (!(sys_attr(d.lo) & SEG_P))
 		return soft_raise_error(v, EXC_NP, d.selector & 0xfffcu);
+	rc = check_base(v, &d);
+	if (rc != SOFT_OK)
+		return rc;
 	sys_unpack(&v->seg[SOFT_LDTR], d.selector, d.lo, d.hi);
 	return sys_done(v);
 }
@@ -139,6 +152,9 @@ int sys_op_ltr(struct soft_vcpu *v, const struct soft_insn *insn)
 		return soft_raise_error(v, EXC_GP, d.selector & 0xfffcu);
 	if (!(sys_attr(d.lo) & SEG_P))
 		return soft_raise_error(v, EXC_NP, d.selector & 0xfffcu);
+	rc = check_base(v, &d);
+	if (rc != SOFT_OK)
+		return rc;
 	d.lo |= 2ull << 40;
 	busy = (uint8_t)(d.lo >> 40);
 	rc = soft_write(v, d.la + 5, &busy, 1, ACC_WRITE | ACC_SYSTEM);
