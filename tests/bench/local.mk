@@ -1,2 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-# tests/bench
+# Benchmarks: `make bench`, BENCH_FLAGS for tests/bench/bench.py.
+EXTRA_PROGRAMS += tests/bench/guest-bench
+tests_bench_guest_bench_SOURCES = tests/bench/guest-bench.c
+# Static, and with no more than an ordinary program is built with.
+tests_bench_guest_bench_CFLAGS = -std=gnu17 -pthread -O2 $(WARN_CFLAGS)
+tests_bench_guest_bench_LDFLAGS = -all-static
+tests_bench_guest_bench_LDADD = -lm
+CLEANFILES += tests/bench/guest-bench
+EXTRA_DIST += tests/bench/bench.py
+.PHONY: bench
+bench: all tests/bench/guest-bench$(EXEEXT)
+	$(AM_TESTS_ENVIRONMENT) python3 $(srcdir)/tests/bench/bench.py $(BENCH_FLAGS)
