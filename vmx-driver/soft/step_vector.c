@@ -138,6 +138,7 @@ int soft_op_masked_store_implicit(struct soft_vcpu *v, const struct soft_insn *i
 		rc = mmx_operands(v, insn, data, mask);
 		if (rc)
 			return rc;
+		enter_mmx(v); /* even if the store faults */
 	} else {
 		if (!vector_register(insn->op[0].reg.value, &a, &size) ||
 		    !vector_register(insn->op[1].reg.value, &b, &size))
@@ -147,11 +148,7 @@ int soft_op_masked_store_implicit(struct soft_vcpu *v, const struct soft_insn *i
 	}
 	soft_ea(v, insn, 2, &seg, &offset);
 	rc = store_bytes(v, seg, offset, data, mask, mmx ? 8 : 16);
-	if (rc)
-		return rc;
-	if (mmx)
-		enter_mmx(v);
-	return soft_done(v);
+	return rc ? rc : soft_done(v);
 }
 
 /* --- VMASKMOVPS/PD, VPMASKMOVD/Q ------------------------------------------------------------ */
