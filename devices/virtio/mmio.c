@@ -12,7 +12,7 @@
 #include "machine/irq.h"
 
 #define MAGIC 0x74726976u /* "virt" */
-#define VERSION 2u
+#define MMIO_VERSION 2u
 #define VENDOR 0x564d5844u /* "VMXD" */
 
 enum { /* 4.2.2 */
@@ -93,7 +93,7 @@ static uint32_t register_read(struct virtio_mmio *m, uint64_t offset)
 	case R_MAGIC:
 		return MAGIC;
 	case R_VERSION:
-		return VERSION;
+		return MMIO_VERSION;
 	case R_DEVICE_ID:
 		return v->ops->id;
 	case R_VENDOR_ID:
