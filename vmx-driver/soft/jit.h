@@ -19,6 +19,8 @@
 enum { /* what translated code returns beside enum soft_rc */
 	JIT_LOOKUP = 100, /* go on at v->rip: not in the indirect-branch table */
 	JIT_LINK = 101,   /* the same, and link the jump in v->scratch[0] (struct jit_link *) */
+	JIT_BRANCH = 104, /* JIT_LOOKUP after an indirect branch: scratch[4] what it added to RSP,
+			   * scratch[5] where it stands */
 	JIT_DONE = 102,   /* a snippet ran to its end */
 	JIT_TRAP = 103,   /* the host processor refused a copied instruction: v->rip is precise */
 };
@@ -86,6 +88,13 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 	uint8_t *dispatch;   /* after an operation: go on at v->rip */
 };
 
+/* A site word: what the cold path of a memory access hands to the slow stub. */
+#define JIT_SITE_SLOT_MASK 0xffffu  /* byte offset of its L0 entry in tlb.l0 */
+#define JIT_SITE_SIZE_SHIFT 16      /* bytes that must lie in one page */
+#define JIT_SITE_SIZE_MASK 0xfffu
+#define JIT_SITE_GROUP (1u << 30)   /* several accesses: a fault is the first instruction's affair */
+#define JIT_SITE_WRITE (1u << 31)
+
 #define JIT_HASH_SIZE 65536u
 #define JIT_PAGES_TOP 1024u /* gpa >> 30: guest memory up to 1 TiB */
 #define JIT_PAGES_LEAF (1u << 18)
@@ -138,10 +147,14 @@ static inline struct jit_vcpu *jit_of(struct soft_vcpu *v)
 bool jit_data_ok(const struct soft_insn *insn);
 /* How many scratch registers besides r10 its register operands take. */
 unsigned jit_data_scratch(const struct soft_insn *insn);
-/* Emits loads of memory-resident guest registers, the instruction, and stores. The memory operand,
- * if any, is [r10] or [r10 + r11]. *ret_at: where the instruction itself starts (for faults). */
-void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, bool use_index,
-		   uint8_t **ret_at, unsigned *ret_point_state);
+struct jit_place { /* the memory operand of a copied instruction */
+	bool use_index; /* [r10 + r11 + disp], else [r10] */
+	int8_t disp;
+};
+/* Emits loads of memory-resident guest registers, the instruction, and stores.
+ * *ret_point_state: POINT_SWAPPED and its register, or 0. */
+void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_place place,
+		   unsigned *ret_point_state);
 /* Effective address (with segment base) of the operand into dst; clobbers r10 and r11, and host
  * flags if a segment base is added. next_rip is for RIP-relative ones. */
 void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,

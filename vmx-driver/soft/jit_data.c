@@ -197,13 +197,12 @@ static void assign(struct field *f, uint8_t by_guest[16], const uint8_t *free_re
 	f->host = by_guest[f->guest];
 }
 
-static unsigned assign_all(struct fields *f, bool use_index)
+static unsigned assign_all(struct fields *f)
 {
 	static const uint8_t with_mem[] = { H_R9, H_R11, H_R10 }, without_mem[] = { H_R9, H_R10, H_R11 };
 	uint8_t by_guest[16];
 	unsigned next = 0;
 
-	(void)use_index;
 	memset(by_guest, NO_REG, sizeof(by_guest));
 	assign(&f->reg, by_guest, f->mem ? with_mem : without_mem, &next);
 	assign(&f->rm, by_guest, f->mem ? with_mem : without_mem, &next);
@@ -217,7 +216,7 @@ unsigned jit_data_scratch(const struct soft_insn *insn)
 	struct fields f;
 
 	fields_get(insn, &f);
-	return assign_all(&f, false);
+	return assign_all(&f);
 }
 
 static void transfer(struct jit_buf *b, const struct fields *f, bool store)
@@ -281,7 +280,7 @@ static bool w_is_operand_size(const struct soft_insn *insn, const struct fields 
 
 /* ModRM, SIB and the tail (immediates). */
 static void emit_modrm_tail(struct jit_buf *b, const struct soft_insn *insn, const struct fields *f,
-			    unsigned reg, unsigned rm, bool use_index, bool swap_high)
+			    unsigned reg, unsigned rm, const struct jit_place *place, bool swap_high)
 {
 	const ZydisDecodedInstruction *zi = &insn->zi;
 	unsigned tail;
@@ -289,8 +288,10 @@ static void emit_modrm_tail(struct jit_buf *b, const struct soft_insn *insn, con
 	if (swap_high && f->reg.high)
 		reg -= 4;
 	if (f->mem) {
-		if (use_index) {
+		if (place->use_index && place->disp == 0) {
 			e2(b, 0x04 | (reg & 7) << 3, 0x1a); /* [r10 + r11] */
+		} else if (place->use_index) {
+			e3(b, 0x44 | (reg & 7) << 3, 0x1a, (uint8_t)place->disp); /* + disp8 */
 		} else {
 			e1(b, 0x02 | (reg & 7) << 3); /* [r10] */
 		}
@@ -341,7 +342,7 @@ static void emit_prefixes(struct jit_buf *b, const struct soft_insn *insn)
 }
 
 static void emit_legacy(struct jit_buf *b, const struct soft_insn *insn, const struct fields *f,
-			bool use_index, bool swap_high)
+			const struct jit_place *place, bool swap_high)
 {
 	const ZydisDecodedInstruction *zi = &insn->zi;
 	bool has_modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM;
@@ -386,7 +387,7 @@ static void emit_legacy(struct jit_buf *b, const struct soft_insn *insn, const s
 		has_modrm = true;
 	}
 	if (f->mem) {
-		rex = 0x40 | w | (reg >= 8 && !f->reg.high ? 4 : 0) | (use_index ? 2 : 0) | 1;
+		rex = 0x40 | w | (reg >= 8 && !f->reg.high ? 4 : 0) | (place->use_index ? 2 : 0) | 1;
 	} else if (has_modrm) {
 		rm = reg_bits(&f->rm, zi->raw.modrm.rm | raw_b);
 		rex = 0x40 | w | (reg >= 8 && !f->reg.high ? 4 : 0) | (rm >= 8 && !f->rm.high ? 1 : 0);
@@ -406,12 +407,12 @@ static void emit_legacy(struct jit_buf *b, const struct soft_insn *insn, const s
 		return;
 	}
 	e_bytes(b, opcode, n);
-	emit_modrm_tail(b, insn, f, reg, rm, use_index, swap_high);
+	emit_modrm_tail(b, insn, f, reg, rm, place, swap_high);
 }
 
 /* Always written as the three-byte VEX. R, X, B and vvvv are stored inverted (SDM 2A 2.3.5). */
 static void emit_vex(struct jit_buf *b, const struct soft_insn *insn, const struct fields *f,
-		     bool use_index)
+		     const struct jit_place *place)
 {
 	const ZydisDecodedInstruction *zi = &insn->zi;
 	const uint8_t *vex = insn->bytes + zi->raw.vex.offset;
@@ -435,7 +436,7 @@ static void emit_vex(struct jit_buf *b, const struct soft_insn *insn, const stru
 	if (f->vvvv.gpr)
 		vvvv = f->vvvv.host;
 	if (f->mem) {
-		x = use_index ? 8 : 0;
+		x = place->use_index ? 8 : 0;
 		bb = 8;
 	} else {
 		rm = reg_bits(&f->rm, zi->raw.modrm.rm | raw_b);
@@ -447,7 +448,7 @@ static void emit_vex(struct jit_buf *b, const struct soft_insn *insn, const stru
 	e1(b, w | (~vvvv & 15) << 3 | (last & 7));
 	e1(b, insn->bytes[opcode_at]);
 	if (zi->attributes & ZYDIS_ATTRIB_HAS_MODRM)
-		emit_modrm_tail(b, insn, f, reg, rm, use_index, false);
+		emit_modrm_tail(b, insn, f, reg, rm, place, false);
 }
 
 /* The bytes can stay as they are. */
@@ -463,8 +464,8 @@ static bool verbatim(const struct soft_insn *insn, const struct fields *f)
 	return true;
 }
 
-void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, bool use_index,
-		   uint8_t **ret_at, unsigned *ret_point_state)
+void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_place place,
+		   unsigned *ret_point_state)
 {
 	struct fields f;
 	bool swap;
@@ -472,25 +473,23 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, bool use_ind
 	*ret_point_state = 0;
 	if (insn->zi.mnemonic == ZYDIS_MNEMONIC_PAUSE) {
 		/* whatever REX it has: with REX.B some processors exchange r8 and rax */
-		*ret_at = b->p;
 		e2(b, 0xf3, 0x90);
 		return;
 	}
 	fields_get(insn, &f);
-	assign_all(&f, use_index);
+	assign_all(&f);
 	transfer(b, &f, false);
 	swap = f.mem && f.reg.high;
 	if (swap) { /* xchg al, ah: no flags */
 		e2(b, 0x86, 0xc0 | f.reg.guest << 3 | (f.reg.guest + 4u));
 		*ret_point_state = POINT_SWAPPED | (unsigned)f.reg.guest << 4;
 	}
-	*ret_at = b->p;
 	if (verbatim(insn, &f))
 		e_bytes(b, insn->bytes, insn->len);
 	else if (insn->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
-		emit_vex(b, insn, &f, use_index);
+		emit_vex(b, insn, &f, &place);
 	else
-		emit_legacy(b, insn, &f, use_index, swap);
+		emit_legacy(b, insn, &f, &place, swap);
 	if (swap)
 		e2(b, 0x86, 0xc0 | f.reg.guest << 3 | (f.reg.guest + 4u));
 	transfer(b, &f, true);

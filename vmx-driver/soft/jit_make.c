@@ -127,7 +127,7 @@ const void *jit_snippet_make(struct soft_vcpu *v, struct soft_insn *insn)
 	struct jit_vcpu *j = jit_of(v);
 	struct jit_buf b;
 	uint32_t touched = 0, written = 0;
-	uint8_t *start, *at;
+	uint8_t *start;
 	unsigned state;
 
 	if (!jit_data_ok(insn) && !is_high_cmpxchg(insn))
@@ -149,7 +149,7 @@ const void *jit_snippet_make(struct soft_vcpu *v, struct soft_insn *insn)
 	if (is_high_cmpxchg(insn))
 		emit_high_cmpxchg(&b, insn);
 	else
-		jit_emit_data(&b, insn, false, &at, &state);
+		jit_emit_data(&b, insn, (struct jit_place){ 0 }, &state);
 	if (written)
 		e_flags_save(&b);
 	e_mov_imm(&b, H_R11, JIT_DONE);

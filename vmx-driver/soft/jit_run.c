@@ -40,13 +40,15 @@ void soft_fp_load(struct soft_vcpu *v)
  * instruction's guest address stands behind a 5-byte jump. */
 int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret)
 {
-	struct soft_l0 *l0 = &v->tlb[v->ctx].l0[(site & 0xffffff) / 16];
-	bool write = site >> 31;
+	struct soft_l0 *l0 = &v->tlb[v->ctx].l0[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)];
+	unsigned size = (site >> JIT_SITE_SIZE_SHIFT) & JIT_SITE_SIZE_MASK;
 	int rc;
 
 	v->rip = *(const uint64_t *)(const void *)(ret + 5);
-	rc = soft_tlb_fill(v, la, (site >> 24) & 0x7f, write,
+	rc = soft_tlb_fill(v, la, size, site & JIT_SITE_WRITE,
 			   soft_vm_of(v)->cache->use_l0 ? l0 : NULL, &v->scratch[3]);
+	if (rc == SOFT_EXCEPTION && (site & JIT_SITE_GROUP))
+		rc = SOFT_STEP; /* it may be a later access that faults: one after the other */
 	if (rc == SOFT_OK)
 		soft_fp_load(v); /* in case something on the way had to save it */
 	return rc;
@@ -135,6 +137,11 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	return SOFT_OK;
 }
 
+static bool canonical(uint64_t la)
+{
+	return (uint64_t)((int64_t)(la << 16) >> 16) == la;
+}
+
 int soft_jit_run(struct soft_vcpu *v)
 {
 	struct soft_cache *cache = soft_vm_of(v)->cache;
@@ -159,6 +166,13 @@ int soft_jit_run(struct soft_vcpu *v)
 		switch (rc) {
 		case JIT_LINK:
 			link = (struct jit_link *)(uintptr_t)v->scratch[0];
+			break;
+		case JIT_BRANCH:
+			if (!canonical(v->rip)) { /* the branch itself faults */
+				v->gpr[SOFT_RSP] -= v->scratch[4];
+				v->rip = v->scratch[5];
+				return SOFT_STEP;
+			}
 			break;
 		case JIT_LOOKUP:
 			break;

@@ -80,7 +80,7 @@ static void emit_exits(struct soft_cache *cache, struct jit_buf *b)
 	e1(b, 0xc3);
 }
 
-/* A miss in L0: r10 la, r9d slot * 16 | size << 24; called. Gives r11 = delta, keeps r10. First
+/* A miss in L0: r10 la, r9d a site word (jit.h); called. Gives r11 = delta, keeps r10. First
  * the hashed L1 in line, then jit_slow(). */
 static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx, bool write)
 {
@@ -103,12 +103,13 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 		e_rr(b, false, 0x89, H_RCX, H_R10);
 		e_alu_imm(b, false, 4, H_RCX, 4095);
 		e_rr(b, false, 0x89, H_R11, H_R9);
-		e_shift_imm(b, false, 5, H_R11, 24);
+		e_shift_imm(b, false, 5, H_R11, JIT_SITE_SIZE_SHIFT);
+		e_alu_imm(b, false, 4, H_R11, JIT_SITE_SIZE_MASK);
 		e_rr(b, false, 0x01, H_RCX, H_R11);
 		e_alu_imm(b, false, 7, H_RCX, 4096);
 		cross = e_jcc_fwd(b, CC_A);
 		e_gs_idx(b, true, 0x8b, H_R11, H_RAX, l1 + (uint32_t)offsetof(struct soft_l1, delta));
-		e_alu_imm(b, false, 4, H_R9, 0xffffff);
+		e_alu_imm(b, false, 4, H_R9, JIT_SITE_SLOT_MASK);
 		e_mov(b, H_RCX, H_R10);
 		e_alu_imm(b, true, 4, H_RCX, (uint32_t)-4096);
 		e_gs_idx(b, true, 0x89, H_RCX, H_R9, tlb + (uint32_t)offsetof(struct soft_tlb, l0));
@@ -129,7 +130,7 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 	e_mov(b, H_RSI, H_R10);
 	e_rr(b, false, 0x89, H_RDX, H_R9);
 	if (write)
-		e_alu_imm(b, false, 1, H_RDX, 0x80000000u); /* or */
+		e_alu_imm(b, false, 1, H_RDX, JIT_SITE_WRITE); /* or */
 	e2(b, 0x48, 0x83);
 	e2(b, 0xec, 8);
 	e_mov_imm(b, H_RAX, (uint64_t)(uintptr_t)jit_slow);

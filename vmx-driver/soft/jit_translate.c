@@ -35,7 +35,7 @@ struct item {
 
 struct slow_path { /* cold part of a memory access */
 	uint8_t *hole, *back;
-	uint32_t site; /* L0 slot * 16 | size << 24 */
+	uint32_t site; /* jit.h */
 	uint64_t rip;
 	bool write;
 	uint16_t item;
@@ -71,6 +71,8 @@ struct tr { /* one translation */
 	unsigned ctx;
 	unsigned where; /* enum where of guest flags now */
 	unsigned i;     /* current item */
+	unsigned group_end; /* items before it share one check of memory: */
+	int64_t group_lo;   /* r10 + r11 is the host address of this displacement off their base */
 	uint64_t gpa2;
 	bool crosses;   /* its only instruction goes on in the page at gpa2 */
 	struct jit_block *block;
@@ -381,17 +383,27 @@ static uint32_t branch_table(const struct tr *t)
 	       (uint32_t)offsetof(struct soft_tlb, ibtc);
 }
 
-/* r10 holds the guest address to go to; guest flags are in memory. */
-static void emit_indirect(struct tr *t)
+static void emit_indirect_miss(struct tr *t, int32_t undo)
+{
+	struct jit_buf *b = &t->b;
+
+	e_store(b, H_R10, GS_OFF(rip));
+	e_store_imm(b, GS_OFF(scratch) + 8 * 4, (uint64_t)(int64_t)undo);
+	e_store_imm(b, GS_OFF(scratch) + 8 * 5, t->s->item[t->i].rip);
+	e_mov_imm(b, H_R11, JIT_BRANCH);
+	e_jmp(b, stub(t, t->cache->stubs.exit));
+}
+
+/* r10 holds the guest address to go to; guest flags are in memory. undo: what the current
+ * instruction added to RSP, should the address turn out not to be one (jit_run.c, branch()). */
+static void emit_indirect(struct tr *t, int32_t undo)
 {
 	struct jit_buf *b = &t->b;
 	uint32_t table = branch_table(t);
 	uint8_t *miss, *poll;
 
 	if (!t->cache->chain) {
-		e_store(b, H_R10, GS_OFF(rip));
-		e_mov_imm(b, H_R11, JIT_LOOKUP);
-		e_jmp(b, stub(t, t->cache->stubs.exit));
+		emit_indirect_miss(t, undo);
 		return;
 	}
 	e_mov(b, H_R11, H_R10);
@@ -408,9 +420,7 @@ static void emit_indirect(struct tr *t)
 	e4(b, table + (uint32_t)offsetof(struct soft_ibtc, host));
 	e_fix(b, poll, b->p);
 	e_fix(b, miss, b->p);
-	e_store(b, H_R10, GS_OFF(rip));
-	e_mov_imm(b, H_R11, JIT_LOOKUP);
-	e_jmp(b, stub(t, t->cache->stubs.exit));
+	emit_indirect_miss(t, undo);
 }
 
 /* To a known address in another page: which page that is can change, so through the table. */
@@ -437,6 +447,14 @@ static void emit_far_edge(struct tr *t, uint64_t target)
 }
 
 /* Goes to a known guest address; guest flags are in memory. */
+static bool after_sti(const struct jit_scratch *s)
+{
+	for (unsigned i = s->count > 1 ? s->count - 2 : 0; i < s->count; i++)
+		if (s->item[i].insn.zi.mnemonic == ZYDIS_MNEMONIC_STI)
+			return true;
+	return false;
+}
+
 static void emit_edge(struct tr *t, uint64_t target, bool backward)
 {
 	struct jit_buf *b = &t->b;
@@ -456,7 +474,8 @@ static void emit_edge(struct tr *t, uint64_t target, bool backward)
 		b->full = true;
 		return;
 	}
-	if (backward) {
+	/* What waited for STI is taken here, not some blocks later when IF may be clear again. */
+	if (backward || after_sti(s)) {
 		e_poll(b);
 		poll = e_jcc_fwd(b, CC_NE);
 	}
@@ -484,7 +503,7 @@ static void emit_edge(struct tr *t, uint64_t target, bool backward)
 
 /* Checks the access to [r10, +size); afterwards r11 is the distance to host memory. Guest flags
  * have been saved. */
-static void emit_check(struct tr *t, unsigned size, bool write)
+static void emit_check_site(struct tr *t, unsigned size, bool write, bool group)
 {
 	struct jit_buf *b = &t->b;
 	struct jit_scratch *s = t->s;
@@ -501,7 +520,9 @@ static void emit_check(struct tr *t, unsigned size, bool write)
 		return;
 	}
 	s->slow_count++;
-	slow->site = slot * 16u | size << 24;
+	/* a wide operand may have to be aligned, which is checked before the page is looked at */
+	slow->site = slot * 16u | size << JIT_SITE_SIZE_SHIFT |
+		     (group || size >= 16 ? JIT_SITE_GROUP : 0);
 	slow->rip = rip;
 	slow->write = write;
 	slow->item = (uint16_t)t->i;
@@ -515,6 +536,11 @@ static void emit_check(struct tr *t, unsigned size, bool write)
 		slow->hole = e_jmp_fwd(b);
 	}
 	slow->back = b->p;
+}
+
+static void emit_check(struct tr *t, unsigned size, bool write)
+{
+	emit_check_site(t, size, write, false);
 }
 
 static void emit_slow_paths(struct tr *t)
@@ -548,11 +574,12 @@ static void emit_data(struct tr *t, struct item *it)
 {
 	struct jit_buf *b = &t->b;
 	const ZydisDecodedOperand *mem = memory_operand(&it->insn);
-	bool use_index = false, touches = it->needs || it->writes;
+	struct jit_place place = { 0 };
 	unsigned state;
-	uint8_t *at;
 
-	if (mem) {
+	if (mem && t->i < t->group_end) {
+		place = (struct jit_place){ true, (int8_t)(mem->mem.disp.value - t->group_lo) };
+	} else if (mem) {
 		unsigned size = mem->size ? mem->size / 8u : 1;
 		bool write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 
@@ -560,20 +587,18 @@ static void emit_data(struct tr *t, struct item *it)
 		flags_clobber(t, it->needs | (it->live_out & ~it->writes));
 		jit_emit_ea(b, H_R10, &it->insn, mem, it->rip + it->insn.len, true);
 		emit_check(t, size, write);
-		use_index = jit_data_scratch(&it->insn) < 2;
-		if (!use_index)
+		place.use_index = jit_data_scratch(&it->insn) < 2;
+		if (!place.use_index)
 			e_rr(b, true, 0x01, H_R10, H_R11); /* add r10, r11 */
 	}
 	if (it->needs) {
 		flags_to_reg(t); /* r9 is free: register operands are loaded afterwards */
 	}
-	/* points: before (loads cannot fault), at the instruction, after */
 	point(t, t->where & IN_MEM ? 0 : POINT_FLAGS_LIVE);
-	jit_emit_data(b, &it->insn, use_index, &at, &state);
+	jit_emit_data(b, &it->insn, place, &state);
 	if (state & POINT_SWAPPED)
 		t->s->point[t->s->point_count - 1].state |= (uint16_t)state;
-	(void)at;
-	if (touches && it->writes)
+	if (it->writes)
 		t->where = IN_REG;
 }
 
@@ -809,7 +834,7 @@ static void emit_call(struct tr *t, struct item *it)
 		emit_edge(t, branch_target(it), branch_target(it) <= it->rip);
 	} else {
 		e_load(b, H_R10, GS_OFF(scratch) + 8);
-		emit_indirect(t);
+		emit_indirect(t, -8);
 	}
 }
 
@@ -827,7 +852,7 @@ static void emit_ret(struct tr *t, struct item *it)
 	point(t, 0);
 	e_mem_r10_r11(b, 0x8b, H_R10);
 	e_lea(b, H_R8, H_R8, extra);
-	emit_indirect(t);
+	emit_indirect(t, extra);
 }
 
 static void emit_jmp(struct tr *t, struct item *it)
@@ -837,7 +862,7 @@ static void emit_jmp(struct tr *t, struct item *it)
 		emit_edge(t, branch_target(it), branch_target(it) <= it->rip);
 	} else {
 		emit_branch_target(t, it);
-		emit_indirect(t);
+		emit_indirect(t, 0);
 	}
 }
 
@@ -893,6 +918,184 @@ static void emit_op(struct tr *t, struct item *it)
 	}
 	if (ends_block(it))
 		e_jmp(&t->b, stub(t, cache->stubs.dispatch));
+}
+
+/* --- groups: one check for several accesses ---------------------------------------------------- */
+
+#define GROUP_ITEMS 24u
+#define GROUP_SPAN 120 /* bytes; displacements must fit a signed byte */
+
+/* Base register of an access that can be in a group, or -1. */
+static int group_base(const struct item *it, const ZydisDecodedOperand *mem)
+{
+	bool high;
+
+	if (it->kind != K_DATA || !mem || !mem->size || mem->mem.index != ZYDIS_REGISTER_NONE ||
+	    mem->mem.segment == ZYDIS_REGISTER_FS || mem->mem.segment == ZYDIS_REGISTER_GS ||
+	    it->insn.zi.address_width != 64 || mem->mem.base == ZYDIS_REGISTER_RIP ||
+	    mem->mem.disp.value != (int32_t)mem->mem.disp.value ||
+	    jit_data_scratch(&it->insn) > 1)
+		return -1;
+	return jit_guest_reg(mem->mem.base, &high);
+}
+
+static bool writes_reg(const struct item *it, int guest)
+{
+	for (unsigned i = 0; i < it->insn.zi.operand_count; i++) {
+		const ZydisDecodedOperand *op = &it->insn.op[i];
+		bool high;
+
+		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
+		    jit_guest_reg(op->reg.value, &high) == guest)
+			return true;
+	}
+	return false;
+}
+
+/* Can stand between two accesses of a group: leaves r10 and r11 alone. */
+static bool keeps_scratch(const struct item *it)
+{
+	const ZydisDecodedOperand *ea = &it->insn.op[1];
+	bool high;
+
+	switch (it->kind) {
+	case K_NONE:
+	case K_JCC:
+		return true;
+	case K_DATA:
+		return !memory_operand(&it->insn) && jit_data_scratch(&it->insn) <= 1;
+	case K_LEA:
+		return it->insn.zi.operand_width == 64 && it->insn.zi.address_width == 64 &&
+		       (ea->mem.base == ZYDIS_REGISTER_NONE || ea->mem.base == ZYDIS_REGISTER_RIP ||
+			jit_host_reg((unsigned)jit_guest_reg(ea->mem.base, &high)) >= 0) &&
+		       (ea->mem.index == ZYDIS_REGISTER_NONE ||
+			jit_host_reg((unsigned)jit_guest_reg(ea->mem.index, &high)) >= 0);
+	default:
+		return false;
+	}
+}
+
+/* Looks for accesses off one base from the current item on and emits their common check. */
+static void start_group(struct tr *t)
+{
+	struct jit_scratch *s = t->s;
+	const ZydisDecodedOperand *mem = memory_operand(&s->item[t->i].insn);
+	struct item *first = &s->item[t->i];
+	int base = group_base(first, mem);
+	int64_t lo, hi;
+	unsigned end = t->i, count = 0;
+	bool write = false;
+
+	if (base < 0)
+		return;
+	lo = mem->mem.disp.value;
+	hi = lo;
+	for (unsigned k = t->i; k < s->count && k < t->i + GROUP_ITEMS; k++) {
+		struct item *it = &s->item[k];
+		int64_t from, to;
+
+		mem = memory_operand(&it->insn);
+		if (group_base(it, mem) == base) {
+			from = mem->mem.disp.value < lo ? mem->mem.disp.value : lo;
+			to = mem->mem.disp.value + mem->size / 8;
+			to = to > hi ? to : hi;
+			if (to - from > GROUP_SPAN)
+				break;
+			lo = from;
+			hi = to;
+			write |= (mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+			end = k + 1;
+			count++;
+		} else if (!keeps_scratch(it)) {
+			break;
+		}
+		if (writes_reg(it, base))
+			break;
+	}
+	if (count < 2)
+		return;
+	/* nobody but the group's own instructions touches the flags from here on */
+	flags_clobber(t, FL_ARITH);
+	{
+		int host = jit_host_reg((unsigned)base);
+
+		if (host < 0)
+			e_load_gpr(&t->b, H_R10, (unsigned)base);
+		e_lea_any(&t->b, H_R10, host < 0 ? H_R10 : (unsigned)host, (int32_t)lo);
+	}
+	emit_check_site(t, (unsigned)(hi - lo), write, true);
+	t->group_end = end;
+	t->group_lo = lo;
+}
+
+/* PUSH reg / imm one after the other. Returns how many were emitted (0: not a run). */
+static unsigned push_run(struct tr *t)
+{
+	struct jit_scratch *s = t->s;
+	struct jit_buf *b = &t->b;
+	unsigned n = 0;
+
+	while (t->i + n < s->count && n < 12 && s->item[t->i + n].kind == K_PUSH &&
+	       plain_gpr64(&s->item[t->i + n].insn.op[0]) &&
+	       s->item[t->i + n].insn.op[0].reg.value != ZYDIS_REGISTER_RSP)
+		n++;
+	if (n < 2)
+		return 0;
+	flags_clobber(t, FL_ARITH);
+	e_lea(b, H_R10, H_R8, -8 * (int32_t)n);
+	emit_check_site(t, 8 * n, true, true);
+	point(t, 0);
+	for (unsigned k = 0; k < n; k++) {
+		bool high;
+		unsigned guest = (unsigned)jit_guest_reg(s->item[t->i + k].insn.op[0].reg.value, &high);
+		int host = jit_host_reg(guest);
+
+		if (host < 0)
+			e_load_gpr(b, H_R9, guest);
+		e_mem_r10_r11_disp(b, 0x89, host < 0 ? H_R9 : (unsigned)host, (int8_t)(8 * (n - 1 - k)));
+	}
+	e_lea(b, H_R8, H_R8, -8 * (int32_t)n);
+	return n;
+}
+
+/* POP reg one after the other, and the RET that may follow. */
+static unsigned pop_run(struct tr *t)
+{
+	struct jit_scratch *s = t->s;
+	struct jit_buf *b = &t->b;
+	unsigned n = 0;
+	bool ret;
+
+	while (t->i + n < s->count && n < 12 && s->item[t->i + n].kind == K_POP &&
+	       s->item[t->i + n].insn.op[0].reg.value != ZYDIS_REGISTER_RSP)
+		n++;
+	ret = n && t->i + n < s->count && s->item[t->i + n].kind == K_RET &&
+	      s->item[t->i + n].insn.zi.operand_count_visible == 0;
+	if (n + ret < 2)
+		return 0;
+	flags_clobber(t, FL_ARITH);
+	e_mov(b, H_R10, H_R8);
+	emit_check_site(t, 8 * (n + ret), false, true);
+	point(t, 0);
+	for (unsigned k = 0; k < n; k++) {
+		bool high;
+		unsigned guest = (unsigned)jit_guest_reg(s->item[t->i + k].insn.op[0].reg.value, &high);
+		int host = jit_host_reg(guest);
+
+		e_mem_r10_r11_disp(b, 0x8b, host < 0 ? H_R9 : (unsigned)host, (int8_t)(8 * k));
+		if (host < 0)
+			e_store_gpr(b, H_R9, guest);
+	}
+	if (ret)
+		e_mem_r10_r11_disp(b, 0x8b, H_R10, (int8_t)(8 * n));
+	e_lea(b, H_R8, H_R8, 8 * (int32_t)(n + ret));
+	if (ret) {
+		t->i += n;
+		emit_indirect(t, 8);
+		return 1;
+	}
+	return n;
 }
 
 static void emit_item(struct tr *t, struct item *it)
@@ -972,8 +1175,20 @@ static bool emit_block(struct tr *t)
 
 	s->slow_count = s->edge_count = s->link_count = s->point_count = 0;
 	t->where = IN_MEM;
-	for (t->i = 0; t->i < s->count; t->i++)
-		emit_item(t, &s->item[t->i]);
+	t->group_end = 0;
+	for (t->i = 0; t->i < s->count;) {
+		unsigned n = push_run(t);
+
+		if (!n)
+			n = pop_run(t);
+		if (!n) {
+			if (t->i >= t->group_end)
+				start_group(t);
+			emit_item(t, &s->item[t->i]);
+			n = 1;
+		}
+		t->i += n;
+	}
 	if (s->open_end) {
 		t->i = s->count - 1;
 		flags_clobber(t, FL_ARITH);
