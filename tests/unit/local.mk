@@ -69,3 +69,12 @@ TESTS += tests/unit/test-board
 tests_unit_test_board_SOURCES = tests/unit/test_board.c tests/unit/unit.h
 tests_unit_test_board_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_board_LDADD = libdevices.la libmachine.la libvmxdriver.la $(CUNIT_LIBS) -lpthread
+TESTS += tests/unit/test-soft-mmu tests/unit/test-soft-lapic
+tests_unit_test_soft_mmu_SOURCES = tests/unit/test_soft_mmu.c tests/unit/soft_guest.h \
+	tests/unit/unit.h
+tests_unit_test_soft_mmu_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_mmu_LDADD = libvmxdriver.la $(CUNIT_LIBS)
+tests_unit_test_soft_lapic_SOURCES = tests/unit/test_soft_lapic.c tests/unit/soft_guest.h \
+	tests/unit/unit.h
+tests_unit_test_soft_lapic_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_lapic_LDADD = libvmxdriver.la $(CUNIT_LIBS)

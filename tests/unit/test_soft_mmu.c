@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_soft_mmu.c - every paging mode of the software engine, by translation and by running in it. */
+#include <errno.h>
+
+#include "tests/unit/soft_guest.h"
+#include "tests/unit/unit.h"
+
+#define TABLE 0x70000u /* tables of these tests */
+#define TARGET 0x155000u
+
+enum paging { LONG_MODE, PAE, LEGACY, OFF };
+
+#define PTE_P 1u
+#define PTE_W 2u
+#define PTE_U 4u
+#define PTE_A 0x20u
+#define PTE_D 0x40u
+#define PTE_PS 0x80u
+
+static void start(struct guest *g)
+{
+	if (guest_create(g, 0) < 0)
+		CU_FAIL_FATAL("guest_create");
+}
+
+static void set_paging(struct guest *g, enum paging paging, uint64_t cr3)
+{
+	struct vmx_sregs s;
+
+	CU_ASSERT_EQUAL(vmx_vcpu_read_state(g->cpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
+	s.cr3 = cr3;
+	s.cr4 = 0x10;
+	s.cr0 = 0x80010033;
+	s.efer = 0x800;
+	if (paging == OFF)
+		s.cr0 &= ~0x80000000ull;
+	if (paging == PAE || paging == LONG_MODE)
+		s.cr4 |= 0x20;
+	if (paging == LONG_MODE)
+		s.efer |= 0x500;
+	s.cs = guest_segment(8, paging == LONG_MODE ? 0xa09b : 0xc09b);
+	s.ds.base = paging == LEGACY ? 0x80000000u : 0;
+	CU_ASSERT_EQUAL(vmx_vcpu_write_state(g->cpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
+}
+
+static uint32_t *d(struct guest *g, uint64_t gpa)
+{
+	return (uint32_t *)(void *)(g->ram + gpa);
+}
+
+/* The result, and the address if it is OK. */
+static int translate(struct guest *g, uint64_t gva, uint32_t flags, uint64_t *gpa)
+{
+	enum vmx_translate_result result = (enum vmx_translate_result)-1;
+
+	CU_ASSERT_EQUAL(vmx_vcpu_translate(g->cpu, gva, flags, &result, gpa), 0);
+	return (int)result;
+}
+
+static void expect_ok(struct guest *g, uint64_t gva, uint32_t flags, uint64_t want)
+{
+	uint64_t gpa = 0;
+
+	CU_ASSERT_EQUAL(translate(g, gva, flags, &gpa), VMX_TRANSLATE_OK);
+	CU_ASSERT_EQUAL(gpa, want);
+}
+
+static void expect_bad(struct guest *g, uint64_t gva, uint32_t flags, int want)
+{
+	uint64_t gpa;
+
+	CU_ASSERT_EQUAL(translate(g, gva, flags, &gpa), want);
+}
+
+static void test_legacy(void)
+{
+	struct guest g;
+
+	start(&g);
+	d(&g, TABLE)[3] = (TABLE + 0x1000) | PTE_P | PTE_W;
+	d(&g, TABLE + 0x1000)[5] = TARGET | PTE_P;
+	d(&g, TABLE)[4] = 0x0 | PTE_P | PTE_W | PTE_PS;       /* 4 MiB */
+	d(&g, TABLE)[5] = 0x0 | PTE_P | PTE_PS | 1u << 21;    /* reserved */
+	d(&g, TABLE)[6] = 0x0 | PTE_P | PTE_PS | 1u << 13;    /* PSE-36: 4 GiB */
+	set_paging(&g, LEGACY, TABLE);
+	expect_ok(&g, 3u << 22 | 5u << 12 | 0x123, VMX_TRANSLATE_READ, TARGET + 0x123);
+	expect_bad(&g, 3u << 22 | 5u << 12, VMX_TRANSLATE_WRITE, VMX_TRANSLATE_PRIVILEGE);
+	expect_bad(&g, 3u << 22 | 6u << 12, VMX_TRANSLATE_READ, VMX_TRANSLATE_NOT_PRESENT);
+	expect_ok(&g, 4u << 22 | 0x234567, VMX_TRANSLATE_WRITE, 0x234567);
+	expect_bad(&g, 5u << 22, VMX_TRANSLATE_READ, VMX_TRANSLATE_RESERVED_BITS);
+	expect_bad(&g, 6u << 22, VMX_TRANSLATE_READ, VMX_TRANSLATE_GPA_UNMAPPED);
+	expect_bad(&g, 7u << 22, VMX_TRANSLATE_READ, VMX_TRANSLATE_NOT_PRESENT);
+	/* A and D only when asked for, and only for what succeeds. */
+	CU_ASSERT_EQUAL(d(&g, TABLE)[4] & (PTE_A | PTE_D), 0);
+	expect_ok(&g, 4u << 22, VMX_TRANSLATE_WRITE | VMX_TRANSLATE_SET_AD, 0);
+	CU_ASSERT_EQUAL(d(&g, TABLE)[4] & (PTE_A | PTE_D), PTE_A | PTE_D);
+	expect_ok(&g, 3u << 22 | 5u << 12, VMX_TRANSLATE_READ | VMX_TRANSLATE_SET_AD, TARGET);
+	CU_ASSERT_EQUAL(d(&g, TABLE)[3] & (PTE_A | PTE_D), PTE_A);
+	CU_ASSERT_EQUAL(d(&g, TABLE + 0x1000)[5] & (PTE_A | PTE_D), PTE_A);
+	guest_destroy(&g);
+}
+
+static void test_pae(void)
+{
+	struct guest g;
+
+	start(&g);
+	q(&g, TABLE + 0x20)[1] = (TABLE + 0x1000) | PTE_P; /* CR3 is 32-byte aligned only */
+	q(&g, TABLE + 0x1000)[2] = (TABLE + 0x2000) | PTE_P | PTE_W | PTE_U;
+	q(&g, TABLE + 0x2000)[7] = TARGET | PTE_P | PTE_W | PTE_U | PTE_NX;
+	q(&g, TABLE + 0x1000)[3] = 0x200000 | PTE_P | PTE_W | PTE_PS;
+	q(&g, TABLE + 0x1000)[4] = 0x200000 | PTE_P | PTE_PS | 1u << 13;
+	q(&g, TABLE + 0x1000)[5] = (TABLE + 0x2000) | PTE_P | 1ull << 52;
+	set_paging(&g, PAE, TABLE + 0x20);
+	expect_ok(&g, 1u << 30 | 2u << 21 | 7u << 12 | 8, VMX_TRANSLATE_WRITE, TARGET + 8);
+	expect_bad(&g, 1u << 30 | 2u << 21 | 7u << 12, VMX_TRANSLATE_EXEC, VMX_TRANSLATE_PRIVILEGE);
+	expect_ok(&g, 1u << 30 | 3u << 21 | 0x12345, VMX_TRANSLATE_EXEC, 0x212345);
+	expect_bad(&g, 1u << 30 | 4u << 21, VMX_TRANSLATE_READ, VMX_TRANSLATE_RESERVED_BITS);
+	expect_bad(&g, 1u << 30 | 5u << 21, VMX_TRANSLATE_READ, VMX_TRANSLATE_RESERVED_BITS);
+	expect_bad(&g, 2u << 30, VMX_TRANSLATE_READ, VMX_TRANSLATE_NOT_PRESENT);
+	guest_destroy(&g);
+}
+
+static void test_long(void)
+{
+	struct guest g;
+
+	start(&g);
+	q(&g, TABLE)[256] = (TABLE + 0x1000) | PTE_P | PTE_W | PTE_U;
+	q(&g, TABLE + 0x1000)[0] = 0 | PTE_P | PTE_W | PTE_PS;              /* 1 GiB */
+	q(&g, TABLE + 0x1000)[1] = 0 | PTE_P | PTE_PS | 1u << 20;           /* reserved */
+	q(&g, TABLE + 0x1000)[2] = (TABLE + 0x2000) | PTE_P | PTE_U | PTE_NX;
+	q(&g, TABLE + 0x2000)[0] = 0x200000 | PTE_P | PTE_W | PTE_U | PTE_PS;
+	q(&g, TABLE)[257] = (TABLE + 0x1000) | PTE_P | PTE_PS;              /* reserved at the top */
+	set_paging(&g, LONG_MODE, TABLE);
+	expect_ok(&g, 0xffff800000234567, VMX_TRANSLATE_WRITE, 0x234567);
+	expect_bad(&g, 0xffff80003fffffff, VMX_TRANSLATE_READ, VMX_TRANSLATE_GPA_UNMAPPED);
+	expect_bad(&g, 0xffff800040000000, VMX_TRANSLATE_READ, VMX_TRANSLATE_RESERVED_BITS);
+	expect_bad(&g, 0xffff808000000000, VMX_TRANSLATE_READ, VMX_TRANSLATE_RESERVED_BITS);
+	/* What one level denies no other gives: W and NX of the PDPTE. */
+	expect_ok(&g, 0xffff800080000010, VMX_TRANSLATE_READ, 0x200010);
+	expect_bad(&g, 0xffff800080000010, VMX_TRANSLATE_WRITE, VMX_TRANSLATE_PRIVILEGE);
+	expect_bad(&g, 0xffff800080000010, VMX_TRANSLATE_EXEC, VMX_TRANSLATE_PRIVILEGE);
+	expect_bad(&g, 0x0000800000000000, VMX_TRANSLATE_READ, VMX_TRANSLATE_NOT_PRESENT);
+	guest_destroy(&g);
+}
+
+static void test_off(void)
+{
+	struct guest g;
+
+	start(&g);
+	set_paging(&g, OFF, 0);
+	expect_ok(&g, 0x123456, VMX_TRANSLATE_WRITE, 0x123456);
+	expect_ok(&g, 0x100123456, VMX_TRANSLATE_READ, 0x123456);
+	expect_bad(&g, RAM_SIZE, VMX_TRANSLATE_READ, VMX_TRANSLATE_GPA_UNMAPPED);
+	guest_destroy(&g);
+}
+
+/* 32-bit code under 32-bit paging: an access that wraps around 4 GiB, from a 4 KiB page to a large
+ * one. */
+PAYLOAD(wrap, ".code32\n mov $0x7ffffffe,%esi\n mov (%esi),%eax\n movl $0x11223344,(%esi)\n"
+	      "hlt\n.code64");
+
+static void test_run_legacy(void)
+{
+	struct guest g;
+
+	start(&g);
+	/* 0..4M by one large page; the last page of 4 GiB at TARGET. */
+	d(&g, TABLE)[0] = PTE_P | PTE_W | PTE_PS;
+	d(&g, TABLE)[1023] = (TABLE + 0x1000) | PTE_P | PTE_W;
+	d(&g, TABLE + 0x1000)[1023] = TARGET | PTE_P | PTE_W;
+	*d(&g, TARGET + 0xffc) = 0xbbaa0000;
+	*d(&g, 0) = 0x0000ddcc;
+	LOAD(&g, CODE, wrap);
+	set_paging(&g, LEGACY, TABLE);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), 0xddccbbaa);
+	CU_ASSERT_EQUAL(*d(&g, TARGET + 0xffc), 0x33440000);
+	CU_ASSERT_EQUAL(*d(&g, 0), 0x1122);
+	CU_ASSERT_EQUAL(d(&g, TABLE)[0] & (PTE_A | PTE_D), PTE_A | PTE_D);
+	CU_ASSERT_EQUAL(d(&g, TABLE + 0x1000)[1023] & (PTE_A | PTE_D), PTE_A | PTE_D);
+	guest_destroy(&g);
+}
+
+/* A write that crosses into a page it may not touch changes nothing of the first. */
+PAYLOAD(cross, "mov $0x201ffc,%esi\n movq $-1,(%rsi)\n hlt\n .org payload_cross+0x100\n"
+	       "mov %cr2,%rax\n pop %rbx\n hlt");
+
+static void test_cross(void)
+{
+	struct guest g;
+
+	start(&g);
+	LOAD(&g, CODE, cross);
+	set_gate(&g, 14, CODE + 0x100, 0);
+	set_pte(&g, 1, 0x100000 | PTE_RW);
+	set_pte(&g, 2, 0x101000 | PTE_P);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), 0x202000);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 3);
+	CU_ASSERT_EQUAL(*d(&g, 0x100ffc), 0);
+	/* And now it may. */
+	set_pte(&g, 2, 0x103000 | PTE_RW);
+	guest_set_reg(&g, VMX_RIP, CODE);
+	guest_set_reg(&g, VMX_CR3, PML4);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RIP), CODE + 13);
+	CU_ASSERT_EQUAL(*d(&g, 0x100ffc), 0xffffffff);
+	CU_ASSERT_EQUAL(*d(&g, 0x103000), 0xffffffff);
+	guest_destroy(&g);
+}
+
+/* Global pages outlive MOV CR3, others do not; INVLPG takes both. */
+PAYLOAD(global, "mov 0x201000,%rax\n mov 0x202000,%rbx\n"
+		"movq $0x104103,0x8008\n movq $0x105003,0x8010\n"
+		"mov %cr3,%rcx\n mov %rcx,%cr3\n mov 0x201000,%rcx\n mov 0x202000,%rdx\n"
+		"invlpg 0x201000\n mov 0x201000,%rsi\n hlt");
+
+static void test_global(void)
+{
+	struct guest g;
+
+	start(&g);
+	LOAD(&g, CODE, global);
+	set_pte(&g, 1, 0x100000 | PTE_RW | 0x100);
+	set_pte(&g, 2, 0x101000 | PTE_RW);
+	*q(&g, 0x100000) = 1;
+	*q(&g, 0x101000) = 2;
+	*q(&g, 0x104000) = 3;
+	*q(&g, 0x105000) = 4;
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), 1);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 2);
+	/* 3 would be allowed as well: a TLB may forget. */
+	CU_ASSERT_TRUE(guest_reg(&g, VMX_RCX) == 1 || guest_reg(&g, VMX_RCX) == 3);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RDX), 4);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RSI), 3);
+	guest_destroy(&g);
+}
+
+/* Code on a page that is not global, called before and after another page takes its place. */
+PAYLOAD(codeswap, "mov $100,%ebx\n 1: mov $0x201000,%eax\n call *%rax\n dec %ebx\n jnz 1b\n"
+		  "mov %ecx,%esi\n movq $0x106003,0x8008\n mov %cr3,%rcx\n mov %rcx,%cr3\n"
+		  "mov $0x201000,%eax\n call *%rax\n hlt");
+
+static void test_codeswap(void)
+{
+	static const uint8_t one[] = { 0xb9, 1, 0, 0, 0, 0xc3 }, two[] = { 0xb9, 2, 0, 0, 0, 0xc3 };
+	struct guest g;
+
+	start(&g);
+	LOAD(&g, CODE, codeswap);
+	memcpy(g.ram + 0x100000, one, sizeof(one));
+	memcpy(g.ram + 0x106000, two, sizeof(two));
+	set_pte(&g, 1, 0x100000 | PTE_RW);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RSI), 1);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RCX), 2);
+	guest_destroy(&g);
+}
+
+/* Tables in memory that is not there: a fault with reserved bits, not a crash. */
+static void test_no_tables(void)
+{
+	struct guest g;
+
+	start(&g);
+	set_paging(&g, LONG_MODE, 0x7ffff000);
+	expect_bad(&g, 0x1000, VMX_TRANSLATE_READ, VMX_TRANSLATE_RESERVED_BITS);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_SHUTDOWN);
+	guest_destroy(&g);
+}
+
+int main(void)
+{
+	CU_TestInfo tests[] = {
+		{ "32-bit paging", test_legacy },
+		{ "PAE paging", test_pae },
+		{ "4-level paging", test_long },
+		{ "no paging", test_off },
+		{ "running under 32-bit paging", test_run_legacy },
+		{ "page crossing", test_cross },
+		{ "global pages", test_global },
+		{ "code pages change places", test_codeswap },
+		{ "no page tables", test_no_tables },
+		CU_TEST_INFO_NULL,
+	};
+	CU_SuiteInfo suites[] = {
+		{ "mmu", NULL, NULL, NULL, NULL, tests },
+		CU_SUITE_INFO_NULL,
+	};
+
+	return unit_run(suites);
+}
