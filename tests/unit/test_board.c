@@ -375,7 +375,8 @@ static void test_commanders(void)
 		pthread_join(threads[i], NULL);
 	CU_ASSERT(board_kill(board) == 0 && reaches(board, BOARD_STOPPED));
 	board_info(board, &info);
-	CU_ASSERT(info.stop == BOARD_STOP_KILLED && changes > 10);
+	CU_ASSERT(info.stop == BOARD_STOP_KILLED);
+	CU_ASSERT(changes >= 4); /* more is a matter of timing */
 	board_destroy(board);
 }
 
