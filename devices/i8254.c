@@ -287,9 +287,11 @@ static void pit_set_irq(struct pit *p, bool level)
 	p->irq = level;
 }
 
-/* Shows on IRQ 0 what OUT 0 did since the last look. */
+/* Shows on IRQ 0 what OUT 0 did since the last look. (Another thread may have looked later.) */
 static void pit_catch_up(struct pit *p, uint64_t tick)
 {
+	if (tick < p->last_tick)
+		return;
 	if (channel_next_rise(&p->channel[0], p->last_tick) <= tick) {
 		pit_set_irq(p, false);
 		pit_set_irq(p, true);

@@ -46,7 +46,8 @@ struct uart {
 	struct device dev;
 	pthread_mutex_t lock;
 	struct console *console;
-	struct timer stall;      /* armed while the transmitter waits for the reader */
+	struct timer stall;      /* ends the wait for the reader */
+	bool waiting;            /* THRE is withheld until there is room, or stall fires */
 	uint8_t ier, fcr, lcr, mcr, scr;
 	uint8_t divisor[2];
 	uint8_t msr;             /* bits 7-4; deltas in msr_delta */
@@ -141,9 +142,11 @@ static bool uart_tx_empty(struct uart *u)
 {
 	if (u->mcr & MCR_LOOP || console_room(u->console) >= FIFO_BYTES)
 		return true;
-	if (!timer_armed(&u->stall)) /* no memory for the timer: don't wait at all */
-		if (timer_arm(&u->stall, timers_now(u->dev.machine->timers) + STALL_NS))
-			console_discard(u->console);
+	if (!u->waiting && timer_arm(&u->stall, timers_now(u->dev.machine->timers) + STALL_NS) < 0) {
+		console_discard(u->console); /* no memory for the timer: don't wait at all */
+		return true;
+	}
+	u->waiting = true;
 	return false;
 }
 
@@ -162,13 +165,12 @@ static void uart_tx(struct uart *u, uint8_t byte)
 /* The console has room again, or does not care any more. */
 static void uart_tx_resume(struct uart *u)
 {
-	if (!uart_tx_empty(u))
+	if (!u->waiting || !uart_tx_empty(u))
 		return;
-	if (timer_armed(&u->stall)) {
-		timer_cancel(&u->stall);
-		u->thre_pending = true;
-		uart_update_irq(u);
-	}
+	timer_cancel(&u->stall);
+	u->waiting = false;
+	u->thre_pending = true;
+	uart_update_irq(u);
 }
 
 static void uart_stalled(void *opaque, uint64_t now)
@@ -177,10 +179,13 @@ static void uart_stalled(void *opaque, uint64_t now)
 
 	(void)now;
 	pthread_mutex_lock(&u->lock);
-	if (console_room(u->console) < FIFO_BYTES)
-		console_discard(u->console);
-	u->thre_pending = true;
-	uart_update_irq(u);
+	if (u->waiting) { /* else it was cancelled while we came */
+		if (console_room(u->console) < FIFO_BYTES)
+			console_discard(u->console);
+		u->waiting = false;
+		u->thre_pending = true;
+		uart_update_irq(u);
+	}
 	pthread_mutex_unlock(&u->lock);
 }
 
@@ -401,6 +406,7 @@ static void uart_reset(struct device *dev)
 	pthread_mutex_lock(&u->lock);
 	uart_rx_clear(u);
 	timer_cancel(&u->stall);
+	u->waiting = false;
 	u->ier = u->fcr = u->lcr = u->mcr = u->scr = 0;
 	u->divisor[0] = 12; /* 9600 baud */
 	u->divisor[1] = 0;

@@ -13,6 +13,7 @@
 #include "machine/loop.h"
 
 #define UNGET_BYTES 16u
+#define WRITES_MAX 4u /* in one turn: a guest that prints for ever must not keep the loop */
 
 struct ring {
 	uint8_t *bytes;
@@ -38,6 +39,8 @@ struct console {
 	uint8_t out_bytes[CONSOLE_OUTPUT_BYTES];
 	uint8_t in_bytes[CONSOLE_INPUT_BYTES];
 };
+
+static loop_post_fn console_turn;
 
 /* The longest run of the oldest bytes that lies in one piece. */
 static size_t ring_front(const struct ring *r, uint8_t **ret)
@@ -76,18 +79,26 @@ static ssize_t console_write_some(const struct console *c, const uint8_t *bytes,
 	return ret;
 }
 
-/* Writes until empty or EAGAIN. The lock is not held during the system call: only this thread
+/* Lock held. */
+static void console_kick(struct console *c)
+{
+	if (!c->posted)
+		c->posted = loop_post(c->loop, console_turn, c) == 0; /* else the next one tries */
+}
+
+/* Writes until empty or EAGAIN, or posts itself again after some writes. The lock is not held during the system call: only this thread
  * takes bytes out. Returns true if it made room. */
 static bool console_flush(struct console *c)
 {
 	bool progress = false;
+	unsigned writes = 0;
 	uint8_t *bytes;
 	ssize_t done;
 	size_t n;
 
 	pthread_mutex_lock(&c->lock);
 	c->wait_write = false;
-	while (c->out.count && !c->wait_write) {
+	while (c->out.count && !c->wait_write && writes++ < WRITES_MAX) {
 		n = ring_front(&c->out, &bytes);
 		if (c->no_output) {
 			done = (ssize_t)n;
@@ -107,6 +118,8 @@ static bool console_flush(struct console *c)
 			c->no_output = true;
 		}
 	}
+	if (c->out.count && !c->wait_write)
+		console_kick(c);
 	pthread_mutex_unlock(&c->lock);
 	return progress;
 }
@@ -184,13 +197,6 @@ static void console_turn(void *opaque)
 		c->events->input(c->opaque);
 	if (room)
 		c->events->room(c->opaque);
-}
-
-/* Lock held. */
-static void console_kick(struct console *c)
-{
-	if (!c->posted)
-		c->posted = loop_post(c->loop, console_turn, c) == 0; /* else the next one tries */
 }
 
 size_t console_room(struct console *c)

@@ -20,3 +20,7 @@ tests_device_test_virtio_blk_SOURCES = tests/device/test_virtio_blk.c
 tests_device_test_virtio_blk_LDADD = librig.la
 tests_device_test_virtio_rng_SOURCES = tests/device/test_virtio_rng.c
 tests_device_test_virtio_rng_LDADD = librig.la
+check_PROGRAMS += tests/device/test-chips-threads
+TESTS += tests/device/test-chips-threads
+tests_device_test_chips_threads_SOURCES = tests/device/test_chips_threads.c
+tests_device_test_chips_threads_LDADD = librig.la
