@@ -123,6 +123,10 @@ static void test_undefined(void)
 		{ B("\x0f\x21\xe0"), RIG_DONE, -1, 0, 0 },
 		{ B("\xf3\x0f\x1e\xfa"), RIG_DONE, -1, 0, 0 }, /* endbr64 */
 		{ B("\x0f\x0d\x0b"), RIG_DONE, -1, 0, 0 },  /* prefetchw */
+		{ B("\x66\x0f\x1a\x05\x00\x00\x80\x00"), RIG_DONE, -1, 0, 0 }, /* bndmov, no access */
+		{ B("\x0f\x1c\x05\x00\x00\x80\x00"), RIG_DONE, -1, 0, 0 }, /* cldemote */
+		{ B("\xf3\x48\x0f\x1e\xc8"), RIG_DONE, -1, 0, 0 }, /* rdsspq */
+		{ B("\xf3\x0f\x09"), RIG_DONE, -1, 0, 0 },  /* wbnoinvd */
 	};
 
 	run_list(list, sizeof(list) / sizeof(list[0]), false);

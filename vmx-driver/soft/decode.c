@@ -105,6 +105,8 @@ static enum soft_form form_of(const struct soft_insn *insn)
 	case ZYDIS_CATEGORY_WIDENOP:
 	case ZYDIS_CATEGORY_PREFETCH:
 	case ZYDIS_CATEGORY_PREFETCHWT1:
+	case ZYDIS_CATEGORY_MPX: /* not offered: hint opcodes */
+	case ZYDIS_CATEGORY_CLDEMOTE:
 		return FORM_NOP;
 	case ZYDIS_CATEGORY_NOP:
 		return zi->mnemonic == ZYDIS_MNEMONIC_NOP ? FORM_NOP : FORM_NONE;

@@ -120,7 +120,8 @@ static bool header_ok(const struct soft_vcpu *v, const uint8_t *area, uint64_t r
 	uint64_t zero = h[2] | h[3] | h[4] | h[5] | h[6] | h[7];
 
 	if (h[1] & XCOMP_COMPACT) {
-		if ((h[1] & ~(XCOMP_COMPACT | v->xcr0)) || (h[0] & ~h[1]) || zero)
+		if (!sys_cpuid(v)->isa[ZYDIS_ISA_SET_XSAVEC] ||
+		    (h[1] & ~(XCOMP_COMPACT | v->xcr0)) || (h[0] & ~h[1]) || zero)
 			return false;
 		return !(rfbm & h[0] & X_SSE) || mxcsr_ok(v, area);
 	}
@@ -145,6 +146,8 @@ static int restore(struct soft_vcpu *v, const struct soft_insn *insn, enum kind 
 		return rc;
 	if (fx ? !mxcsr_ok(v, copy) : !header_ok(v, copy, rfbm))
 		return sys_gp0(v);
+	/* Where this form does not look at MXCSR, the host's processor may all the same. */
+	*(uint32_t *)(void *)(copy + 24) &= sys_cpuid(v)->mxcsr_mask;
 	native_restore(copy, rfbm, kind, wide);
 	return sys_done(v);
 }
