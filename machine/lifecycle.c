@@ -420,6 +420,7 @@ int life_create(const struct life_options *options, const struct boot_entry *ent
 	if (r < 0) {
 		life->machine->request = NULL;
 		life->vcpus = vcpus_destroy(life->vcpus);
+		loop_cancel_call(life->machine->loop, &life->wake);
 		pthread_cond_destroy(&life->ended);
 		pthread_mutex_destroy(&life->lock);
 		free(life);
@@ -442,6 +443,8 @@ struct life *life_destroy(struct life *life)
 	loop_stop(life->machine->loop);
 	life->machine->request = NULL;
 	vcpus_destroy(life->vcpus);
+	/* A vCPU thread may have asked for a step after the last one. */
+	loop_cancel_call(life->machine->loop, &life->wake);
 	pthread_cond_destroy(&life->ended);
 	pthread_mutex_destroy(&life->lock);
 	free(life);

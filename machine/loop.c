@@ -227,6 +227,23 @@ void loop_post_call(struct loop *loop, struct loop_call *call)
 	wake(loop);
 }
 
+void loop_cancel_call(struct loop *loop, struct loop_call *call)
+{
+	struct loop_call **at;
+
+	pthread_mutex_lock(&loop->lock);
+	for (at = &loop->calls; *at && *at != call; at = &(*at)->next)
+		;
+	if (*at)
+		*at = call->next;
+	/* The end may have moved. */
+	for (at = &loop->calls; *at; at = &(*at)->next)
+		;
+	loop->calls_end = at;
+	call->queued = false;
+	pthread_mutex_unlock(&loop->lock);
+}
+
 int loop_post(struct loop *loop, loop_post_fn *fn, void *opaque)
 {
 	struct loop_call *call = calloc(1, sizeof(*call));

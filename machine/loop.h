@@ -39,8 +39,8 @@ int loop_modify(struct loop_watch *watch, uint32_t events);
  * called with a lock held that the callback takes. NULL is fine; returns NULL. Any thread. */
 struct loop_watch *loop_remove(struct loop_watch *watch);
 
-/* A call to be made on the loop thread. The caller owns it and keeps it until it has run or the
- * loop is destroyed; other members belong to loop.c. */
+/* A call to be made on the loop thread. The caller owns it and keeps it until it has run
+ * or was cancelled; other members belong to loop.c. */
 struct loop_call {
 	loop_post_fn *fn;
 	void *opaque;
@@ -52,6 +52,9 @@ struct loop_call {
 int loop_post(struct loop *loop, loop_post_fn *fn, void *opaque);
 /* The same, needing no memory: one queued already is not queued again (and runs after this). */
 void loop_post_call(struct loop *loop, struct loop_call *call);
+/* It is not queued any more. Before *call goes away; nobody posts it now. On the loop thread, or
+ * while that is stopped. */
+void loop_cancel_call(struct loop *loop, struct loop_call *call);
 /* While held, no watch and no timer callback runs. On return none is running (called from a loop
  * callback: none but this one). Any thread. */
 void loop_hold(struct loop *loop, bool hold);

@@ -545,6 +545,19 @@ static void test_loop_turn(void)
 	loop_post_call(w.loop, &call);
 	loop_post_call(w.loop, &call);
 	CU_ASSERT(loop_turn(w.loop, -1) == 2 && w.calls == 1 && calls == 2);
+	/* Cancelled: first, last, alone, not at all queued. */
+	for (int i = 0; i < 4; i++) {
+		loop_cancel_call(w.loop, &call);
+		if (i & 1)
+			CU_ASSERT(loop_post(w.loop, count_call, &calls) == 0);
+		loop_post_call(w.loop, &call);
+		if (i & 2)
+			CU_ASSERT(loop_post(w.loop, count_call, &calls) == 0);
+		loop_cancel_call(w.loop, &call);
+		CU_ASSERT(loop_turn(w.loop, 0) == !!(i & 1) + !!(i & 2));
+	}
+	CU_ASSERT(calls == 6);
+	calls = 2;
 	loop_hold(w.loop, false);
 	w.remove_self = true;
 	CU_ASSERT(loop_turn(w.loop, -1) == 1 && w.calls == 2 && !w.watch);
