@@ -440,7 +440,7 @@ static void test_iret(void)
 CODE64(do_syscall, "syscall")
 CODE64(do_sysret, "lea 1f(%rip), %rcx; mov $0x247, %r11; sysretq\n1:")
 CODE64(do_sysenter, "sysenter")
-CODE64(do_sysexit, "lea 1f(%rip), %rdx; mov %rsp, %rcx; rex.w sysexit\n1:")
+CODE64(do_sysexit, "lea 1f(%rip), %rdx; mov %rsp, %rcx; .byte 0x48, 0x0f, 0x35\n1:")
 
 static void set_syscall(struct rig *r)
 {

@@ -3,7 +3,7 @@
 noinst_LTLIBRARIES += libsoftgeneral.la libsoft.la
 libsoftgeneral_la_SOURCES =
 libsoftgeneral_la_CFLAGS = $(AM_CFLAGS) -O2 -mgeneral-regs-only -fno-builtin -ffreestanding \
-	-fno-stack-protector -fno-tree-loop-distribute-patterns -fcf-protection=none
+	-fno-stack-protector -fcf-protection=none $(GENERAL_CFLAGS)
 libsoft_la_SOURCES = vmx-driver/soft/soft.h
 libsoft_la_LIBADD = libsoftgeneral.la $(ZYDIS_LIBS)
 libsoftgeneral_la_SOURCES += vmx-driver/soft/jit_find.c vmx-driver/soft/jit_run.c
