@@ -418,6 +418,11 @@ static void uart_reset(struct device *dev)
 	pthread_mutex_unlock(&u->lock);
 }
 
+static void uart_pause(struct device *dev)
+{
+	console_sync(((struct uart *)dev)->console);
+}
+
 static void uart_destroy(struct device *dev)
 {
 	struct uart *u = (struct uart *)dev;
@@ -462,4 +467,5 @@ const struct device_class uart16550_class = {
 	.create = uart_create,
 	.destroy = uart_destroy,
 	.reset = uart_reset,
+	.pause = uart_pause,
 };

@@ -7,12 +7,17 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "devices/backend/console.h"
 #include "machine/loop.h"
 
 #define UNGET_BYTES 16u
+/* Output waits this long for more, so that a guest that prints does not wake the loop (on a busy
+ * host: in the place of its own processor) for every byte. What comes after a pause goes at once. */
+#define GATHER_NS 1000000ull
 #define WRITES_MAX 4u /* in one turn: a guest that prints for ever must not keep the loop */
 
 struct ring {
@@ -32,7 +37,10 @@ struct console {
 	bool no_input;   /* end of file */
 	bool no_output;  /* the peer is gone */
 	bool discard;
-	bool posted;     /* console_turn() is on its way */
+	bool posted;     /* console_turn() is on its way, by post or by timer */
+	int timer;       /* timerfd: ends the gathering */
+	struct loop_watch *timer_watch;
+	uint64_t last_turn;
 	bool wait_write; /* the descriptor said EAGAIN */
 	uint64_t dropped;
 	struct ring out, in;
@@ -86,6 +94,22 @@ static void console_kick(struct console *c)
 		c->posted = loop_post(c->loop, console_turn, c) == 0; /* else the next one tries */
 }
 
+/* There is output. Lock held. */
+static void console_gather(struct console *c)
+{
+	uint64_t due = c->last_turn + GATHER_NS;
+	struct itimerspec at = {
+		.it_value = { (time_t)(due / NSEC_PER_SEC), (long)(due % NSEC_PER_SEC) },
+	};
+
+	if (c->posted)
+		return;
+	if (c->timer < 0 || clock_monotonic_ns() >= due)
+		console_kick(c);
+	else
+		c->posted = timerfd_settime(c->timer, TFD_TIMER_ABSTIME, &at, NULL) == 0;
+}
+
 /* Writes until empty or EAGAIN, or posts itself again after some writes. The lock is not held during the system call: only this thread
  * takes bytes out. Returns true if it made room. */
 static bool console_flush(struct console *c)
@@ -120,6 +144,7 @@ static bool console_flush(struct console *c)
 	}
 	if (c->out.count && !c->wait_write)
 		console_kick(c);
+	c->last_turn = clock_monotonic_ns();
 	pthread_mutex_unlock(&c->lock);
 	return progress;
 }
@@ -199,6 +224,21 @@ static void console_turn(void *opaque)
 		c->events->room(c->opaque);
 }
 
+static void console_gathered(void *opaque, uint32_t events)
+{
+	struct console *c = opaque;
+	uint64_t expired;
+
+	(void)events;
+	if (read(c->timer, &expired, sizeof(expired)) == sizeof(expired))
+		console_turn(c);
+}
+
+void console_sync(struct console *c)
+{
+	(void)console_flush(c);
+}
+
 size_t console_room(struct console *c)
 {
 	size_t room;
@@ -219,7 +259,7 @@ bool console_put(struct console *c, uint8_t byte)
 		c->out.bytes[(c->out.head + c->out.count) % c->out.size] = byte;
 		c->out.count++;
 		if (!c->wait_write)
-			console_kick(c);
+			console_gather(c);
 	} else {
 		c->dropped++;
 	}
@@ -287,6 +327,7 @@ int console_create(struct loop *loop, int fd, const struct console_events *event
 	c->fd = fd;
 	c->out = (struct ring){ .bytes = c->out_bytes, .size = sizeof(c->out_bytes) };
 	c->in = (struct ring){ .bytes = c->in_bytes, .size = sizeof(c->in_bytes) };
+	c->timer = -1;
 	pthread_mutex_init(&c->lock, NULL);
 	if (fd >= 0) {
 		c->is_socket = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0;
@@ -298,6 +339,12 @@ int console_create(struct loop *loop, int fd, const struct console_events *event
 			pthread_mutex_destroy(&c->lock);
 			free(c);
 			return ret;
+		}
+		c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+		if (c->timer >= 0 &&
+		    loop_add(loop, c->timer, EPOLLIN, console_gathered, c, &c->timer_watch) < 0) {
+			close(c->timer); /* goes without: every byte at once */
+			c->timer = -1;
 		}
 	}
 	*ret_console = c;
@@ -311,6 +358,9 @@ struct console *console_destroy(struct console *c)
 	if (c->fd >= 0) {
 		(void)console_flush(c);
 		c->watch = loop_remove(c->watch);
+		c->timer_watch = loop_remove(c->timer_watch);
+		if (c->timer >= 0)
+			close(c->timer);
 		close(c->fd);
 	}
 	pthread_mutex_destroy(&c->lock);

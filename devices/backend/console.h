@@ -32,6 +32,9 @@ int console_create(struct loop *loop, int fd, const struct console_events *event
  * returns NULL. The loop must not turn again while a call of ours is posted: stop it before. */
 struct console *console_destroy(struct console *c);
 
+/* Writes what is gathered, as far as that goes without waiting. Loop thread, as for pause. */
+void console_sync(struct console *c);
+
 /* The rest may be called from any thread, with a device's lock held. */
 size_t console_room(struct console *c);           /* bytes that console_put() takes now */
 bool console_put(struct console *c, uint8_t byte); /* false: no room, dropped and counted */

@@ -140,13 +140,26 @@ static void uart_thre_interrupt(struct rig *r)
 	close(s.fd);
 }
 
-/* Writes until THRE goes; how many bytes that took, 0 if it never went. */
+static bool thre_back(struct serial *s)
+{
+	unsigned i;
+
+	for (i = 0; i < 30; i++) {
+		rig_turn(s->rig);
+		if (rig_in8(s->rig, COM + 5) & 0x20)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+/* Writes until THRE goes and stays away; how many bytes that took, 0 if it never did. */
 static size_t fill_reader(struct serial *s)
 {
 	size_t n;
 
 	for (n = 0; n < 4u << 20; n++) {
-		if (!(rig_in8(s->rig, COM + 5) & 0x20))
+		if (!(rig_in8(s->rig, COM + 5) & 0x20) && !thre_back(s))
 			return n;
 		rig_out8(s->rig, COM, (uint8_t)n);
 		if (n % 1024 == 0)
