@@ -115,6 +115,7 @@ struct vmx_vcpu {
 	pthread_mutex_t owner_alive; /* robust, held by the owner: EOWNERDEAD once it has ended */
 	_Atomic bool running;
 	_Atomic bool kicked; /* sticky: consumed by one -ECANCELED */
+	_Atomic unsigned visitors; /* threads inside kick, interrupt or set_extint */
 };
 
 /* Consumes a pending kick. Owner thread. */

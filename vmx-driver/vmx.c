@@ -3,6 +3,7 @@
 #include "vmx-driver/engine.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -376,6 +377,24 @@ int vmx_vcpu_create(struct vmx_vm *vm, unsigned id, struct vmx_vcpu **ret_vcpu)
 	return 0;
 }
 
+/*
+ * The calls that any thread may make take the vCPU between these two, so that its owner, woken by
+ * such a call, may destroy it at once: destroying waits for those that are still inside.
+ */
+static int vcpu_get(struct vmx_vcpu *vcpu)
+{
+	if (!vcpu_ok(vcpu))
+		return -EBADF;
+	atomic_fetch_add(&vcpu->visitors, 1);
+	return 0;
+}
+
+static int vcpu_put(struct vmx_vcpu *vcpu, int r)
+{
+	atomic_fetch_sub(&vcpu->visitors, 1);
+	return r;
+}
+
 int vmx_vcpu_destroy(struct vmx_vcpu *vcpu)
 {
 	struct vmx_vm *vm;
@@ -393,6 +412,8 @@ int vmx_vcpu_destroy(struct vmx_vcpu *vcpu)
 	} else {
 		vcpu_of_thread = NULL;
 	}
+	while (atomic_load(&vcpu->visitors))
+		sched_yield();
 	vm = vcpu->vm;
 	pthread_mutex_lock(&vm->lock);
 	vcpu->magic = 0;
@@ -450,20 +471,20 @@ int vmx_vcpu_resume(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 
 int vmx_vcpu_kick(struct vmx_vcpu *vcpu)
 {
-	if (!vcpu_ok(vcpu))
-		return -EBADF;
+	int r = vcpu_get(vcpu);
+
+	if (r < 0)
+		return r;
 	if (!atomic_exchange(&vcpu->kicked, true))
 		vcpu->vm->ops->kick(vcpu);
-	return 0;
+	return vcpu_put(vcpu, 0);
 }
 
-int vmx_vcpu_interrupt(struct vmx_vcpu *vcpu, enum vmx_interrupt_type type, unsigned vector)
+static int interrupt(struct vmx_vcpu *vcpu, enum vmx_interrupt_type type, unsigned vector)
 {
 	unsigned first = 0, last = 0;
 	int r;
 
-	if (!vcpu_ok(vcpu))
-		return -EBADF;
 	switch (type) {
 	case VMX_INTERRUPT_FIXED:
 		first = 16;
@@ -490,11 +511,21 @@ int vmx_vcpu_interrupt(struct vmx_vcpu *vcpu, enum vmx_interrupt_type type, unsi
 	return vcpu->vm->ops->interrupt ? vcpu->vm->ops->interrupt(vcpu, type, vector) : -ENOTSUP;
 }
 
+int vmx_vcpu_interrupt(struct vmx_vcpu *vcpu, enum vmx_interrupt_type type, unsigned vector)
+{
+	int r = vcpu_get(vcpu);
+
+	return r < 0 ? r : vcpu_put(vcpu, interrupt(vcpu, type, vector));
+}
+
 int vmx_vcpu_set_extint(struct vmx_vcpu *vcpu, bool level)
 {
-	if (!vcpu_ok(vcpu))
-		return -EBADF;
-	return vcpu->vm->ops->set_extint ? vcpu->vm->ops->set_extint(vcpu, level) : -ENOTSUP;
+	int r = vcpu_get(vcpu);
+
+	if (r < 0)
+		return r;
+	r = vcpu->vm->ops->set_extint ? vcpu->vm->ops->set_extint(vcpu, level) : -ENOTSUP;
+	return vcpu_put(vcpu, r);
 }
 
 int vmx_vcpu_state_size(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, size_t *ret_size)

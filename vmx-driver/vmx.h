@@ -170,7 +170,8 @@ size_t vmx_vm_stats(struct vmx_vm *vm, struct vmx_stat *stats, size_t n);
  * processor; others wait for INIT/SIPI inside resume. -EEXIST: that id exists; -EBADFD: this
  * thread has a vCPU already. */
 int vmx_vcpu_create(struct vmx_vm *vm, unsigned id, struct vmx_vcpu **ret_vcpu);
-/* Owner, or any thread once the owner has ended. NULL is fine. */
+/* Owner, or any thread once the owner has ended. NULL is fine. Waits for calls of "any" kind that
+ * other threads have already begun on it; none may begin afterwards. */
 int vmx_vcpu_destroy(struct vmx_vcpu *vcpu);
 
 enum vmx_exit_reason {

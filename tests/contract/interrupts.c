@@ -177,6 +177,7 @@ static void nmi(struct env *e)
 static void lint1(struct env *e)
 {
 	uint8_t page[1024];
+	pthread_t t;
 
 	env_real_payload(e, nmi_code);
 	set_ivt(e, 2, CODE + 0x40);
@@ -185,10 +186,11 @@ static void lint1(struct env *e)
 	put_le32(page + 0x360, 0x10400); /* NMI, masked */
 	CHECK_EQ(vmx_vcpu_write_state(e->vcpu, VMX_STATE_LAPIC, page, sizeof(page)), 0);
 	CHECK_EQ(vmx_vcpu_interrupt(e->vcpu, VMX_INTERRUPT_LINT1, 0), 0);
-	start(nmi_later, e); /* another way to wake it, if the first (rightly) does not */
+	t = start(nmi_later, e); /* another way to wake it, if the first (rightly) does not */
 	expect_out(e, 0x22);
 	expect_out(e, 0x23);
 	expect_out(e, 0x10); /* just one of the two came through */
+	join(t);
 	put_le32(page + 0x360, 0x400); /* unmasked */
 	CHECK_EQ(vmx_vcpu_write_state(e->vcpu, VMX_STATE_LAPIC, page, sizeof(page)), 0);
 	CHECK_EQ(vmx_vcpu_interrupt(e->vcpu, VMX_INTERRUPT_LINT1, 0), 0);
