@@ -72,7 +72,7 @@ static inline void guest_tables(struct guest *g)
 	};
 
 	memcpy(g->ram + GDT, gdt, sizeof(gdt));
-	*(uint64_t *)(void *)(g->ram + TSS + 4) = STACK + 0x8000;
+	memcpy(g->ram + TSS + 4, &(uint64_t){ STACK + 0x8000 }, 8); /* RSP0 */
 	*q(g, PML4) = PDPT | 7;
 	q(g, PML4)[511] = PDPT_HIGH | 3;
 	*q(g, PDPT) = PD | 7;
