@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_soft_mmu.c - every paging mode of the software engine, by translation and by running in it. */
+/* test_soft_mmu.c - the paging modes of the software engine, by translation and by running. */
 #include <errno.h>
 
 #include "tests/unit/soft_guest.h"

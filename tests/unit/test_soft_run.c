@@ -142,7 +142,8 @@ static void test_bell(void)
 /* --- page faults ---------------------------------------------------------------------------- */
 
 /* rsi: address, rbx: what to do. The handler notes error code and CR2 and goes to 9. */
-PAYLOAD(fault, "movq $-1,0x30000\n cmp $1,%ebx\n je 1f\n cmp $2,%ebx\n je 2f\n cmp $3,%ebx\n je 3f\n"
+PAYLOAD(fault, "movq $-1,0x30000\n cmp $1,%ebx\n je 1f\n cmp $2,%ebx\n je 2f\n"
+	       "cmp $3,%ebx\n je 3f\n"
 	       "mov (%rsi),%rax\n jmp 9f\n 1: mov %rax,(%rsi)\n jmp 9f\n 2: stac\n mov (%rsi),%rax\n"
 	       "clac\n jmp 9f\n 3: call *%rsi\n 9: mov $0x50000,%esp\n hlt\n"
 	       ".org payload_fault+0x100\n"

@@ -85,7 +85,8 @@ static uint64_t reserved_bits(const struct soft_vcpu *v, unsigned shift, bool la
 }
 
 /* Reads the entry at gpa into the path. False: page fault w->error. */
-static bool read_entry(struct soft_vcpu *v, uint64_t gpa, struct walk_path *path, struct soft_walk *w)
+static bool read_entry(struct soft_vcpu *v, uint64_t gpa, struct walk_path *path,
+		       struct soft_walk *w)
 {
 	uint8_t *p = soft_gpa_ptr(v, gpa, false);
 	uint64_t value;
