@@ -137,6 +137,12 @@ struct jit_vcpu {
 	struct soft_vcpu *v;
 };
 
+/* Index of a guest address in an indirect-branch table. */
+static inline unsigned jit_branch_slot(uint64_t rip)
+{
+	return (unsigned)(rip ^ rip >> 7) & (SOFT_IBTC_SIZE - 1);
+}
+
 static inline struct jit_vcpu *jit_of(struct soft_vcpu *v)
 {
 	return v->jit;

@@ -219,8 +219,24 @@ static void unlink_one(struct soft_cache *cache, struct jit_link *link)
 	link->to = NULL;
 }
 
-static void kill_block(struct soft_cache *cache, struct jit_block *block)
+/* No vCPU's branch table leads to the block any more: each has one place for its address. */
+static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
 {
+	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
+		struct soft_vcpu *v = (struct soft_vcpu *)vm->vm.vcpus[i];
+
+		for (unsigned ctx = 0; v && ctx < CTX_COUNT; ctx++) {
+			struct soft_ibtc *slot = &v->tlb[ctx].ibtc[jit_branch_slot(block->rip)];
+
+			if (slot->rip == block->rip) /* slot 0 must not hold the invalid tag */
+				slot->rip = SOFT_TAG_INVALID | 1;
+		}
+	}
+}
+
+static void kill_block(struct soft_vm *vm, struct jit_block *block)
+{
+	struct soft_cache *cache = vm->cache;
 	struct jit_block **p = &cache->hash[jit_hash(block->gpa, block->rip, block->mode)];
 
 	while (*p && *p != block)
@@ -246,22 +262,19 @@ static void kill_block(struct soft_cache *cache, struct jit_block *block)
 		unlink_one(cache, out);
 	}
 	block->dead = true;
+	forget_branches(vm, block);
 	cache->n_killed++;
 }
 
 /* Kills the blocks of a page that touch the lines; others parked, cache->lock held. A block in two
  * pages leaves the other's list when that one is looked through. */
-static bool kill_lines(struct soft_cache *cache, struct jit_page *page, uint64_t mask)
+static void kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
 {
-	bool any = false;
-
 	for (struct jit_block **p = &page->blocks; *p;) {
 		struct jit_block *block = *p;
 
-		if (!block->dead && (block->lines & mask)) {
-			kill_block(cache, block);
-			any = true;
-		}
+		if (!block->dead && (block->lines & mask))
+			kill_block(vm, block);
 		if (block->dead)
 			*p = block->page_next;
 		else
@@ -270,17 +283,14 @@ static bool kill_lines(struct soft_cache *cache, struct jit_page *page, uint64_t
 	for (struct jit_block **p = &page->crossing; *p;) {
 		struct jit_block *block = *p;
 
-		if (!block->dead && (block->lines2 & mask)) {
-			kill_block(cache, block);
-			any = true;
-		}
+		if (!block->dead && (block->lines2 & mask))
+			kill_block(vm, block);
 		if (block->dead)
 			*p = block->page2_next;
 		else
 			p = &block->page2_next;
 	}
 	jit_page_narrow(page);
-	return any;
 }
 
 /* The lines of a page that hold code are those of its blocks. cache->lock held. */
@@ -293,16 +303,6 @@ void jit_page_narrow(struct jit_page *page)
 	for (struct jit_block *block = page->crossing; block; block = block->page2_next)
 		lines |= block->dead ? 0 : block->lines2;
 	__atomic_store_n(&page->lines, lines, __ATOMIC_RELEASE);
-}
-
-static void flush_branch_tables(struct soft_vm *vm)
-{
-	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
-		struct soft_vcpu *v = (struct soft_vcpu *)vm->vm.vcpus[i];
-
-		for (unsigned ctx = 0; v && ctx < CTX_COUNT; ctx++)
-			soft_ibtc_flush(v, ctx);
-	}
 }
 
 static bool touches_code(struct soft_vm *vm, uint64_t gpa, uint64_t n)
@@ -323,7 +323,6 @@ static bool touches_code(struct soft_vm *vm, uint64_t gpa, uint64_t n)
 void soft_code_written(struct soft_vm *vm, struct soft_vcpu *v, uint64_t gpa, uint64_t n)
 {
 	struct soft_cache *cache = vm->cache;
-	bool any = false;
 
 	if (!touches_code(vm, gpa, n))
 		return;
@@ -337,13 +336,11 @@ void soft_code_written(struct soft_vm *vm, struct soft_vcpu *v, uint64_t gpa, ui
 			part = n;
 		page = jit_page_get(cache, gpa);
 		if (page)
-			any |= kill_lines(cache, page, jit_line_mask(gpa, part));
+			kill_lines(vm, page, jit_line_mask(gpa, part));
 		gpa += part;
 		n -= part;
 	}
 	soft_unlock(&cache->lock);
-	if (any)
-		flush_branch_tables(vm);
 	if (v)
 		v->n_invalidations++;
 	soft_exclusive_end(vm, v);
@@ -372,7 +369,9 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 	cache->used = cache->stubs_end;
 	cache->n_flushes++;
 	soft_unlock(&cache->lock);
-	flush_branch_tables(vm);
+	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++)
+		for (unsigned ctx = 0; vm->vm.vcpus[i] && ctx < CTX_COUNT; ctx++)
+			soft_ibtc_flush((struct soft_vcpu *)vm->vm.vcpus[i], ctx);
 	soft_exclusive_end(vm, v);
 }
 

@@ -56,7 +56,7 @@ int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret
 
 static struct soft_ibtc *ibtc_slot(struct soft_vcpu *v, uint64_t rip)
 {
-	return &v->ibtc[(rip ^ rip >> 7) & (SOFT_IBTC_SIZE - 1)];
+	return &v->ibtc[jit_branch_slot(rip)];
 }
 
 static void ibtc_note_page(struct soft_vcpu *v, uint64_t page)

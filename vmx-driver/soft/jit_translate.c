@@ -427,8 +427,7 @@ static void emit_indirect(struct tr *t, int32_t undo)
 static void emit_far_edge(struct tr *t, uint64_t target)
 {
 	struct jit_buf *b = &t->b;
-	uint32_t at = branch_table(t) + (uint32_t)((target ^ target >> 7) & (SOFT_IBTC_SIZE - 1)) *
-						(uint32_t)sizeof(struct soft_ibtc);
+	uint32_t at = branch_table(t) + jit_branch_slot(target) * (uint32_t)sizeof(struct soft_ibtc);
 	uint8_t *miss, *poll;
 
 	e_mov_imm(b, H_R10, target);

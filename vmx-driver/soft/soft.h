@@ -150,6 +150,7 @@ struct soft_tlb {
 	bool nonglobal_code;     /* and that is so of code: exec TLB, ibtc */
 	bool used;               /* l0 or l1 may hold a valid entry */
 	uint64_t large_lo, large_hi; /* linear range of cached fragments of large pages */
+	uint8_t large_shift; /* log2 of the largest such page */
 };
 
 struct soft_exc {

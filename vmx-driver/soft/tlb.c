@@ -16,6 +16,8 @@ static void note(struct soft_tlb *t, uint64_t page, uint64_t size, bool global, 
 			t->large_lo = lo;
 		if (lo + (size - 1) > t->large_hi)
 			t->large_hi = lo + (size - 1);
+		if (size >> t->large_shift > 1)
+			t->large_shift = (uint8_t)__builtin_ctzll(size);
 	}
 }
 
@@ -88,6 +90,7 @@ void soft_tlb_flush_ctx(struct soft_vcpu *v, unsigned ctx)
 	t->has_nonglobal = t->nonglobal_code = false;
 	t->large_lo = ~0ull;
 	t->large_hi = 0;
+	t->large_shift = 0;
 }
 
 /* What is not global goes. L0 does not know: it fills again from L1. */
@@ -140,6 +143,35 @@ static void flush_page_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t page)
 	}
 }
 
+/* The page may be a fragment of a large one, all of which must go: everything in the naturally
+ * aligned range that the largest page cached here has. */
+static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
+{
+	struct soft_tlb *t = &v->tlb[ctx];
+	struct soft_xtlb *x = v->xtlb[ctx != CTX_USER];
+	unsigned shift = t->large_shift;
+	uint64_t number = la >> shift;
+
+	for (unsigned i = 0; i < SOFT_X_SIZE; i++)
+		if (x[i].tag >> shift == number)
+			x[i].tag = SOFT_TAG_INVALID;
+	for (unsigned i = 0; i < SOFT_IBTC_SIZE; i++) /* an instruction may begin a page earlier */
+		if (t->ibtc[i].rip >> shift == number || (t->ibtc[i].rip + 4096) >> shift == number)
+			t->ibtc[i].rip = i ? SOFT_TAG_INVALID : 1;
+	if (!t->used)
+		return;
+	for (unsigned i = 0; i < SOFT_L0_SIZE; i++)
+		if (t->l0[i].tag >> shift == number) {
+			t->l0[i].tag = SOFT_TAG_INVALID;
+			t->l0[i].delta = SOFT_DELTA_INVALID;
+		}
+	for (unsigned i = 0; i < SOFT_L1_SIZE; i++)
+		if (t->l1[i].tag_r >> shift == number) {
+			t->l1[i].tag_r = t->l1[i].tag_w = SOFT_TAG_INVALID;
+			t->l1[i].delta = SOFT_DELTA_INVALID;
+		}
+}
+
 void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la)
 {
 	uint64_t page = la & PAGE_BASE;
@@ -149,7 +181,7 @@ void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la)
 		struct soft_tlb *t = &v->tlb[ctx];
 
 		if (la >= t->large_lo && la <= t->large_hi)
-			soft_tlb_flush_ctx(v, ctx);
+			flush_large_ctx(v, ctx, la);
 		else
 			flush_page_ctx(v, ctx, page);
 	}
