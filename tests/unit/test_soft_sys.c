@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* System instructions, exceptions and privilege of the software processor, in 64-bit mode. */
+#include <setjmp.h>
+#include <signal.h>
 #include <string.h>
 
 #include "tests/unit/sys_rig.h"
@@ -669,6 +671,83 @@ static void test_xsave(void)
 	rig_free(r);
 }
 
+/* The host's processor as the oracle of which areas XRSTOR refuses. */
+static sigjmp_buf refused;
+
+static void on_segv(int sig)
+{
+	(void)sig;
+	siglongjmp(refused, 1);
+}
+
+static bool host_refuses(const uint8_t *image, uint32_t mask)
+{
+	static uint8_t area[1024] __attribute__((aligned(64))), saved[4096] __attribute__((aligned(64)));
+	struct sigaction action = { .sa_handler = on_segv }, old;
+	bool bad;
+
+	memcpy(area, image, sizeof(area));
+	__asm__ volatile("xsave (%0)" : : "r"(saved), "a"(7), "d"(0) : "memory");
+	sigaction(SIGSEGV, &action, &old);
+	bad = sigsetjmp(refused, 1) != 0;
+	if (!bad)
+		__asm__ volatile("xrstor (%0)" : : "r"(area), "a"(mask), "d"(0) : "memory");
+	__asm__ volatile("xrstor (%0)" : : "r"(saved), "a"(7), "d"(0) : "memory");
+	sigaction(SIGSEGV, &old, NULL);
+	return bad;
+}
+
+CODE64(restore_mask, "xor %edx, %edx; xrstor (%rbx)")
+
+static void test_xrstor_areas(void)
+{
+	uint64_t seed = 12345, bv[2];
+	uint32_t lo, hi;
+
+	if (!__builtin_cpu_supports("avx"))
+		return; /* the guest would have fewer components as well */
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	for (unsigned i = 0; i < 400; i++) {
+		struct rig *r = rig_new(RIG_64);
+		uint8_t image[1024] = { 0 };
+		uint32_t mask, host;
+		int vector;
+
+		for (unsigned bits = 0; bits < 1 + i % 5; bits++) {
+			static const uint16_t words[] = { 512, 512, 520, 520, 528, 568, 24 };
+			unsigned at, bit;
+
+			seed = seed * 6364136223846793005u + 1442695040888963407u;
+			at = words[(seed >> 33) % 7];
+			bit = (seed >> 40) % (at == 24 ? 32 : 64);
+			if (at <= 520 && at >= 512 && (seed >> 50) % 4)
+				bit = (seed >> 52) % 4 == 3 ? 63 : (seed >> 52) % 4;
+			image[at + bit / 8] |= (uint8_t)(1u << (bit % 8));
+		}
+		/* Components that only the host has are not to be compared. */
+		memcpy(bv, image + 512, sizeof(bv));
+		bv[0] &= ~((lo & ~7u) | (uint64_t)hi << 32);
+		bv[1] &= ~((lo & ~7u) | (uint64_t)hi << 32);
+		memcpy(image + 512, bv, sizeof(bv));
+		mask = (seed >> 60) & 7;
+		r->sregs.cr4 |= 0x40000;
+		r->sregs.xcr0 = 7;
+		memcpy(r->ram + RIG_DATA, image, sizeof(image));
+		r->regs.rax = mask;
+		vector = RUN(r, restore_mask);
+		host = host_refuses(image, mask);
+		if ((vector == 13) != host)
+			printf("\n  area %u: vector %d, host %s; bv %#llx %#llx mask %u mxcsr %#x\n", i,
+			       vector, host ? "refuses" : "takes it",
+			       (unsigned long long)rig_get(r, RIG_DATA + 512, 8),
+			       (unsigned long long)rig_get(r, RIG_DATA + 520, 8), mask,
+			       (unsigned)rig_get(r, RIG_DATA + 24, 4));
+		CU_ASSERT(vector == 13 || vector == RIG_DONE);
+		CU_ASSERT_EQUAL(vector == 13, host);
+		rig_free(r);
+	}
+}
+
 /* --- CPUID ---------------------------------------------------------------------------------- */
 
 CODE64(cpuid_0, "xor %eax, %eax; cpuid")
@@ -740,6 +819,7 @@ int main(void)
 		{ "LAR LSL VERR VERW, accessed bit", test_selectors },
 		{ "flags and ports of a user", test_user_flags_and_ports },
 		{ "XSAVE and relatives", test_xsave },
+		{ "XRSTOR refuses what the host's refuses", test_xrstor_areas },
 		{ "CPUID", test_cpuid },
 		CU_TEST_INFO_NULL,
 	};

@@ -121,16 +121,8 @@ int sys_push_frame(struct soft_vcpu *v, struct sys_stack *stack, const uint64_t 
 	rc = sys_linear(v, &stack->ss, stack->code64, EXC_SS, stack->error, sp, total, true, &la);
 	if (rc != SOFT_OK)
 		return rc;
-	for (unsigned i = 0; i < n; i++) {
-		uint8_t *at = (uint8_t *)frame + (n - 1 - i) * size;
-
-		if (size == 8)
-			*(uint64_t *)(void *)at = val[i];
-		else if (size == 4)
-			*(uint32_t *)(void *)at = (uint32_t)val[i];
-		else
-			*(uint16_t *)(void *)at = (uint16_t)val[i];
-	}
+	for (unsigned i = 0; i < n; i++)
+		sys_put((uint8_t *)frame + (n - 1 - i) * size, size, val[i]);
 	rc = soft_write(v, la, frame, total, ACC_WRITE | stack->access);
 	if (rc == SOFT_OK)
 		stack->sp = sp;
@@ -153,13 +145,8 @@ static int tss_stack_legacy(struct soft_vcpu *v, unsigned cpl, unsigned ext, str
 	rc = soft_read(v, (uint32_t)(tr->base + offset), raw, len, ACC_SYSTEM);
 	if (rc != SOFT_OK)
 		return rc;
-	if (tss32) {
-		ret->sp = *(uint32_t *)(void *)raw;
-		selector = *(uint16_t *)(void *)(raw + 4);
-	} else {
-		ret->sp = *(uint16_t *)(void *)raw;
-		selector = *(uint16_t *)(void *)(raw + 2);
-	}
+	ret->sp = sys_get(raw, tss32 ? 4 : 2);
+	selector = (uint16_t)sys_get(raw + (tss32 ? 4 : 2), 2);
 	if (!(selector & 0xfffc))
 		return soft_raise_error(v, EXC_TS, ext);
 	rc = sys_read_desc(v, selector, EXC_TS, ext, false, &d);

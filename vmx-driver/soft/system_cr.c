@@ -350,9 +350,9 @@ static void reset_fp(struct soft_vcpu *v)
 	if (v->fp_live)
 		soft_fp_save(v);
 	soft_zero(v->xsave, v->xsave_size);
-	*(uint16_t *)(void *)v->xsave = 0x40;                    /* FCW */
-	*(uint32_t *)(void *)(v->xsave + 24) = 0x1f80;           /* MXCSR */
-	*(uint64_t *)(void *)(v->xsave + 512) = 3 & v->xsave_mask; /* XSTATE_BV */
+	sys_put(v->xsave, 2, 0x40);                     /* FCW */
+	sys_put(v->xsave + 24, 4, 0x1f80);              /* MXCSR */
+	sys_put(v->xsave + 512, 8, 3 & v->xsave_mask);  /* XSTATE_BV */
 }
 
 void soft_cpu_reset(struct soft_vcpu *v, bool init)

@@ -27,12 +27,12 @@ static int load_table(struct soft_vcpu *v, const struct soft_insn *insn, struct 
 		rc = soft_read(v, la, raw, 2 + wide, 0);
 	if (rc != SOFT_OK)
 		return rc;
-	base = wide == 8 ? *(uint64_t *)(void *)(raw + 2) : *(uint32_t *)(void *)(raw + 2);
+	base = sys_get(raw + 2, wide);
 	if (wide == 4 && insn->zi.operand_width == 16)
 		base &= 0xffffff;
 	if (!sys_canonical(base))
 		return sys_gp0(v);
-	table->limit = *(uint16_t *)(void *)raw;
+	table->limit = (uint16_t)sys_get(raw, 2);
 	table->base = base;
 	return sys_done(v);
 }
@@ -59,8 +59,8 @@ static int store_table(struct soft_vcpu *v, const struct soft_insn *insn,
 		return sys_gp0(v);
 	if (insn->mem[0] < 0)
 		return sys_ud(v);
-	*(uint16_t *)(void *)raw = table->limit;
-	*(uint64_t *)(void *)(raw + 2) = table->base;
+	sys_put(raw, 2, table->limit);
+	sys_put(raw + 2, 8, table->base);
 	rc = soft_operand_la(v, insn, (unsigned)insn->mem[0], true, &la);
 	if (rc == SOFT_OK)
 		rc = soft_write(v, la, raw, 2 + wide, ACC_WRITE);

@@ -11,23 +11,19 @@ struct task { /* the dynamic part of a TSS, of either size */
 
 static uint32_t get(const uint8_t *raw, unsigned offset, bool wide)
 {
-	return wide ? *(const uint32_t *)(const void *)(raw + offset) :
-		      *(const uint16_t *)(const void *)(raw + offset);
+	return (uint32_t)sys_get(raw + offset, wide ? 4 : 2);
 }
 
 static void put(uint8_t *raw, unsigned offset, uint32_t value, bool wide)
 {
-	if (wide)
-		*(uint32_t *)(void *)(raw + offset) = value;
-	else
-		*(uint16_t *)(void *)(raw + offset) = (uint16_t)value;
+	sys_put(raw + offset, wide ? 4 : 2, value);
 }
 
 static void unpack(const uint8_t *raw, bool tss32, struct task *t)
 {
 	unsigned step = tss32 ? 4 : 2, at = tss32 ? 0x20 : 0xe;
 
-	t->link = *(const uint16_t *)(const void *)raw;
+	t->link = (uint16_t)get(raw, 0, false);
 	t->cr3 = tss32 ? get(raw, 0x1c, true) : 0;
 	t->rip = get(raw, at, tss32);
 	t->flags = get(raw, at + step, tss32);

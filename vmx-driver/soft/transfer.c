@@ -51,12 +51,8 @@ static int read_frame(struct soft_vcpu *v, struct stack_reader *r, uint64_t *val
 				return rc;
 		}
 	}
-	for (unsigned i = 0; i < n; i++) {
-		const void *at = raw + i * size;
-
-		val[i] = size == 8 ? *(const uint64_t *)at :
-			 size == 4 ? *(const uint32_t *)at : *(const uint16_t *)at;
-	}
+	for (unsigned i = 0; i < n; i++)
+		val[i] = sys_get(raw + i * size, size);
 	r->sp = (r->sp + n * size) & r->mask;
 	return SOFT_OK;
 }
@@ -138,9 +134,8 @@ static int far_pointer(struct soft_vcpu *v, const struct soft_insn *insn, uint16
 		rc = soft_read(v, la, raw, size + 2, 0);
 	if (rc != SOFT_OK)
 		return rc;
-	*ret_offset = size == 8 ? *(uint64_t *)(void *)raw :
-		      size == 4 ? *(uint32_t *)(void *)raw : *(uint16_t *)(void *)raw;
-	*ret_selector = *(uint16_t *)(void *)(raw + size);
+	*ret_offset = sys_get(raw, size);
+	*ret_selector = (uint16_t)sys_get(raw + size, 2);
 	return SOFT_OK;
 }
 

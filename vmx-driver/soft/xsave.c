@@ -110,18 +110,22 @@ static int save(struct soft_vcpu *v, const struct soft_insn *insn, enum kind kin
 
 static bool mxcsr_ok(const struct soft_vcpu *v, const uint8_t *area)
 {
-	return !(*(const uint32_t *)(const void *)(area + 24) & ~sys_cpuid(v)->mxcsr_mask);
+	return !((uint32_t)sys_get(area + 24, 4) & ~sys_cpuid(v)->mxcsr_mask);
 }
 
 /* Reserved bits of an XSAVE area (SDM 1 13.8, 13.12). */
 static bool header_ok(const struct soft_vcpu *v, const uint8_t *area, uint64_t rfbm)
 {
-	const uint64_t *h = (const uint64_t *)(const void *)(area + HEADER);
-	uint64_t zero = h[2] | h[3] | h[4] | h[5] | h[6] | h[7];
+	uint64_t h[8], zero = 0;
 
+	for (unsigned i = 0; i < 8; i++)
+		h[i] = sys_get(area + HEADER + i * 8, 8);
+	for (unsigned i = 2; i < 8; i++)
+		zero |= h[i];
 	if (h[1] & XCOMP_COMPACT) {
 		if (!sys_cpuid(v)->isa[ZYDIS_ISA_SET_XSAVEC] ||
-		    (h[1] & ~(XCOMP_COMPACT | v->xcr0)) || (h[0] & ~h[1]) || zero)
+		    (h[1] & ~(XCOMP_COMPACT | v->xcr0)) ||
+		    (h[0] & ~(h[1] & ~XCOMP_COMPACT)) || zero)
 			return false;
 		return !(rfbm & h[0] & X_SSE) || mxcsr_ok(v, area);
 	}
@@ -147,7 +151,7 @@ static int restore(struct soft_vcpu *v, const struct soft_insn *insn, enum kind 
 	if (fx ? !mxcsr_ok(v, copy) : !header_ok(v, copy, rfbm))
 		return sys_gp0(v);
 	/* Where this form does not look at MXCSR, the host's processor may all the same. */
-	*(uint32_t *)(void *)(copy + 24) &= sys_cpuid(v)->mxcsr_mask;
+	sys_put(copy + 24, 4, sys_get(copy + 24, 4) & sys_cpuid(v)->mxcsr_mask);
 	native_restore(copy, rfbm, kind, wide);
 	return sys_done(v);
 }
