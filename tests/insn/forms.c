@@ -204,6 +204,9 @@ static uint16_t probe(const struct probe *pr, const struct form *f, unsigned reg
 	/* 66 before a near branch: processors of different makers disagree. */
 	if (pr->forms->mode == MODE_64 && (f->pp & 1) && d->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
 		return 0;
+	/* PREFETCH of a register: #UD here, a NOP there. */
+	if (!f->vex && f->map == MAP_0F && f->opcode == 0x0d && !f->mem)
+		return 0;
 	/* 66 BSWAP is undefined. */
 	if (d->mnemonic == ZYDIS_MNEMONIC_BSWAP && (f->pp & 1))
 		return 0;

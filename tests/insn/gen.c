@@ -440,13 +440,15 @@ bool insn_cpl3_only(const struct insn *insn)
 }
 
 /* Two operands in memory, or one that is read in pieces: which fault comes first differs. */
-bool insn_any_cr2(const struct insn *insn)
+bool insn_any_fault(const struct insn *insn)
 {
 	switch (insn->d.mnemonic) {
 	case ZYDIS_MNEMONIC_CMPSB: case ZYDIS_MNEMONIC_CMPSW: case ZYDIS_MNEMONIC_CMPSQ:
 	case ZYDIS_MNEMONIC_FLDENV: case ZYDIS_MNEMONIC_FRSTOR: case ZYDIS_MNEMONIC_ENTER:
 		return true;
-	case ZYDIS_MNEMONIC_CMPSD:
+	case ZYDIS_MNEMONIC_MOVSB: case ZYDIS_MNEMONIC_MOVSW: case ZYDIS_MNEMONIC_MOVSQ:
+		return true;
+	case ZYDIS_MNEMONIC_CMPSD: case ZYDIS_MNEMONIC_MOVSD:
 		return insn->d.meta.category == ZYDIS_CATEGORY_STRINGOP;
 	default:
 		return false;
@@ -519,7 +521,7 @@ static bool try_single(struct test_case *tc, const struct forms *forms, const st
 		return false;
 	tc->undefined = undefined_flags(&insn.d);
 	tc->cpl3_only = insn_cpl3_only(&insn);
-	tc->any_cr2 = insn_any_cr2(&insn);
+	tc->any_fault = insn_any_fault(&insn);
 	memcpy(tc->code, insn.bytes, insn.len);
 	tc->code_len = insn.len;
 	return true;

@@ -74,7 +74,7 @@ struct test_case {
 	char name[32]; /* mnemonic, "sequence" or the name of a special case */
 	uint8_t mode;
 	bool cpl3_only;     /* means something else at CPL 0 */
-	bool any_cr2;       /* more than one access may fault, in an order of the maker's choice */
+	bool any_fault;       /* more than one access may fault, in an order of the maker's choice */
 	uint32_t undefined; /* flags that need not agree at the end */
 	uint32_t undefined_anywhere; /* ... if a fault ends the case somewhere in the middle */
 	uint32_t code_va;
@@ -174,7 +174,7 @@ void generate_sequence(struct test_case *tc, const struct forms *forms, uint64_t
 		       uint64_t index);
 /* Segment registers, IOPL, privileges: means something else at CPL 0. */
 bool insn_cpl3_only(const struct insn *insn);
-bool insn_any_cr2(const struct insn *insn);
+bool insn_any_fault(const struct insn *insn);
 int gpr_number(ZydisRegister reg); /* of the enclosing 64-bit register, or -1 */
 
 /* --- special.c: written by hand (special64.S, special32.S) ------------------------------------ */

@@ -138,7 +138,9 @@ static void after_insn(struct sequence *q, const ZydisDecodedInstruction *d)
 {
 	if (!d->cpu_flags)
 		return;
-	q->undefined &= ~(d->cpu_flags->modified | d->cpu_flags->set_0 | d->cpu_flags->set_1);
+	/* A shift or rotation by 0 leaves the flags as they are. */
+	if (d->meta.category != ZYDIS_CATEGORY_SHIFT && d->meta.category != ZYDIS_CATEGORY_ROTATE)
+		q->undefined &= ~(d->cpu_flags->modified | d->cpu_flags->set_0 | d->cpu_flags->set_1);
 	q->undefined |= undefined_flags(d);
 	q->tc->undefined_anywhere |= q->undefined;
 }
@@ -175,7 +177,7 @@ static void add_random(struct sequence *q)
 			add_piece(q, mov_ecx, sizeof(mov_ecx), -1, false);
 		}
 		add_piece(q, insn.bytes, insn.len, -1, false);
-		q->tc->any_cr2 |= insn_any_cr2(&insn);
+		q->tc->any_fault |= insn_any_fault(&insn);
 		after_insn(q, &insn.d);
 		return;
 	}
