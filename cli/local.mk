@@ -8,3 +8,7 @@ vmctl_SOURCES = \
 	cli/verb_stop.c cli/verb_version.c cli/verb_wait.c
 vmctl_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
 vmctl_LDADD = libprotocol.la libcommon.la $(JSONC_LIBS) -lm
+
+dist_man_MANS += docs/vmctl.1
+completionsdir = $(datadir)/bash-completion/completions
+dist_completions_DATA = cli/vmctl.bash

@@ -2,6 +2,7 @@
 #include "daemon/link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -259,6 +260,21 @@ static int connect_at(struct vm *vm, const char *file)
 	return fd;
 }
 
+int link_attach(struct vm *vm)
+{
+	int fd = connect_at(vm, "console.sock"), flags;
+
+	if (fd < 0)
+		return fd;
+	/* Whoever gets it expects an ordinary descriptor; only the connecting must not wait. */
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) {
+		close(fd);
+		return -EIO;
+	}
+	return fd;
+}
+
 static int connect_control(struct link *link)
 {
 	int fd = connect_at(link->vm, "control.sock"), r;
@@ -298,7 +314,7 @@ int link_launch(struct vm *vm, const struct config_files *files, int *ret_consol
 		goto fail;
 	}
 	if (ret_console) {
-		console = r = connect_at(vm, "console.sock");
+		console = r = link_attach(vm);
 		if (r < 0) {
 			r = launch_error(vm, "its console socket", r, error);
 			goto fail;

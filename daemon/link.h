@@ -34,6 +34,8 @@ int link_request(struct link *link, const char *method, json_object *params, lin
 /* SIGKILLs the process if it lives so much longer. */
 void link_kill_after(struct link *link, unsigned ms);
 pid_t link_pid(const struct link *link);
+/* A new descriptor (blocking) attached to the console, or a negative errno. */
+int link_attach(struct vm *vm);
 /* Where the console's socket is; the caller frees. */
 char *link_console_path(const struct vm *vm);
 /* Removes what a process that has ended left in the runtime directory. */

@@ -37,3 +37,15 @@ libexec_PROGRAMS += vmxd-machine
 vmxd_machine_SOURCES = $(machine_program_sources)
 vmxd_machine_CPPFLAGS = $(daemon_cppflags)
 vmxd_machine_LDADD = libdevices.la libmachine.la libvmxdriver.la $(daemon_libs) -lpthread
+
+dist_man_MANS += docs/vmxd.8 docs/vmxd-rpc.7
+
+# Units for systemd(1).
+systemdsystemunitdir = $(prefix)/lib/systemd/system
+dist_systemdsystemunit_DATA = daemon/systemd/vmxd.socket
+nodist_systemdsystemunit_DATA = daemon/systemd/vmxd.service
+EXTRA_DIST += daemon/systemd/vmxd.service.in
+CLEANFILES += daemon/systemd/vmxd.service
+daemon/systemd/vmxd.service: daemon/systemd/vmxd.service.in
+	$(AM_V_GEN)$(MKDIR_P) daemon/systemd && \
+	sed 's,@sbindir@,$(sbindir),g' $(srcdir)/daemon/systemd/vmxd.service.in >$@.new && mv $@.new $@

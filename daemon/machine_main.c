@@ -177,6 +177,13 @@ static int make_console(struct machine *m, int *ret_guest_fd)
 	return r;
 }
 
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
 /* No board: the daemon learns why from the status file, and there is nothing to serve. */
 static int fail_boot(struct machine *m, int r, char *why)
 {
@@ -186,6 +193,8 @@ static int fail_boot(struct machine *m, int r, char *why)
 	write_status(m, final);
 	json_object_put(final);
 	free(why);
+	uv_walk(m->loop, close_handle, NULL);
+	uv_run(m->loop, UV_RUN_DEFAULT);
 	return 1;
 }
 

@@ -11,12 +11,11 @@
 #include "daemon/store.h"
 #include "daemon/vm.h"
 #include "daemon/waiter.h"
-#include "protocol/unix.h"
 
 #define ORDER_TIMEOUT_S 30.0
 #define STOP_TIMEOUT_S 30.0
 
-/* The VM that is meant; NULL: there is none, and the call has failed. */
+/* The VM that is meant; NULL: there is none, and the call has failed (and is freed). */
 static struct vm *find(struct daemon *daemon, struct call *call)
 {
 	const char *name = json_get_str(call->params, "name", "");
@@ -93,10 +92,11 @@ void do_vm_start(struct daemon *daemon, struct call *call)
 void do_vm_stop(struct daemon *daemon, struct call *call)
 {
 	struct vm *vm = find(daemon, call);
-	double timeout_s = json_get_number(call->params, "timeout_s", STOP_TIMEOUT_S);
+	double timeout_s;
 
 	if (!vm)
 		return;
+	timeout_s = json_get_number(call->params, "timeout_s", STOP_TIMEOUT_S);
 	if (vm_ended(vm)) {
 		wrong_state(call, vm, "stopped");
 		return;
@@ -292,7 +292,7 @@ void do_vm_console(struct daemon *daemon, struct call *call)
 	}
 	path = link_console_path(vm);
 	if (path && json_get_bool(call->params, "fd", false)) {
-		fd = unix_connect(path, 1);
+		fd = link_attach(vm);
 		if (fd < 0) {
 			call_failf(call, fd == -EAGAIN ? RPC_BUSY : RPC_FAILED, NULL,
 				   "%s: the console cannot be reached: %s", vm->name,

@@ -69,6 +69,7 @@ TESTS += tests/unit/test-board
 tests_unit_test_board_SOURCES = tests/unit/test_board.c tests/unit/unit.h
 tests_unit_test_board_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_board_LDADD = libdevices.la libmachine.la libvmxdriver.la $(CUNIT_LIBS) -lpthread
+check_PROGRAMS += tests/unit/test-soft-mmu tests/unit/test-soft-lapic
 TESTS += tests/unit/test-soft-mmu tests/unit/test-soft-lapic
 tests_unit_test_soft_mmu_SOURCES = tests/unit/test_soft_mmu.c tests/unit/soft_guest.h \
 	tests/unit/unit.h
@@ -78,3 +79,9 @@ tests_unit_test_soft_lapic_SOURCES = tests/unit/test_soft_lapic.c tests/unit/sof
 	tests/unit/unit.h
 tests_unit_test_soft_lapic_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_lapic_LDADD = libvmxdriver.la $(CUNIT_LIBS)
+# 16-bit code against the processor underneath.
+check_PROGRAMS += tests/unit/test-soft-code16
+TESTS += tests/unit/test-soft-code16
+tests_unit_test_soft_code16_SOURCES = tests/unit/test_soft_code16.c tests/unit/unit.h
+tests_unit_test_soft_code16_CFLAGS = $(AM_CFLAGS) $(ZYDIS_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_code16_LDADD = libvmxdriver.la $(ZYDIS_LIBS) $(CUNIT_LIBS)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for vmctl(1); names of VMs come from the daemon.
+
+_vmctl_names() {
+	vmctl --json list 2>/dev/null | sed -n 's/^{"name":"\([^"]*\)".*/\1/p'
+}
+
+_vmctl() {
+	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb= i
+	local general="--socket --json --quiet --help --version"
+	local config="--kernel --initrd --cmdline --memory --cpus --disk --engine --on-reboot
+		--no-console --debug-exit --soft-debug --code-cache --rm"
+	local verbs="run create start stop kill pause resume reset delete list info wait console
+		events doctor rpc version help"
+
+	COMPREPLY=()
+	case $previous in
+	--kernel | --initrd | --disk | --socket)
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--engine)
+		mapfile -t COMPREPLY < <(compgen -W "auto kvm soft" -- "$word")
+		return ;;
+	--on-reboot)
+		mapfile -t COMPREPLY < <(compgen -W "restart stop" -- "$word")
+		return ;;
+	--soft-debug)
+		mapfile -t COMPREPLY < <(compgen -W "step-only one-insn no-chain no-tlb tiny-cache" \
+			-- "$word")
+		return ;;
+	--cmdline | --memory | --cpus | --code-cache | --timeout | --from | --count)
+		return ;;
+	esac
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--socket) i=$((i + 1)) ;;
+		-*) ;;
+		*)
+			verb=${COMP_WORDS[i]}
+			break ;;
+		esac
+	done
+	if [[ -z $verb ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$verbs $general" -- "$word")
+		return
+	fi
+	if [[ $word != -* ]]; then
+		case $verb in
+		start | stop | kill | pause | resume | reset | delete | info | wait | console)
+			mapfile -t COMPREPLY < <(compgen -W "$(_vmctl_names)" -- "$word") ;;
+		help)
+			mapfile -t COMPREPLY < <(compgen -W "$verbs" -- "$word") ;;
+		esac
+		return
+	fi
+	case $verb in
+	run) general="$general $config --detach" ;;
+	create) general="$general $config" ;;
+	stop | wait) general="$general --timeout" ;;
+	delete) general="$general --force" ;;
+	info) general="$general --stats" ;;
+	events) general="$general --from --count" ;;
+	doctor) general="$general --refresh" ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$general" -- "$word")
+}
+
+complete -F _vmctl vmctl

@@ -1,0 +1,207 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# vmctl as people and scripts use it: every verb, every exit status, pipes, terminals, signals.
+set -u
+build=${VMXD_BUILDDIR:-$PWD}
+dir=$(mktemp -d /tmp/vmxd-cli-XXXXXX)
+export VMXD_SOCKET=$dir/s.sock
+passed=0 failed=0 skipped=0
+vmctl=$build/vmctl
+
+setsid "$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" \
+	--machine-program "$build/vmxd-machine-fake" </dev/null >/dev/null 2>"$dir/log" &
+daemon=$!
+
+finish() {
+	for vm in $("$vmctl" --json list 2>/dev/null | sed 's/.*"name":"\([^"]*\)".*/\1/'); do
+		"$vmctl" kill "$vm" 2>/dev/null
+	done
+	kill $daemon 2>/dev/null
+	wait $daemon 2>/dev/null
+	rm -rf "$dir"
+}
+trap finish EXIT
+for _ in $(seq 100); do [ -S "$VMXD_SOCKET" ] && break; sleep 0.05; done
+
+# A kernel as the fake board wants it: the boot flag and the magic, nothing else.
+head -c 8192 /dev/zero >"$dir/k"
+printf '\125\252' | dd of="$dir/k" bs=1 seek=510 conv=notrunc 2>/dev/null
+printf 'HdrS' | dd of="$dir/k" bs=1 seek=514 conv=notrunc 2>/dev/null
+head -c 4096 /dev/zero >"$dir/disk"
+cd "$dir" || exit 1
+
+good() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); echo "FAILED: $*"; cat "$dir/out" "$dir/err"; }
+# STATUS COMMAND...: runs it (standard input is ours), output in out and err
+run() {
+	local want=$1 got
+	shift
+	timeout 30 "$@" >"$dir/out" 2>"$dir/err"
+	got=$?
+	if [ $got -eq "$want" ]; then good; else bad "$* gave $got, not $want"; fi
+}
+has() { # FILE TEXT
+	if grep -qF -- "$2" "$dir/$1"; then good; else bad "$1 has no: $2"; fi
+}
+empty() { if [ ! -s "$dir/$1" ]; then good; else bad "$1 is not empty"; fi; }
+
+# Ends of a run, and what scripts see of them.
+run 0 "$vmctl" run a --kernel k --cmdline "say=hello_guest poweroff" </dev/null
+has out "hello guest"
+has err "powered itself off"
+run 0 "$vmctl" -q run --rm --kernel k --cmdline "say=hello poweroff" </dev/null
+empty err
+run 10 "$vmctl" run --rm --on-reboot stop --kernel k --cmdline "reboot=1" </dev/null
+run 0 "$vmctl" run --rm --kernel k --cmdline "reboot=2 poweroff" </dev/null
+run 11 "$vmctl" run --rm --kernel k --cmdline "say=last_words crash" </dev/null
+has out "last words"
+has err "triple fault at RIP"
+run 13 "$vmctl" run --rm --kernel k --cmdline "sleep=50 engine" </dev/null
+run 14 "$vmctl" --json run --rm --debug-exit --kernel k --cmdline "debugexit=3" </dev/null
+has err '"exit_code":7'
+run 15 "$vmctl" run --rm --kernel k --cmdline "sleep=100 abort" </dev/null
+run 1 "$vmctl" run --rm --kernel log </dev/null
+has err "not a bzImage"
+run 1 "$vmctl" run x --kernel nothing </dev/null
+has err "kernel: $dir/nothing: No such file"
+run 1 "$vmctl" run a --kernel k </dev/null
+has err "already"
+run 1 "$vmctl" run x --kernel k --memory 999T </dev/null
+run 1 "$vmctl" --json run x --kernel k --engine tcg </dev/null
+has err '"field":"engine"'
+
+# Input and output are pipes; the end of input is not the end of the session.
+printf 'one\ntwo\npoweroff\n' | run 0 "$vmctl" run --rm --kernel k --cmdline shell
+has out "got: two"
+run 0 "$vmctl" run --rm --kernel k --cmdline "sleep=300 say=late poweroff" <&-
+has out "late"
+"$vmctl" -q run --rm --kernel k --cmdline "flood=1000000 poweroff" </dev/null 2>&1 | cat >"$dir/flood"
+if [ "$(wc -c <"$dir/flood")" -eq 1000000 ]; then good; else bad "flood: $(wc -c <"$dir/flood")"; fi
+# Enough is enough: a reader that leaves ends the session.
+timeout 30 "$vmctl" -q run --rm --kernel k --cmdline "flood=100000000 poweroff" </dev/null 2>/dev/null | head -c 1000 >/dev/null
+case ${PIPESTATUS[0]} in 141) good ;; *) bad "closed pipe: ${PIPESTATUS[0]}" ;; esac
+
+# The rest of a life.
+run 0 "$vmctl" create b --kernel k --disk disk,readonly,serial=S1 --disk "$dir/disk,readonly" --memory 64M \
+	--cpus 2 --cmdline "say=up shell" --engine soft
+run 0 "$vmctl" --json info b
+has out '"readonly":true'
+has out '"serial":"S1"'
+has out "\"path\":\"$dir/disk\""
+run 5 "$vmctl" pause b
+run 0 "$vmctl" start b
+run 5 "$vmctl" start b
+run 0 "$vmctl" info b
+has out "running"
+run 0 "$vmctl" info b --json --stats
+for key in name state reason engine engine_reason pid cpus memory uptime_s stats; do has out "\"$key\":"; done
+run 0 "$vmctl" pause b
+run 0 "$vmctl" --json list
+has out '"state":"paused"'
+run 0 "$vmctl" resume b
+run 0 "$vmctl" reset b
+run 124 "$vmctl" wait b --timeout 0.2
+run 5 "$vmctl" delete b
+{ sleep 0.5; "$vmctl" stop b; } &
+run 0 "$vmctl" console b </dev/null
+has out "up"
+wait %2 2>/dev/null
+run 0 "$vmctl" wait b
+run 0 "$vmctl" delete b
+run 4 "$vmctl" info b
+run 0 "$vmctl" run c --detach --kernel k --cmdline nobutton
+run 0 "$vmctl" stop c --timeout 0.2
+has err "by force"
+run 12 "$vmctl" wait c
+run 0 "$vmctl" start c
+run 0 "$vmctl" kill c
+run 0 "$vmctl" start c
+run 0 "$vmctl" delete c --force
+run 4 "$vmctl" wait c
+run 0 "$vmctl" list
+has out "NAME"
+
+# Signals: with --rm the VM ends with the session, else it goes on.
+for how in "--rm TERM 143" "--rm INT 130" "--rm HUP 129"; do
+	set -- $how
+	"$vmctl" run sig $1 --kernel k </dev/null >"$dir/out" 2>"$dir/err" &
+	pid=$!
+	sleep 0.4
+	kill -$2 $pid
+	wait $pid
+	case $? in $3) good ;; *) bad "$how" ;; esac
+	run 4 "$vmctl" info sig
+done
+"$vmctl" run sig --kernel k </dev/null >"$dir/out" 2>"$dir/err" &
+pid=$!
+sleep 0.4
+kill -TERM $pid
+wait $pid
+has err "runs on"
+run 0 "$vmctl" delete sig --force
+
+# On a terminal: raw while attached, the escape, and restored after every end.
+if command -v socat >/dev/null; then
+	terminal() { # SCRIPT-OF-INPUT COMMAND...; output with the terminal's modes before and after
+		local keys=$1
+		shift
+		{
+			sleep 0.7
+			for key in $keys; do printf "$key"; sleep 0.3; done
+			sleep 0.4
+		} |
+			timeout 20 socat -t 3 - "EXEC:'sh -c \"stty -a | grep -c -- -icanon; $* ; echo status=\$?; stty -a | grep -c -- -icanon\"',pty,setsid,ctty,stderr" \
+				>"$dir/out" 2>"$dir/err"
+	}
+	terminal '\r~.' "$vmctl run t1 --kernel k --cmdline shell"
+	has out "detached"
+	has out "status=0"
+	if [ "$(grep -c '^0' "$dir/out")" -eq 2 ]; then good; else bad "terminal after detaching"; fi
+	terminal 'x~~.\r ~~\r ~.' "$vmctl console t1"
+	has out "got: x~~."
+	has out "got: ~"
+	terminal 'poweroff\r' "$vmctl console t1"
+	has out "powered itself off"
+	if [ "$(grep -c '^0' "$dir/out")" -eq 2 ]; then good; else bad "terminal after the end"; fi
+	terminal '' "timeout --foreground -s TERM 0.4 $vmctl run t2 --kernel k"
+	if [ "$(grep -c '^0' "$dir/out")" -eq 2 ]; then good; else bad "terminal after SIGTERM"; fi
+	run 0 "$vmctl" delete t2 --force
+else
+	echo "skipped: the terminal (socat is missing)"
+	skipped=$((skipped + 1))
+fi
+
+# The rest of the verbs, and mistakes.
+run 0 "$vmctl" doctor
+has out "usable"
+run 0 "$vmctl" --json doctor
+has out '"probe":'
+run 0 "$vmctl" events --from 0 --count 3
+has out "vm.created"
+run 0 "$vmctl" --json events --from 0 --count 3
+has out '"seq":1'
+run 0 "$vmctl" rpc daemon.info
+run 0 "$vmctl" rpc vm.list '{}'
+run 1 "$vmctl" rpc vm.nothing
+run 2 "$vmctl" rpc vm.list '{'
+run 0 "$vmctl" rpc rpc.discover
+has out '"openrpc":"1.2.6"'
+run 0 "$vmctl" version
+run 0 "$vmctl" --version
+run 0 "$vmctl" help
+run 0 "$vmctl" run --help
+has out "--kernel"
+run 2 "$vmctl"
+run 2 "$vmctl" lsit
+has err 'did you mean "list"'
+run 2 "$vmctl" info
+run 2 "$vmctl" info a b
+run 2 "$vmctl" list --kernel k
+run 2 "$vmctl" list --nonsense
+run 2 "$vmctl" run
+run 2 "$vmctl" wait a --timeout soon
+run 3 "$vmctl" --socket "$dir/nobody" list
+run 3 env VMXD_SOCKET="$dir/k" "$vmctl" list
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
