@@ -119,7 +119,7 @@ enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_COUNT = 3 };
 
 #define SOFT_L0_SIZE 1024u
 #define SOFT_L1_SIZE 1024u
-#define SOFT_IBTC_SIZE 1024u
+#define SOFT_IBTC_SIZE 4096u
 #define SOFT_TAG_INVALID 0x8000000000000000ull /* not canonical: no access gets there and lives */
 #define SOFT_DELTA_INVALID 0x8100000000000000ull /* tag + this is not a host address: #GP */
 
