@@ -20,7 +20,8 @@
 
 static const struct suite *const suites[] = {
 	&suite_life,  &suite_run,	 &suite_memory, &suite_traps,
-	&suite_state, &suite_interrupts, &suite_options,
+	&suite_state, &suite_interrupts, &suite_options, &suite_access,
+	&suite_smp,
 };
 
 struct totals {

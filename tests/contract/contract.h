@@ -42,7 +42,7 @@ struct suite {
 };
 
 extern const struct suite suite_life, suite_run, suite_memory, suite_traps, suite_state,
-	suite_interrupts, suite_options;
+	suite_interrupts, suite_options, suite_access, suite_smp;
 
 /* End the test (they do not return). Any thread. */
 _Noreturn void test_fail(const char *file, int line, const char *fmt, ...)

@@ -4,7 +4,7 @@ check_PROGRAMS += tests/contract/contract
 tests_contract_contract_SOURCES = tests/contract/contract.h tests/contract/contract.c \
 	tests/contract/env.c tests/contract/life.c tests/contract/run.c tests/contract/memory.c \
 	tests/contract/traps.c tests/contract/state.c tests/contract/interrupts.c \
-	tests/contract/options.c
+	tests/contract/options.c tests/contract/access.c tests/contract/smp.c
 tests_contract_contract_LDADD = libvmxdriver.la
 tests_contract_contract_LDFLAGS = $(AM_LDFLAGS) -no-install -pthread
 TESTS += tests/contract/contract-kvm.sh tests/contract/contract-soft.sh \
