@@ -24,3 +24,7 @@ check_PROGRAMS += tests/device/test-chips-threads
 TESTS += tests/device/test-chips-threads
 tests_device_test_chips_threads_SOURCES = tests/device/test_chips_threads.c
 tests_device_test_chips_threads_LDADD = librig.la
+check_PROGRAMS += tests/device/test-virtio-net
+TESTS += tests/device/test-virtio-net
+tests_device_test_virtio_net_SOURCES = tests/device/test_virtio_net.c
+tests_device_test_virtio_net_LDADD = librig.la

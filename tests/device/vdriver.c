@@ -195,11 +195,21 @@ void vd_queue(struct vdriver *d, unsigned queue, uint16_t size)
 
 void vd_start(struct vdriver *d, uint64_t features, uint16_t size)
 {
+	vd_start_queues(d, features, size, 1);
+}
+
+void vd_start_queues(struct vdriver *d, uint64_t features, uint16_t size, unsigned queues)
+{
+	unsigned i;
+
 	CHECK_EQ(vd_negotiate(d, features | VF_VERSION_1), 0xb);
-	vd_queue(d, 0, size);
-	CHECK_EQ(vd_get(d, VC_QENABLE, 2), 1);
+	for (i = 0; i < queues; i++) {
+		vd_queue(d, i, size);
+		CHECK_EQ(vd_get(d, VC_QENABLE, 2), 1);
+	}
 	d->queue_size = size;
-	d->avail = d->used = 0;
+	d->queue = 0;
+	d->avail = d->saved[0] = d->saved[1] = 0;
 	vd_set(d, VC_STATUS, 1, 0xf);
 	CHECK_EQ(vd_get(d, VC_STATUS, 1), 0xf);
 }
@@ -236,14 +246,21 @@ void vd_desc_at(struct vdriver *d, uint64_t table, unsigned index, uint64_t gpa,
 void vd_desc(struct vdriver *d, unsigned index, uint64_t gpa, uint32_t len, uint16_t flags,
 	     uint16_t next)
 {
-	vd_desc_at(d, VD_DESC(0), index, gpa, len, flags, next);
+	vd_desc_at(d, VD_DESC(d->queue), index, gpa, len, flags, next);
+}
+
+void vd_select(struct vdriver *d, unsigned queue)
+{
+	d->saved[d->queue] = d->avail;
+	d->queue = queue;
+	d->avail = d->saved[queue];
 }
 
 void vd_push(struct vdriver *d, uint16_t head)
 {
-	vd_store16(d, VD_AVAIL(0) + 4 + 2ull * (d->avail % d->queue_size), head);
+	vd_store16(d, VD_AVAIL(d->queue) + 4 + 2ull * (d->avail % d->queue_size), head);
 	d->avail++;
-	vd_store16(d, VD_AVAIL(0) + 2, d->avail);
+	vd_store16(d, VD_AVAIL(d->queue) + 2, d->avail);
 }
 
 void vd_kick(struct vdriver *d, unsigned queue)
@@ -256,7 +273,7 @@ void vd_kick(struct vdriver *d, unsigned queue)
 
 uint16_t vd_used_idx(struct vdriver *d)
 {
-	return vd_load16(d, VD_USED(0) + 2);
+	return vd_load16(d, VD_USED(d->queue) + 2);
 }
 
 struct waiting {
@@ -297,7 +314,7 @@ void vd_used(struct vdriver *d, uint16_t index, uint32_t *ret_id, uint32_t *ret_
 {
 	uint8_t raw[8];
 
-	vd_load(d, VD_USED(0) + 4 + 8ull * (index % d->queue_size), raw, sizeof(raw));
+	vd_load(d, VD_USED(d->queue) + 4 + 8ull * (index % d->queue_size), raw, sizeof(raw));
 	*ret_id = get_le32(raw);
 	*ret_len = get_le32(raw + 4);
 }

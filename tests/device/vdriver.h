@@ -34,7 +34,9 @@ struct vdriver {
 	unsigned window;      /* config offset of the PCI access capability */
 	unsigned msix;        /* of the MSI-X capability */
 	uint16_t queue_size;
-	uint16_t avail, used; /* our indices of queue 0 */
+	unsigned queue;       /* that the verbs below mean */
+	uint16_t avail;       /* our index of it */
+	uint16_t saved[2];    /* of the others */
 };
 
 uint64_t vd_cfg_read(struct vdriver *d, unsigned offset, unsigned size);
@@ -49,8 +51,9 @@ uint64_t vd_features(struct vdriver *d);
 /* Reset, up to FEATURES_OK; the status afterwards. */
 uint8_t vd_negotiate(struct vdriver *d, uint64_t features);
 void vd_queue(struct vdriver *d, unsigned queue, uint16_t size);
-/* All of it with one queue, and DRIVER_OK. */
+/* All of it with one queue, or `queues` of them, and DRIVER_OK. */
 void vd_start(struct vdriver *d, uint64_t features, uint16_t size);
+void vd_start_queues(struct vdriver *d, uint64_t features, uint16_t size, unsigned queues);
 /* MSI-X on: vector n of the table sends data 0x40 + n; config changes 0, queue 0 vector 1. */
 void vd_msix(struct vdriver *d, unsigned vectors);
 
@@ -58,7 +61,8 @@ void vd_desc_at(struct vdriver *d, uint64_t table, unsigned index, uint64_t gpa,
 		uint16_t flags, uint16_t next);
 void vd_desc(struct vdriver *d, unsigned index, uint64_t gpa, uint32_t len, uint16_t flags,
 	     uint16_t next);
-void vd_push(struct vdriver *d, uint16_t head); /* into queue 0, not kicked */
+void vd_select(struct vdriver *d, unsigned queue); /* 0 (as after the start) or 1 */
+void vd_push(struct vdriver *d, uint16_t head); /* not kicked */
 void vd_kick(struct vdriver *d, unsigned queue);
 uint16_t vd_used_idx(struct vdriver *d);
 /* Waits until n chains came back since the start; false: they don't. */

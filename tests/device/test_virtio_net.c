@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* virtio-net over virtio-pci, with a stream socket behind it whose other end is ours. */
+#include <config.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/checked.h"
+#include "devices/backend/net.h"
+#include "devices/virtio/net.h"
+#include "machine/loop.h"
+#include "tests/device/vdriver.h"
+
+enum { RX = 0, TX = 1 };
+#define HEADER 12u
+
+struct card {
+	struct vdriver d;
+	struct device *dev;
+	int fd; /* the peer's end */
+	uint8_t got[1 << 18];
+	size_t len, want;
+};
+
+static void card_open(struct rig *r, struct card *c)
+{
+	struct virtio_net_config config = { .mac = { 0x52, 0x54, 0, 1, 2, 3 } };
+	int fds[2];
+
+	c->len = 0;
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
+	c->fd = fds[0];
+	config.fd = fds[1];
+	c->dev = rig_add(r, &virtio_net_class, &config);
+	CHECK(vd_find(r, &c->d, 0x1041));
+}
+
+static void card_start(struct card *c, uint64_t features)
+{
+	vd_start_queues(&c->d, features | 1 << 5 | 1 << 16, 64, 2);
+}
+
+static bool peer_reads(void *opaque)
+{
+	struct card *c = opaque;
+	ssize_t n = read(c->fd, c->got + c->len, sizeof(c->got) - c->len);
+
+	if (n > 0)
+		c->len += (size_t)n;
+	return c->len >= c->want;
+}
+
+static bool peer_wait(struct card *c, size_t want)
+{
+	c->want = want;
+	return rig_turn_until(c->d.rig, peer_reads, c);
+}
+
+static bool peer_sends(struct card *c, uint32_t len, uint8_t fill)
+{
+	uint8_t frame[4 + 2048];
+	uint32_t be = htonl(len);
+
+	memcpy(frame, &be, 4);
+	memset(frame + 4, fill, len);
+	return write(c->fd, frame, 4 + len) == (ssize_t)(4 + len);
+}
+
+/* A packet of header and frame in descriptor i of the transmit queue. */
+static void transmit(struct card *c, unsigned i, uint32_t frame_len)
+{
+	uint8_t packet[HEADER + 2048] = { 0 };
+
+	vd_select(&c->d, TX);
+	memset(packet + HEADER, (int)(i + 1), frame_len);
+	vd_store(&c->d, VD_BUFFERS + i * 0x1000, packet, HEADER + frame_len);
+	vd_desc(&c->d, i, VD_BUFFERS + i * 0x1000, HEADER + frame_len, 0, 0);
+	vd_push(&c->d, (uint16_t)i);
+}
+
+static void post_buffer(struct card *c, unsigned i, uint32_t len)
+{
+	vd_select(&c->d, RX);
+	vd_desc(&c->d, i, VD_BUFFERS + 0x80000 + i * 0x1000, len, VD_WRITE, 0);
+	vd_push(&c->d, (uint16_t)i);
+	vd_kick(&c->d, RX);
+}
+
+static void configuration(struct rig *r)
+{
+	static struct card c;
+
+	card_open(r, &c);
+	CHECK_EQ(vd_features(&c.d),
+		 VF_VERSION_1 | VF_EVENT_IDX | VF_INDIRECT | 1 << 5 | 1 << 16);
+	CHECK_EQ(rig_read(r, c.d.config, 4), 0x01005452);
+	CHECK_EQ(rig_read(r, c.d.config + 4, 2), 0x0302);
+	CHECK_EQ(rig_read(r, c.d.config + 6, 2), 1); /* link up */
+	CHECK_EQ(vd_get(&c.d, VC_NUMQ, 2), 2);
+	card_start(&c, 0);
+	close(c.fd);
+	rig_turn(r);
+	CHECK_EQ(rig_read(r, c.d.config + 6, 2), 0); /* the cable is pulled */
+	CHECK_EQ(rig_read(r, c.d.isr, 1) & 2, 2);
+	transmit(&c, 0, 60); /* goes nowhere, and comes back */
+	vd_kick(&c.d, TX);
+	CHECK(vd_wait(&c.d, 1));
+}
+
+static void sends(struct rig *r)
+{
+	static struct card c;
+	uint32_t len;
+
+	card_open(r, &c);
+	card_start(&c, 0);
+	transmit(&c, 0, 60);
+	transmit(&c, 1, 1514);
+	transmit(&c, 2, 13);   /* no frame */
+	transmit(&c, 3, 14);
+	vd_kick(&c.d, TX);
+	CHECK(vd_wait(&c.d, 4));
+	CHECK(peer_wait(&c, 4 + 60 + 4 + 1514 + 4 + 14));
+	memcpy(&len, c.got, 4);
+	CHECK_EQ(ntohl(len), 60);
+	CHECK_EQ(c.got[4], 1);
+	memcpy(&len, c.got + 64, 4);
+	CHECK_EQ(ntohl(len), 1514);
+	CHECK_EQ(c.got[68 + 1513], 2);
+	CHECK_EQ(c.got[68 + 1514 + 4], 4);
+	CHECK_EQ(c.len, 4 + 60 + 4 + 1514 + 4 + 14);
+	close(c.fd);
+}
+
+static void receives(struct rig *r)
+{
+	static struct card c;
+	uint8_t packet[HEADER + 100];
+	uint32_t id, len;
+
+	card_open(r, &c);
+	CHECK(peer_sends(&c, 60, 0x11)); /* nobody drives the card: lost */
+	rig_turn(r);
+	card_start(&c, 0);
+	CHECK(peer_sends(&c, 100, 0x22)); /* no buffer yet: waits */
+	CHECK(peer_sends(&c, 64, 0x33));
+	rig_turn(r);
+	CHECK_EQ(vd_used_idx(&c.d), 0);
+	post_buffer(&c, 7, 1526);
+	CHECK(vd_wait(&c.d, 1));
+	vd_used(&c.d, 0, &id, &len);
+	CHECK_EQ(id, 7);
+	CHECK_EQ(len, HEADER + 100);
+	vd_load(&c.d, VD_BUFFERS + 0x80000 + 7 * 0x1000, packet, sizeof(packet));
+	CHECK_EQ(packet[0], 0);
+	CHECK_EQ(packet[10], 1);
+	CHECK_EQ(packet[HEADER], 0x22);
+	CHECK_EQ(packet[HEADER + 99], 0x22);
+	post_buffer(&c, 8, 1526);
+	CHECK(vd_wait(&c.d, 2));
+	vd_used(&c.d, 1, &id, &len);
+	CHECK_EQ(len, HEADER + 64);
+	post_buffer(&c, 9, 40); /* too small a buffer: the frame is lost, no more */
+	CHECK(peer_sends(&c, 60, 0x44));
+	CHECK(vd_wait(&c.d, 3));
+	vd_used(&c.d, 2, &id, &len);
+	CHECK_EQ(len, 0);
+	CHECK_EQ(vd_get(&c.d, VC_STATUS, 1), 0xf);
+	close(c.fd);
+}
+
+/* A peer that reads nothing: frames are dropped, the guest goes on. One that sends without end: it is
+ * slowed down by its own socket. */
+static void floods(struct rig *r)
+{
+	static struct card c;
+	unsigned i, round;
+
+	card_open(r, &c);
+	card_start(&c, VF_EVENT_IDX);
+	for (round = 0; round < 40; round++) {
+		for (i = 0; i < 32; i++)
+			transmit(&c, i, 1514);
+		vd_kick(&c.d, TX);
+		CHECK(vd_wait(&c.d, c.d.avail));
+	}
+	for (i = 0; i < 100000 && peer_sends(&c, 1514, 0x55); i++)
+		rig_turn(r);
+	CHECK(i < 1000);
+	CHECK(peer_wait(&c, 100000)); /* it reads again: frames arrive whole */
+	CHECK_EQ(c.got[0] | c.got[1], 0);
+	CHECK_EQ(c.got[2] << 8 | c.got[3], 1514);
+	CHECK_EQ(c.got[1518 + 2] << 8 | c.got[1518 + 3], 1514);
+	for (i = 0; i < 20; i++)
+		post_buffer(&c, i, 1526);
+	CHECK(vd_wait(&c.d, 20));
+	close(c.fd);
+}
+
+static void hostile_peer(struct rig *r)
+{
+	static const uint32_t lengths[] = { 0, 13, NET_FRAME_MAX + 1, 0x7fffffff, 0xffffffff };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
+		static struct card c;
+		struct rig other;
+		uint32_t be = htonl(lengths[i]);
+
+		rig_open(&other);
+		card_open(&other, &c);
+		card_start(&c, 0);
+		post_buffer(&c, 0, 1526);
+		CHECK(write(c.fd, &be, 3) == 3); /* in pieces */
+		rig_turn(&other);
+		CHECK_EQ(rig_read(&other, c.d.config + 6, 2), 1);
+		CHECK(write(c.fd, (uint8_t *)&be + 3, 1) == 1);
+		rig_turn(&other);
+		CHECK_EQ(rig_read(&other, c.d.config + 6, 2), 0);
+		CHECK_EQ(vd_used_idx(&c.d), 0);
+		close(c.fd);
+		rig_close(&other);
+	}
+	(void)r;
+}
+
+static void guest_errors(struct rig *r)
+{
+	static struct card c;
+
+	card_open(r, &c);
+	card_start(&c, 0);
+	CHECK(peer_sends(&c, 60, 0x11));
+	rig_turn(r); /* waits for a buffer */
+	post_buffer(&c, 0, 1526);
+	vd_select(&c.d, RX);
+	vd_push(&c.d, 64); /* no such head */
+	vd_kick(&c.d, RX);
+	CHECK(peer_sends(&c, 60, 0x22));
+	CHECK(vd_wait_status(&c.d, 0x40, 0x40));
+	CHECK(peer_sends(&c, 60, 0x33)); /* dropped: no driver */
+	rig_turn(r);
+	card_start(&c, 0);
+	CHECK(peer_sends(&c, 60, 0x44));
+	post_buffer(&c, 0, 1526);
+	CHECK(vd_wait(&c.d, 1));
+	vd_cfg_write(&c.d, 4, 2, 2); /* bus master off: quiet */
+	transmit(&c, 0, 60);
+	vd_kick(&c.d, TX);
+	CHECK(peer_sends(&c, 60, 0x55));
+	rig_turn(r);
+	CHECK_EQ(vd_used_idx(&c.d), 0);
+	close(c.fd);
+}
+
+static void reset_and_pause(struct rig *r)
+{
+	static struct card c;
+
+	card_open(r, &c);
+	card_start(&c, 0);
+	CHECK(peer_sends(&c, 60, 0x11));
+	rig_turn(r); /* waits for a buffer */
+	loop_hold(r->machine->loop, true);
+	machine_pause_devices(r->machine);
+	post_buffer(&c, 0, 1526);
+	rig_turn(r);
+	CHECK_EQ(vd_used_idx(&c.d), 0);
+	machine_resume_devices(r->machine);
+	loop_hold(r->machine->loop, false);
+	CHECK(vd_wait(&c.d, 1));
+	CHECK(peer_sends(&c, 60, 0x22));
+	rig_turn(r); /* waits, and the driver goes away */
+	vd_set(&c.d, VC_STATUS, 1, 0);
+	rig_turn(r);
+	card_start(&c, 0);
+	post_buffer(&c, 1, 1526);
+	rig_turn(r);
+	CHECK_EQ(vd_used_idx(&c.d), 0); /* it was for the old one */
+	CHECK(peer_sends(&c, 60, 0x33));
+	CHECK(vd_wait(&c.d, 1));
+	close(c.fd);
+}
+
+static void bad_config(struct rig *r)
+{
+	struct virtio_net_config config = { .fd = -1, .mac = { 2, 0, 0, 0, 0, 1 } };
+	struct device *dev = NULL;
+	int fds[2];
+
+	CHECK_EQ(device_create(r->machine, &virtio_net_class, &config, &dev), (uint64_t)-EBADF);
+	config.fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	CHECK_EQ(device_create(r->machine, &virtio_net_class, &config, &dev), (uint64_t)-ENOTSOCK);
+	close(config.fd);
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	config.fd = fds[0];
+	config.mac[0] = 1;
+	CHECK_EQ(device_create(r->machine, &virtio_net_class, &config, &dev), (uint64_t)-EINVAL);
+	CHECK(fcntl(fds[0], F_GETFD) >= 0); /* still ours */
+	close(fds[0]);
+	close(fds[1]);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct rig_case cases[] = {
+		{ "configuration and link", configuration },
+		{ "sends", sends },
+		{ "receives", receives },
+		{ "floods", floods },
+		{ "hostile peer", hostile_peer },
+		{ "guest errors", guest_errors },
+		{ "reset and pause", reset_and_pause },
+		{ "bad configuration", bad_config },
+	};
+
+	return rig_main("virtio-net", cases, ARRAY_SIZE(cases), argc, argv);
+}
