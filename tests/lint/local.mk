@@ -3,4 +3,4 @@
 lint_tests = tests/lint/layers.sh tests/lint/spdx.sh tests/lint/man.sh tests/lint/shipped.sh \
 	tests/lint/general-regs.sh tests/lint/scripts.sh
 TESTS += $(lint_tests)
-EXTRA_DIST += $(lint_tests) tests/lint/lib.sh
+EXTRA_DIST += $(lint_tests) tests/lint/lib.sh docs/vcpu-contract-coverage
