@@ -13,3 +13,11 @@ TESTS += tests/contract/contract-kvm.sh tests/contract/contract-soft.sh \
 EXTRA_DIST += tests/contract/contract-kvm.sh tests/contract/contract-soft.sh \
 	tests/contract/contract-modes.sh tests/contract/coverage.sh tests/contract/library.sh \
 	tests/contract/contract-hardware.sh
+
+# The engine-independent half alone, on an engine of the test's own.
+check_PROGRAMS += tests/contract/half
+tests_contract_half_SOURCES = tests/contract/half.c vmx-driver/vmx.c vmx-driver/slots.c \
+	vmx-driver/traps.c vmx-driver/regs.c vmx-driver/walk.c vmx-driver/probe.c
+tests_contract_half_CPPFLAGS = $(AM_CPPFLAGS)
+tests_contract_half_LDFLAGS = $(AM_LDFLAGS) -pthread
+TESTS += tests/contract/half
