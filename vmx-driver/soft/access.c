@@ -81,6 +81,7 @@ static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct
 	e->delta = (uint64_t)(uintptr_t)p->host - la;
 	e->gpa = (p->gpa & PAGE_BASE) | (w->global ? 1 : 0) | (w->level > 1 ? 2 : 0);
 	v->tlb[ctx].used = true;
+	v->tlb[ctx].l1_chunks |= 1ull << ((la >> 12) % SOFT_L1_SIZE) / (SOFT_L1_SIZE / 64);
 	soft_tlb_note(v, ctx, la, w, false);
 }
 

@@ -72,6 +72,7 @@ static void ibtc_set(struct soft_vcpu *v, uint64_t rip, const struct jit_block *
 
 	slot->rip = rip;
 	slot->host = block->host;
+	v->tlb[v->ctx].ibtc_chunks |= 1ull << jit_branch_slot(rip) / (SOFT_IBTC_SIZE / 64);
 	ibtc_note_page(v, rip >> 12);
 	if (block->gpa2 != JIT_NO_PAGE)
 		ibtc_note_page(v, (rip >> 12) + 1);

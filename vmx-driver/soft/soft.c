@@ -332,6 +332,7 @@ static int soft_vcpu_init(struct vmx_vcpu *vcpu)
 	v->tsc_offset = soft_vm_of(v)->tsc_offset;
 	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
 		v->tlb[ctx].used = true; /* so that everything is set */
+		v->tlb[ctx].l1_chunks = v->tlb[ctx].ibtc_chunks = ~0ull;
 		soft_tlb_flush_ctx(v, ctx);
 	}
 	r = create_vcpu_parts(v);

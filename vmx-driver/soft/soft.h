@@ -118,7 +118,7 @@ enum { CODE_16 = 0, CODE_32 = 1, CODE_64 = 2 };
 enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_COUNT = 3 };
 
 #define SOFT_L0_SIZE 1024u
-#define SOFT_L1_SIZE 1024u
+#define SOFT_L1_SIZE 4096u
 #define SOFT_IBTC_SIZE 4096u
 #define SOFT_TAG_INVALID 0x8000000000000000ull /* not canonical: no access gets there and lives */
 #define SOFT_DELTA_INVALID 0x8100000000000000ull /* tag + this is not a host address: #GP */
@@ -143,6 +143,8 @@ struct soft_tlb {
 	struct soft_l0 l0[SOFT_L0_SIZE];
 	struct soft_l1 l1[SOFT_L1_SIZE];
 	struct soft_ibtc ibtc[SOFT_IBTC_SIZE];
+	/* Bit n: something was put into the n-th 64th of the table since it was cleared. */
+	uint64_t l1_chunks, ibtc_chunks;
 	uint64_t ibtc_pages[64]; /* bloom filter over linear pages with ibtc entries: bit
 				  * (page ^ page >> 12) % 4096 */
 	uint32_t ibtc_mode;      /* v->mode the ibtc entries are for */

@@ -52,9 +52,23 @@ static void clear_l0(struct soft_tlb *t)
 	invalidate(t->l0, sizeof(t->l0));
 }
 
+#define L1_CHUNK (SOFT_L1_SIZE / 64)
+#define IBTC_CHUNK (SOFT_IBTC_SIZE / 64)
+
 static void clear_l1(struct soft_tlb *t)
 {
-	invalidate(t->l1, sizeof(t->l1));
+	for (uint64_t left = t->l1_chunks; left; left &= left - 1)
+		invalidate(&t->l1[(unsigned)__builtin_ctzll(left) * L1_CHUNK],
+			   L1_CHUNK * sizeof(t->l1[0]));
+	t->l1_chunks = 0;
+}
+
+/* The next entry from i on of a chunk that was filled; SOFT_L1_SIZE at the end. */
+static unsigned next_l1(const struct soft_tlb *t, unsigned i)
+{
+	while (i < SOFT_L1_SIZE && i % L1_CHUNK == 0 && !(t->l1_chunks >> i / L1_CHUNK & 1))
+		i += L1_CHUNK;
+	return i;
 }
 
 static void clear_x(struct soft_vcpu *v, unsigned ctx)
@@ -69,7 +83,10 @@ void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx)
 {
 	struct soft_tlb *t = &v->tlb[ctx];
 
-	invalidate(t->ibtc, sizeof(t->ibtc));
+	for (uint64_t left = t->ibtc_chunks; left; left &= left - 1)
+		invalidate(&t->ibtc[(unsigned)__builtin_ctzll(left) * IBTC_CHUNK],
+			   IBTC_CHUNK * sizeof(t->ibtc[0]));
+	t->ibtc_chunks = 0;
 	/* A jump to SOFT_TAG_INVALID itself looks in set 0: put there what no jump looks for. */
 	t->ibtc[0].rip = 1;
 	for (unsigned i = 0; i < sizeof(t->ibtc_pages) / sizeof(t->ibtc_pages[0]); i++)
@@ -99,7 +116,7 @@ static void flush_nonglobal(struct soft_vcpu *v, unsigned ctx)
 	struct soft_tlb *t = &v->tlb[ctx];
 
 	clear_l0(t);
-	for (unsigned i = 0; i < SOFT_L1_SIZE; i++)
+	for (unsigned i = next_l1(t, 0); i < SOFT_L1_SIZE; i = next_l1(t, i + 1))
 		if (!(t->l1[i].gpa & 1)) {
 			t->l1[i].tag_r = t->l1[i].tag_w = SOFT_TAG_INVALID;
 			t->l1[i].delta = SOFT_DELTA_INVALID;
@@ -165,7 +182,7 @@ static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 			t->l0[i].tag = SOFT_TAG_INVALID;
 			t->l0[i].delta = SOFT_DELTA_INVALID;
 		}
-	for (unsigned i = 0; i < SOFT_L1_SIZE; i++)
+	for (unsigned i = next_l1(t, 0); i < SOFT_L1_SIZE; i = next_l1(t, i + 1))
 		if (t->l1[i].tag_r >> shift == number) {
 			t->l1[i].tag_r = t->l1[i].tag_w = SOFT_TAG_INVALID;
 			t->l1[i].delta = SOFT_DELTA_INVALID;
@@ -201,7 +218,7 @@ void soft_tlb_protect_page(struct soft_vcpu *v, uint64_t gpa)
 
 		if (!t->used)
 			continue;
-		for (unsigned i = 0; i < SOFT_L1_SIZE; i++)
+		for (unsigned i = next_l1(t, 0); i < SOFT_L1_SIZE; i = next_l1(t, i + 1))
 			if (t->l1[i].tag_w + t->l1[i].delta == host)
 				t->l1[i].tag_w = SOFT_TAG_INVALID;
 		for (unsigned i = 0; i < SOFT_L0_SIZE; i++)
