@@ -13,3 +13,12 @@ tests_fuzz_fuzz_virtq_LDADD = librig.la
 tests_fuzz_fuzz_virtio_blk_SOURCES = tests/fuzz/fuzz_virtio_blk.c tests/fuzz/replay.c \
 	tests/fuzz/input.h
 tests_fuzz_fuzz_virtio_blk_LDADD = librig.la
+
+# The machine's own.
+check_PROGRAMS += tests/fuzz/fuzz-boot tests/fuzz/fuzz-pci
+TESTS += tests/fuzz/fuzz-boot tests/fuzz/fuzz-pci
+EXTRA_DIST += tests/fuzz/corpus/boot tests/fuzz/corpus/pci
+tests_fuzz_fuzz_boot_SOURCES = tests/fuzz/fuzz_boot.c tests/fuzz/replay.c tests/fuzz/input.h
+tests_fuzz_fuzz_boot_LDADD = libmachine.la
+tests_fuzz_fuzz_pci_SOURCES = tests/fuzz/fuzz_pci.c tests/fuzz/replay.c tests/fuzz/input.h
+tests_fuzz_fuzz_pci_LDADD = librig.la

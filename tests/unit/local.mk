@@ -85,3 +85,9 @@ TESTS += tests/unit/test-soft-code16
 tests_unit_test_soft_code16_SOURCES = tests/unit/test_soft_code16.c tests/unit/unit.h
 tests_unit_test_soft_code16_CFLAGS = $(AM_CFLAGS) $(ZYDIS_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_code16_LDADD = libvmxdriver.la $(ZYDIS_LIBS) $(CUNIT_LIBS)
+
+check_PROGRAMS += tests/unit/acpi-dump
+TESTS += tests/unit/acpi-iasl.sh
+EXTRA_DIST += tests/unit/acpi-iasl.sh
+tests_unit_acpi_dump_SOURCES = tests/unit/acpi_dump.c
+tests_unit_acpi_dump_LDADD = libmachine.la
