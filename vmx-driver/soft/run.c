@@ -373,11 +373,14 @@ static int handle(struct soft_vcpu *v, struct vmx_exit *exit, int rc, bool in_ev
 /* Runs again what had made the last exit, before anything else is looked at. */
 static int restart(struct soft_vcpu *v, struct vmx_exit *exit)
 {
-	v->restart = false;
-	if (!v->restart_event)
-		return handle(v, exit, soft_step(v), false);
-	v->restart_event = false;
-	return handle(v, exit, deliver_event(v, exit), true);
+	bool in_event = v->restart_event;
+	int rc;
+
+	v->restart = v->restart_event = false;
+	rc = in_event ? deliver_event(v, exit) : soft_step(v);
+	/* An answer that was not asked for again is not for whoever asks next. */
+	v->exit_answered = VMX_EXIT_NONE;
+	return handle(v, exit, rc, in_event);
 }
 
 static int run_once(struct soft_vcpu *v, struct vmx_exit *exit)
