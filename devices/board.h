@@ -76,7 +76,7 @@ struct board_info {
 	uint64_t boot_ns;       /* from board_start() to the first guest instruction */
 };
 
-/* Called (from any of the board's threads, never with a board lock held) when state changed;
+/* Called (from any of the board's threads, never with a board lock held) when state or resets changed;
  * must only note it and return, e.g. write to an eventfd or uv_async_send(). */
 typedef void board_changed_fn(void *opaque);
 

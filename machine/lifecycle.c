@@ -194,6 +194,8 @@ static void finish_reset(struct life *life)
 	else
 		enter_kernel(life);
 	free(error);
+	if (life->options.changed) /* the count of resets did */
+		life->options.changed(life->options.opaque);
 }
 
 /* One step towards what is wanted. False: nothing to do, or the vCPUs are still on their way. */
