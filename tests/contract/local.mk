@@ -21,3 +21,11 @@ tests_contract_half_SOURCES = tests/contract/half.c vmx-driver/vmx.c vmx-driver/
 tests_contract_half_CPPFLAGS = $(AM_CPPFLAGS)
 tests_contract_half_LDFLAGS = $(AM_LDFLAGS) -pthread
 TESTS += tests/contract/half
+
+# Failures at call N: these calls of the driver go through the test.
+check_PROGRAMS += tests/contract/faults
+tests_contract_faults_SOURCES = tests/contract/faults.c
+tests_contract_faults_LDADD = libvmxdriver.la
+tests_contract_faults_LDFLAGS = $(AM_LDFLAGS) -no-install -pthread -Wl,--wrap=calloc \
+	-Wl,--wrap=malloc -Wl,--wrap=mmap -Wl,--wrap=ioctl
+TESTS += tests/contract/faults
