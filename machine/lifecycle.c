@@ -183,7 +183,7 @@ static void finish_reset(struct life *life)
 	life->request = MACHINE_REQUEST_NONE;
 	life->info.resets++;
 	pthread_mutex_unlock(&life->lock);
-	log_line(life->machine->log, LOG_LEVEL_INFO, "reset");
+	log_line(life->machine->log, LOG_LEVEL_DEBUG, "reset"); /* a guest can do it for ever */
 	r = vmx_vm_reset(life->machine->vm);
 	vcpus_forget_exits(life->vcpus);
 	machine_reset_devices(life->machine);
