@@ -5,9 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "protocol/unix.h"
 #include "tests/protocol/rig.h"
 
 /* A zombie is gone: whether somebody collects it is init's affair. */
@@ -234,12 +237,60 @@ static void test_broken_state(struct rig *rig)
 	unlink(path);
 }
 
+/* The service manager's part: a socket made by it, readiness told to it. */
+static void test_activation(struct rig *rig)
+{
+	struct sockaddr_un manager = { .sun_family = AF_UNIX };
+	char path[160], text[256] = "", runtime[160], state[160], vmxd[512];
+	const char *dir = getenv("VMXD_BUILDDIR");
+	struct client *client = NULL;
+	int ready, status = -1;
+	ssize_t n;
+	pid_t pid;
+
+	snprintf(vmxd, sizeof(vmxd), "%s/vmxd", dir ? dir : ".");
+	snprintf(path, sizeof(path), "%s/given.sock", rig->dir);
+	snprintf(runtime, sizeof(runtime), "%s/arun", rig->dir);
+	snprintf(state, sizeof(state), "%s/astate", rig->dir);
+	snprintf(manager.sun_path, sizeof(manager.sun_path), "%.80s/notify", rig->dir);
+	ready = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	CHECK(rig, bind(ready, (struct sockaddr *)&manager, sizeof(manager)) == 0, "bind");
+	pid = fork();
+	if (pid == 0) {
+		int fd = unix_listen(path, 0600, 8);
+
+		dup2(fd, 3);
+		fcntl(3, F_SETFD, 0);
+		snprintf(text, sizeof(text), "%d", (int)getpid());
+		setenv("LISTEN_PID", text, 1);
+		setenv("LISTEN_FDS", "1", 1);
+		setenv("NOTIFY_SOCKET", manager.sun_path, 1);
+		dup2(open("/dev/null", O_WRONLY), 2);
+		execl(vmxd, "vmxd", "--runtime-dir", runtime, "--state-dir", state, (char *)NULL);
+		_exit(127);
+	}
+	n = recv(ready, text, sizeof(text) - 1, 0);
+	CHECK(rig, n > 0 && strncmp(text, "READY=1\n", 8) == 0, "told: %s", text);
+	CHECK(rig, client_new(path, &client) == 0 &&
+	      rig_call(rig, client, "vm.list", NULL, NULL, NULL) == 0, "on the given socket");
+	client_free(client);
+	kill(pid, SIGTERM);
+	memset(text, 0, sizeof(text));
+	n = recv(ready, text, sizeof(text) - 1, 0);
+	CHECK(rig, n > 0 && strcmp(text, "STOPPING=1") == 0, "told: %s", text);
+	waitpid(pid, &status, 0);
+	CHECK(rig, status == 0, "%#x", status);
+	CHECK(rig, access(path, F_OK) == 0, "the manager's socket was removed");
+	close(ready);
+}
+
 int main(void)
 {
 	struct rig rig;
 
 	rig_init(&rig);
 	test_second(&rig);
+	test_activation(&rig);
 	test_found_again(&rig, SIGKILL);
 	test_found_again(&rig, SIGTERM);
 	test_any_moment(&rig);

@@ -126,7 +126,8 @@ for how in "--rm TERM 143" "--rm INT 130" "--rm HUP 129"; do
 	set -- $how
 	"$vmctl" run sig $1 --kernel k </dev/null >"$dir/out" 2>"$dir/err" &
 	pid=$!
-	sleep 0.4
+	for _ in $(seq 100); do grep -q '"running"' <("$vmctl" --json info sig 2>/dev/null) && break; sleep 0.05; done
+	sleep 0.3
 	kill -$2 $pid
 	wait $pid
 	case $? in $3) good ;; *) bad "$how" ;; esac
@@ -134,7 +135,8 @@ for how in "--rm TERM 143" "--rm INT 130" "--rm HUP 129"; do
 done
 "$vmctl" run sig --kernel k </dev/null >"$dir/out" 2>"$dir/err" &
 pid=$!
-sleep 0.4
+for _ in $(seq 100); do grep -q '"running"' <("$vmctl" --json info sig 2>/dev/null) && break; sleep 0.05; done
+sleep 0.3
 kill -TERM $pid
 wait $pid
 has err "runs on"
@@ -142,15 +144,19 @@ run 0 "$vmctl" delete sig --force
 
 # On a terminal: raw while attached, the escape, and restored after every end.
 if command -v socat >/dev/null; then
-	terminal() { # SCRIPT-OF-INPUT COMMAND...; output with the terminal's modes before and after
+	# KEYS COMMAND...: types the words of KEYS, each when the guest's prompt is there; the output has
+	# how many modes were raw before and after.
+	terminal() {
 		local keys=$1
 		shift
+		: >"$dir/out"
 		{
-			sleep 0.7
-			for key in $keys; do printf "$key"; sleep 0.3; done
-			sleep 0.4
+			for _ in $(seq 100); do grep -q '# ' "$dir/out" && break; sleep 0.05; done
+			for key in $keys; do printf "$key"; sleep 0.7; done
+			for _ in $(seq 100); do grep -q 'status=' "$dir/out" && break; sleep 0.05; done
+			sleep 0.5
 		} |
-			timeout 20 socat -t 3 - "EXEC:'sh -c \"stty -a | grep -c -- -icanon; $* ; echo status=\$?; stty -a | grep -c -- -icanon\"',pty,setsid,ctty,stderr" \
+			timeout 30 socat -t 3 - "EXEC:'sh -c \"stty -a | grep -c -- -icanon; $* ; echo status=\$?; stty -a | grep -c -- -icanon; sleep 0.4\"',pty,setsid,ctty,stderr" \
 				>"$dir/out" 2>"$dir/err"
 	}
 	terminal '\r~.' "$vmctl run t1 --kernel k --cmdline shell"
@@ -163,7 +169,7 @@ if command -v socat >/dev/null; then
 	terminal 'poweroff\r' "$vmctl console t1"
 	has out "powered itself off"
 	if [ "$(grep -c '^0' "$dir/out")" -eq 2 ]; then good; else bad "terminal after the end"; fi
-	terminal '' "timeout --foreground -s TERM 0.4 $vmctl run t2 --kernel k"
+	terminal '' "timeout --foreground -s TERM 1 $vmctl run t2 --kernel k"
 	if [ "$(grep -c '^0' "$dir/out")" -eq 2 ]; then good; else bad "terminal after SIGTERM"; fi
 	run 0 "$vmctl" delete t2 --force
 else
