@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-blk behind virtio-pci, whole: PCI config space, BAR registers, rings, requests, resets and
+ * virtio-blk behind virtio-pci or virtio-mmio, whole: PCI config space, BAR registers, rings, requests, resets and
  * pauses in any order, on a machine that does everything in this thread.
  */
 #include <config.h>
@@ -21,6 +21,7 @@
 
 #define DISK_BYTES (64u * 512u)
 #define QUEUE_SIZE 16u
+#define MMIO_BASE 0xd0000000ull
 
 struct state {
 	struct rig rig;
@@ -122,11 +123,15 @@ static void poke(struct state *s)
 		offset = input16(in) & (VIRTIO_PCI_BAR_SIZE - 1u);
 		break;
 	}
+	if (s->d.mmio)
+		offset = s->d.mmio + (offset & 0x1ffu);
+	else
+		offset += s->d.bar;
 	if (input8(in) & 1u)
-		rig_write(&s->rig, s->d.bar + offset, size,
+		rig_write(&s->rig, offset, size,
 			  rarely(in) ? input_edge(in) : input8(in));
 	else
-		(void)rig_read(&s->rig, s->d.bar + offset, size);
+		(void)rig_read(&s->rig, offset, size);
 }
 
 static void poke_config(struct state *s)
@@ -225,14 +230,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct virtio_blk_config config = { .on_loop = true, .serial = "fuzz" };
 	struct state s = { .in = { data, size } };
 	unsigned i;
+	uint8_t kind = input8(&s.in);
 
 	config.fd = memfd_create("disk", MFD_CLOEXEC);
 	if (config.fd < 0 || ftruncate(config.fd, DISK_BYTES) < 0)
 		abort();
-	config.readonly = input8(&s.in) == 1;
+	config.readonly = kind == 1;
+	if (kind == 2)
+		config.mmio = (struct virtio_mmio_place){ MMIO_BASE, 5 };
 	rig_open(&s.rig);
 	rig_add(&s.rig, &virtio_blk_class, &config);
-	if (!vd_find(&s.rig, &s.d, 0x1042))
+	if (!(kind == 2 ? vd_find_mmio(&s.rig, &s.d, MMIO_BASE, 2)
+			: vd_find(&s.rig, &s.d, 0x1042)))
 		abort();
 	start(&s);
 	for (i = 0; i < 1000 && s.in.left; i++)

@@ -22,3 +22,9 @@ tests_fuzz_fuzz_boot_SOURCES = tests/fuzz/fuzz_boot.c tests/fuzz/replay.c tests/
 tests_fuzz_fuzz_boot_LDADD = libmachine.la
 tests_fuzz_fuzz_pci_SOURCES = tests/fuzz/fuzz_pci.c tests/fuzz/replay.c tests/fuzz/input.h
 tests_fuzz_fuzz_pci_LDADD = librig.la
+check_PROGRAMS += tests/fuzz/fuzz-virtio-net
+TESTS += tests/fuzz/fuzz-virtio-net
+EXTRA_DIST += tests/fuzz/corpus/virtio-net
+tests_fuzz_fuzz_virtio_net_SOURCES = tests/fuzz/fuzz_virtio_net.c tests/fuzz/replay.c \
+	tests/fuzz/input.h
+tests_fuzz_fuzz_virtio_net_LDADD = librig.la
