@@ -153,9 +153,12 @@ static bool engine_is_there(enum vmx_engine engine)
 static bool kvm_emulates(void)
 {
 	struct vmx_probe p;
+	int tries = 3; /* on a busy machine it may not have answered in time */
 
-	if (vmx_probe(&p) < 0)
-		return false;
+	do
+		if (vmx_probe(&p) < 0)
+			return false;
+	while (!p.kvm.insns_per_second && --tries);
 	printf("kvm: %s\n", p.kvm.why);
 	return !p.kvm.usable && p.kvm.insns_per_second > 0;
 }

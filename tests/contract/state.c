@@ -456,6 +456,31 @@ static void nested_not_offered(struct env *e)
 	CHECK_EQ(vmx_vcpu_write_state(e->vcpu, VMX_STATE_NESTED, NULL, 0), 0);
 }
 
+PAYLOAD(cpuid_one, ".code64\n mov $1, %eax\n cpuid\n out %al, $0x10\n");
+
+/* Asked for, VMX is there, or the VM is refused. */
+static void nested_offered(struct env *e)
+{
+	static uint8_t buf[65536];
+	struct vmx_vm *vm;
+	size_t size = 0;
+	int r;
+
+	e->options.flags = VMX_VM_NESTED;
+	r = vmx_vm_create(&e->options, &vm);
+	if (r == -ENOTSUP)
+		test_skip("this engine offers no VMX here (-ENOTSUP)");
+	CHECK_EQ(r, 0);
+	CHECK_EQ(vmx_vm_destroy(vm), 0);
+	env_long_payload(e, cpuid_one);
+	expect_out(e, 0x10);
+	CHECK_EQ(reg(e, VMX_RCX) >> 5 & 1, 1);
+	CHECK_EQ(vmx_vcpu_state_size(e->vcpu, VMX_STATE_NESTED, &size), 0);
+	CHECK(size > 0 && size <= sizeof(buf));
+	CHECK_EQ(vmx_vcpu_read_state(e->vcpu, VMX_STATE_NESTED, buf, size), 0);
+	CHECK_EQ(vmx_vcpu_write_state(e->vcpu, VMX_STATE_NESTED, buf, size), 0);
+}
+
 static const struct test tests[] = {
 	{ "sizes", "Z6 W12", sizes },
 	{ "regs-round-trip", "Z6 W7", regs_round_trip },
@@ -475,5 +500,6 @@ static const struct test tests[] = {
 	{ "translate-sets-bits", "W9", translate_sets_bits },
 	{ "translate-real", "W9", translate_real },
 	{ "nested-not-offered", "W12", nested_not_offered },
+	{ "nested-offered", "W1 W12", nested_offered },
 };
 SUITE(state, "state");
