@@ -28,3 +28,11 @@ EXTRA_DIST += tests/fuzz/corpus/virtio-net
 tests_fuzz_fuzz_virtio_net_SOURCES = tests/fuzz/fuzz_virtio_net.c tests/fuzz/replay.c \
 	tests/fuzz/input.h
 tests_fuzz_fuzz_virtio_net_LDADD = librig.la
+
+# The software processor's system instructions.
+check_PROGRAMS += tests/fuzz/fuzz-soft-system
+TESTS += tests/fuzz/fuzz-soft-system
+EXTRA_DIST += tests/fuzz/corpus/soft-system
+tests_fuzz_fuzz_soft_system_SOURCES = tests/fuzz/fuzz_soft_system.c tests/fuzz/replay.c \
+	tests/fuzz/input.h tests/unit/sys_rig.c tests/unit/sys_rig.h
+tests_fuzz_fuzz_soft_system_LDADD = libvmxdriver.la
