@@ -41,10 +41,14 @@ struct jit_link { /* a jump that may be bent to its target's code */
 	uint8_t *rel32;       /* where its displacement stands (writable mapping), NULL if none */
 	uint8_t *unlinked;    /* where it goes while not linked (executable mapping) */
 	uint64_t target;      /* guest address */
+	uint32_t mode_bits;   /* JIT_UNGROUPED or 0 */
 	struct jit_block *to; /* linked to, or NULL */
 	struct jit_link *next_in; /* in to->incoming */
 };
 
+/* In jit_block.mode: a check for each access. Where the common check of a group fails (the group lies
+ * across a page border, say), such a block takes over. */
+#define JIT_UNGROUPED (1u << 31)
 #define JIT_NO_PAGE (~0ull)
 struct jit_page;
 struct jit_block {
@@ -84,6 +88,7 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 	uint8_t *exit;       /* r11d: return code; saves all registers */
 	uint8_t *exit_saved; /* the same, registers are in v->gpr already */
 	uint8_t *slow[CTX_COUNT][2]; /* [ctx][write]: r10 la, r9d site; gives r11 = delta */
+	uint8_t *slow_group[CTX_COUNT][2]; /* the same for a group; CF: check one by one */
 	uint8_t *op;         /* r11: struct jit_op_site */
 	uint8_t *dispatch;   /* after an operation: go on at v->rip */
 };
@@ -92,13 +97,14 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 #define JIT_SITE_SLOT_MASK 0xffffu  /* byte offset of its L0 entry in tlb.l0 */
 #define JIT_SITE_SIZE_SHIFT 16      /* bytes that must lie in one page */
 #define JIT_SITE_SIZE_MASK 0xfffu
-#define JIT_SITE_GROUP (1u << 30)   /* several accesses: a fault is the first instruction's affair */
+#define JIT_SITE_WIDE (1u << 30)    /* may have to be aligned, which the stepper checks before it
+				     * looks at the page: no exceptions here */
 #define JIT_SITE_WRITE (1u << 31)
 
 #define JIT_HASH_SIZE 65536u
 #define JIT_PAGES_TOP 1024u /* gpa >> 30: guest memory up to 1 TiB */
 #define JIT_PAGES_LEAF (1u << 18)
-#define JIT_LINKS_MAX (2u * JIT_BLOCK_INSNS)
+#define JIT_LINKS_MAX (4u * JIT_BLOCK_INSNS)
 
 struct jit_buf { /* where code is being written */
 	uint8_t *p, *end; /* writable mapping */
@@ -174,7 +180,7 @@ void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b);
 /* Makes the block for v->rip; NULL: nothing can be translated there (let the stepper do it).
  * fp saved, cache->translating held. page: the page's bytes; page2: those of the next linear page,
  * which is at gpa2, or NULL. */
-struct jit_block *jit_translate(struct soft_vcpu *v, uint64_t gpa, const uint8_t *page,
+struct jit_block *jit_translate(struct soft_vcpu *v, uint32_t mode, uint64_t gpa, const uint8_t *page,
 				uint64_t gpa2, const uint8_t *page2);
 struct jit_scratch *jit_scratch_new(void);
 /* The block for an address, or NULL. gpa2: page of the next linear page, which a block that goes on
@@ -200,5 +206,6 @@ void jit_store_rel32(uint8_t *rel32, int64_t distance);
 void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to);
 int jit_signals_install(void);
 int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret);
+int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site);
 
 #endif

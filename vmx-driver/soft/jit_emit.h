@@ -137,17 +137,6 @@ static inline void e_mem_r10_r11_disp(struct jit_buf *b, unsigned opcode, unsign
 	e2(b, 0x4b | (reg >= 8 ? 4 : 0), opcode);
 	e3(b, 0x44 | (reg & 7) << 3, 0x1a, (uint8_t)disp);
 }
-/* lea dst, [base + disp], any base */
-static inline void e_lea_any(struct jit_buf *b, unsigned dst, unsigned base, int32_t disp)
-{
-	if ((base & 7) != 4) {
-		e_lea(b, dst, base, disp);
-		return;
-	}
-	e2(b, 0x48 | (dst >= 8 ? 4 : 0) | (base >= 8 ? 1 : 0), 0x8d);
-	e2(b, 0x84 | (dst & 7) << 3, 0x24);
-	e4(b, (uint32_t)disp);
-}
 /* mov qword gs:[disp], imm64 through r11 when it does not fit */
 static inline void e_store_imm(struct jit_buf *b, uint32_t disp, uint64_t imm)
 {

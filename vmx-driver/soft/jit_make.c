@@ -3,6 +3,7 @@
 #include "vmx-driver/soft/jit_make.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/checked.h"
+#include "vmx-driver/soft/glue.h"
 #include "vmx-driver/soft/jit_emit.h"
 
 #define SNIPPETS_SIZE (256u << 10)
@@ -53,26 +55,41 @@ static void release_page(struct soft_cache *cache, struct jit_page *page)
 	soft_unlock(&cache->lock);
 }
 
+/* Taken around claiming pages, which needs the others parked: who waits for it parks meanwhile. */
+static void lock_translating(struct soft_vcpu *v)
+{
+	struct soft_cache *cache = soft_vm_of(v)->cache;
+
+	while (pthread_mutex_trylock(&cache->translating) != 0) {
+		if (atomic_load(&v->exit_req) & SOFT_REQ_EXCLUSIVE)
+			soft_park(v);
+		sched_yield();
+	}
+}
+
 /* One attempt; *ret_page_ok: there was something to translate from. */
-static struct jit_block *make_once(struct soft_vcpu *v, uint64_t gpa, uint64_t gpa2, bool *ret_page_ok)
+static struct jit_block *make_once(struct soft_vcpu *v, uint32_t mode, uint64_t gpa, uint64_t gpa2,
+				   bool *ret_page_ok)
 {
 	struct soft_vm *vm = soft_vm_of(v);
 	struct soft_cache *cache = vm->cache;
-	struct jit_page *page = claim_page(v, gpa);
-	struct jit_page *page2 = gpa2 != JIT_NO_PAGE ? claim_page(v, gpa2) : NULL;
+	struct jit_page *page, *page2 = NULL;
 	const uint8_t *bytes, *bytes2 = NULL;
 	struct jit_block *block;
 
-	pthread_mutex_lock(&cache->translating);
+	lock_translating(v);
+	page = claim_page(v, gpa);
+	if (gpa2 != JIT_NO_PAGE)
+		page2 = claim_page(v, gpa2);
 	soft_lock(&cache->lock);
-	block = jit_block_find(cache, gpa, v->rip, v->mode, gpa2);
+	block = jit_block_find(cache, gpa, v->rip, mode, gpa2);
 	soft_unlock(&cache->lock);
 	bytes = page ? soft_gpa_ptr(v, gpa & ~4095ull, false) : NULL;
 	if (page2)
 		bytes2 = soft_gpa_ptr(v, gpa2, false);
 	*ret_page_ok = bytes != NULL;
 	if (!block && bytes) {
-		block = jit_translate(v, gpa, bytes, gpa2, bytes2);
+		block = jit_translate(v, mode, gpa, bytes, gpa2, bytes2);
 		if (block) {
 			jit_block_add(vm, block);
 			v->n_translations++;
@@ -84,16 +101,16 @@ static struct jit_block *make_once(struct soft_vcpu *v, uint64_t gpa, uint64_t g
 	return block;
 }
 
-struct jit_block *jit_make(struct soft_vcpu *v, uint64_t gpa, uint64_t gpa2)
+struct jit_block *jit_make(struct soft_vcpu *v, uint32_t mode, uint64_t gpa, uint64_t gpa2)
 {
 	struct jit_block *block;
 	bool page_ok;
 
-	block = make_once(v, gpa, gpa2, &page_ok);
+	block = make_once(v, mode, gpa, gpa2, &page_ok);
 	if (block || !page_ok)
 		return block;
 	soft_code_flush_all(soft_vm_of(v), v); /* full */
-	return make_once(v, gpa, gpa2, &page_ok);
+	return make_once(v, mode, gpa, gpa2, &page_ok);
 }
 
 /* --- snippets ------------------------------------------------------------------------------- */

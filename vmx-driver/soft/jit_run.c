@@ -36,22 +36,42 @@ void soft_fp_load(struct soft_vcpu *v)
 	v->fp_live = true;
 }
 
+typedef uint64_t __attribute__((may_alias, aligned(1))) u64_any;
+
+static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
+{
+	struct soft_l0 *l0 = &v->tlb[v->ctx].l0[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)];
+	unsigned size = (site >> JIT_SITE_SIZE_SHIFT) & JIT_SITE_SIZE_MASK;
+	int rc = soft_tlb_fill(v, la, size, site & JIT_SITE_WRITE,
+			       soft_vm_of(v)->cache->use_l0 ? l0 : NULL, &v->scratch[3]);
+
+	if (rc == SOFT_OK)
+		soft_fp_load(v); /* in case something on the way had to save it */
+	return rc;
+}
+
 /* Called by the slow stub on a miss in L0 and L1. ret: return address into the cold path, where the
  * instruction's guest address stands behind a 5-byte jump. */
 int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret)
 {
-	struct soft_l0 *l0 = &v->tlb[v->ctx].l0[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)];
-	unsigned size = (site >> JIT_SITE_SIZE_SHIFT) & JIT_SITE_SIZE_MASK;
 	int rc;
 
-	v->rip = *(const uint64_t *)(const void *)(ret + 5);
-	rc = soft_tlb_fill(v, la, size, site & JIT_SITE_WRITE,
-			   soft_vm_of(v)->cache->use_l0 ? l0 : NULL, &v->scratch[3]);
-	if (rc == SOFT_EXCEPTION && (site & JIT_SITE_GROUP))
-		rc = SOFT_STEP; /* it may be a later access that faults: one after the other */
-	if (rc == SOFT_OK)
-		soft_fp_load(v); /* in case something on the way had to save it */
-	return rc;
+	v->rip = *(const u64_any *)(ret + 5);
+	rc = fill(v, la, site);
+	return rc == SOFT_EXCEPTION && (site & JIT_SITE_WIDE) ? SOFT_STEP : rc;
+}
+
+/* The same for a group of accesses. Whatever is in its way, one access after the other finds out
+ * whose fault it is: 1, and nothing happened. */
+int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site)
+{
+	struct soft_exc kept = v->exc;
+
+	if (fill(v, la, site) == SOFT_OK)
+		return 0;
+	v->exc = kept;
+	soft_fp_load(v);
+	return 1;
 }
 
 static struct soft_ibtc *ibtc_slot(struct soft_vcpu *v, uint64_t rip)
@@ -99,6 +119,7 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 {
 	struct soft_cache *cache = soft_vm_of(v)->cache;
 	struct soft_ibtc *slot = ibtc_slot(v, v->rip);
+	uint32_t mode = v->mode | (link ? link->mode_bits : 0);
 	struct jit_block *block;
 	uint64_t gpa = 0, gpa2;
 	unsigned got = 0;
@@ -114,14 +135,14 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 		return rc;
 	gpa2 = next_page(v);
 	soft_lock(&cache->lock);
-	block = jit_block_find(cache, gpa, v->rip, v->mode, gpa2);
+	block = jit_block_find(cache, gpa, v->rip, mode, gpa2);
 	soft_unlock(&cache->lock);
 	if (!block) {
 		/* a flush on the way may have thrown the link away with everything else */
 		uint64_t flushes = cache->n_flushes;
 
 		soft_fp_save(v);
-		block = jit_make(v, gpa, gpa2);
+		block = jit_make(v, mode, gpa, gpa2);
 		if (cache->n_flushes != flushes)
 			link = NULL;
 		soft_fp_load(v);
@@ -132,7 +153,7 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	if (link && link->target == v->rip && cache->chain)
 		jit_link(cache, link, block);
 	soft_unlock(&cache->lock);
-	if (cache->chain)
+	if (cache->chain && !(mode & JIT_UNGROUPED))
 		ibtc_set(v, v->rip, block);
 	*ret_host = block->host;
 	return SOFT_OK;

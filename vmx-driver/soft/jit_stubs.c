@@ -82,7 +82,8 @@ static void emit_exits(struct soft_cache *cache, struct jit_buf *b)
 
 /* A miss in L0: r10 la, r9d a site word (jit.h); called. Gives r11 = delta, keeps r10. First
  * the hashed L1 in line, then jit_slow(). */
-static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx, bool write)
+static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx, bool write,
+		      bool group)
 {
 	uint32_t tlb = GS_OFF(tlb) + (uint32_t)(ctx * sizeof(struct soft_tlb));
 	uint32_t l1 = tlb + (uint32_t)offsetof(struct soft_tlb, l1);
@@ -116,9 +117,18 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 		e_gs_idx(b, true, 0x89, H_R11, H_R9, tlb + (uint32_t)offsetof(struct soft_tlb, l0) + 8);
 		pop(b, H_RCX);
 		pop(b, H_RAX);
+		if (group)
+			e1(b, 0xf8); /* clc */
 		e1(b, 0xc3);
+		if (group) {
+			e_fix(b, cross, b->p);
+			pop(b, H_RCX);
+			pop(b, H_RAX);
+			e2(b, 0xf9, 0xc3); /* stc; ret */
+		}
 		e_fix(b, miss, b->p);
-		e_fix(b, cross, b->p);
+		if (!group)
+			e_fix(b, cross, b->p);
 		pop(b, H_RCX);
 		pop(b, H_RAX);
 	}
@@ -133,16 +143,23 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 		e_alu_imm(b, false, 1, H_RDX, JIT_SITE_WRITE); /* or */
 	e2(b, 0x48, 0x83);
 	e2(b, 0xec, 8);
-	e_mov_imm(b, H_RAX, (uint64_t)(uintptr_t)jit_slow);
+	e_mov_imm(b, H_RAX, group ? (uint64_t)(uintptr_t)jit_slow_group : (uint64_t)(uintptr_t)jit_slow);
 	e2(b, 0xff, 0xd0);
 	e2(b, 0x48, 0x83);
 	e2(b, 0xc4, 8);
-	e2(b, 0x85, 0xc0); /* test eax, eax */
-	miss = e_jcc_fwd(b, CC_NE);
+	if (group) {
+		e3(b, 0x83, 0xf8, 0x01); /* cmp eax, 1 */
+		e1(b, 0xf5);             /* cmc: CF = eax != 0 */
+	} else {
+		e2(b, 0x85, 0xc0); /* test eax, eax */
+		miss = e_jcc_fwd(b, CC_NE);
+	}
 	load_volatile(b);
 	e_load(b, H_R10, GS_OFF(scratch) + 8 * 2);
 	e_load(b, H_R11, GS_OFF(scratch) + 8 * 3);
 	e1(b, 0xc3);
+	if (group)
+		return;
 	e_fix(b, miss, b->p);
 	e_rr(b, false, 0x89, H_R11, H_RAX);
 	e_jmp(b, cache->rw + (cache->stubs.exit_saved - cache->rx));
@@ -230,7 +247,9 @@ void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b)
 	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
 		for (unsigned write = 0; write < 2; write++) {
 			cache->stubs.slow[ctx][write] = here(cache, b);
-			emit_slow(cache, b, ctx, write);
+			emit_slow(cache, b, ctx, write, false);
+			cache->stubs.slow_group[ctx][write] = here(cache, b);
+			emit_slow(cache, b, ctx, write, true);
 		}
 	}
 	cache->stubs.op = here(cache, b);

@@ -37,7 +37,7 @@ struct slow_path { /* cold part of a memory access */
 	uint8_t *hole, *back;
 	uint32_t site; /* jit.h */
 	uint64_t rip;
-	bool write;
+	bool write, group;
 	uint16_t item;
 };
 
@@ -239,6 +239,8 @@ static void flags_of(struct item *it)
 
 		if (!known)
 			it->needs = FL_ARITH;
+	} else if (zi->mnemonic == ZYDIS_MNEMONIC_BSF || zi->mnemonic == ZYDIS_MNEMONIC_BSR) {
+		it->needs = FL_ARITH; /* some processors leave all but ZF alone */
 	} else if (written && written != FL_ARITH) {
 		it->needs = FL_ARITH; /* the others must survive it */
 	}
@@ -445,7 +447,6 @@ static void emit_far_edge(struct tr *t, uint64_t target)
 	e_jmp(b, stub(t, t->cache->stubs.exit));
 }
 
-/* Goes to a known guest address; guest flags are in memory. */
 static bool after_sti(const struct jit_scratch *s)
 {
 	for (unsigned i = s->count > 1 ? s->count - 2 : 0; i < s->count; i++)
@@ -454,11 +455,41 @@ static bool after_sti(const struct jit_scratch *s)
 	return false;
 }
 
-static void emit_edge(struct tr *t, uint64_t target, bool backward)
+/* A jump to the block for a target in this page, bent to it when that exists. */
+static void emit_link(struct tr *t, uint64_t target, uint32_t mode_bits)
 {
 	struct jit_buf *b = &t->b;
 	struct jit_scratch *s = t->s;
 	struct jit_link *link;
+
+	if (s->link_count >= JIT_LINKS_MAX) {
+		b->full = true;
+		return;
+	}
+	link = &s->link[s->link_count];
+	/* one aligned store bends the jump while others run it */
+	while (((uintptr_t)(b->p + 1) & 3) && !b->full)
+		e1(b, 0x90);
+	e1(b, 0xe9);
+	link->rel32 = b->p;
+	e4(b, 0);
+	e_fix(b, link->rel32, b->p); /* unlinked: falls into the code below */
+	link->unlinked = b->p;
+	link->target = target;
+	link->mode_bits = mode_bits;
+	e_store_imm(b, GS_OFF(rip), target);
+	/* struct jit_link * : filled in when the links have their place; see finish() */
+	e_mov_imm(b, H_R11, (uint64_t)s->link_count | 0x4c494e4b00000000u);
+	e_store(b, H_R11, GS_OFF(scratch));
+	e_mov_imm(b, H_R11, JIT_LINK);
+	e_jmp(b, stub(t, t->cache->stubs.exit));
+	s->link_count++;
+}
+
+/* Goes to a known guest address; guest flags are in memory. */
+static void emit_edge(struct tr *t, uint64_t target, bool backward)
+{
+	struct jit_buf *b = &t->b;
 	uint8_t *poll = NULL;
 
 	if (!t->cache->chain) {
@@ -469,31 +500,12 @@ static void emit_edge(struct tr *t, uint64_t target, bool backward)
 		emit_far_edge(t, target);
 		return;
 	}
-	if (s->link_count >= JIT_LINKS_MAX) {
-		b->full = true;
-		return;
-	}
 	/* What waited for STI is taken here, not some blocks later when IF may be clear again. */
-	if (backward || after_sti(s)) {
+	if (backward || after_sti(t->s)) {
 		e_poll(b);
 		poll = e_jcc_fwd(b, CC_NE);
 	}
-	link = &s->link[s->link_count];
-	while (((uintptr_t)(b->p + 1) & 3) && !b->full) /* one aligned store bends the jump while others run it */
-		e1(b, 0x90);
-	e1(b, 0xe9);
-	link->rel32 = b->p;
-	e4(b, 0);
-	e_fix(b, link->rel32, b->p); /* unlinked: falls into the code below */
-	link->unlinked = b->p;
-	link->target = target;
-	e_store_imm(b, GS_OFF(rip), target);
-	/* struct jit_link * : filled in when the links have their place; see finish() */
-	e_mov_imm(b, H_R11, (uint64_t)s->link_count | 0x4c494e4b00000000u);
-	e_store(b, H_R11, GS_OFF(scratch));
-	e_mov_imm(b, H_R11, JIT_LINK);
-	e_jmp(b, stub(t, t->cache->stubs.exit));
-	s->link_count++;
+	emit_link(t, target, 0);
 	if (poll) {
 		e_fix(b, poll, b->p);
 		emit_leave(t, target, SOFT_AGAIN);
@@ -521,7 +533,8 @@ static void emit_check_site(struct tr *t, unsigned size, bool write, bool group)
 	s->slow_count++;
 	/* a wide operand may have to be aligned, which is checked before the page is looked at */
 	slow->site = slot * 16u | size << JIT_SITE_SIZE_SHIFT |
-		     (group || size >= 16 ? JIT_SITE_GROUP : 0);
+		     (size >= 16 ? JIT_SITE_WIDE : 0);
+	slow->group = group;
 	slow->rip = rip;
 	slow->write = write;
 	slow->item = (uint16_t)t->i;
@@ -552,6 +565,16 @@ static void emit_slow_paths(struct tr *t)
 
 		e_fix(b, slow->hole, b->p);
 		e_mov_imm(b, H_R9, slow->site);
+		if (slow->group) {
+			uint8_t *apart;
+
+			e_call(b, stub(t, t->cache->stubs.slow_group[t->ctx][slow->write]));
+			apart = e_jcc_fwd(b, CC_B);
+			e_jmp(b, slow->back);
+			e_fix(b, apart, b->p);
+			emit_link(t, slow->rip, JIT_UNGROUPED);
+			continue;
+		}
 		e_call(b, stub(t, t->cache->stubs.slow[t->ctx][slow->write]));
 		e_jmp(b, slow->back);
 		e8(b, slow->rip); /* jit_slow() reads it behind the jump */
@@ -867,9 +890,21 @@ static void emit_jmp(struct tr *t, struct item *it)
 
 static void emit_jcc(struct tr *t, struct item *it)
 {
-	struct cold_edge *edge = &t->s->edge[t->s->edge_count++];
+	struct cold_edge *edge;
 
 	flags_to_reg(t);
+	if (branch_target(it) <= it->rip && t->cache->chain) {
+		/* a loop: most often taken, so its way back stands in line */
+		uint8_t *over = e_jcc_fwd(&t->b, (it->insn.zi.opcode & 15) ^ 1);
+		unsigned where = t->where;
+
+		flags_to_mem(t);
+		emit_edge(t, branch_target(it), true);
+		e_fix(&t->b, over, t->b.p);
+		t->where = where;
+		return;
+	}
+	edge = &t->s->edge[t->s->edge_count++];
 	edge->hole = e_jcc_fwd(&t->b, it->insn.zi.opcode & 15);
 	edge->target = branch_target(it);
 	edge->where = t->where;
@@ -924,25 +959,31 @@ static void emit_op(struct tr *t, struct item *it)
 #define GROUP_ITEMS 24u
 #define GROUP_SPAN 120 /* bytes; displacements must fit a signed byte */
 
-/* Base register of an access that can be in a group, or -1. */
-static int group_base(const struct item *it, const ZydisDecodedOperand *mem)
+/* An access that can be in a group: all its accesses have the same base and index. */
+static bool can_group(const struct item *it, const ZydisDecodedOperand *mem)
 {
-	bool high;
-
-	if (it->kind != K_DATA || !mem || !mem->size || mem->mem.index != ZYDIS_REGISTER_NONE ||
-	    mem->mem.segment == ZYDIS_REGISTER_FS || mem->mem.segment == ZYDIS_REGISTER_GS ||
-	    it->insn.zi.address_width != 64 || mem->mem.base == ZYDIS_REGISTER_RIP ||
-	    mem->mem.disp.value != (int32_t)mem->mem.disp.value ||
-	    jit_data_scratch(&it->insn) > 1)
-		return -1;
-	return jit_guest_reg(mem->mem.base, &high);
+	return it->kind == K_DATA && mem && mem->size && mem->mem.segment != ZYDIS_REGISTER_FS &&
+	       mem->mem.segment != ZYDIS_REGISTER_GS && it->insn.zi.address_width == 64 &&
+	       mem->mem.base != ZYDIS_REGISTER_RIP &&
+	       (mem->mem.base != ZYDIS_REGISTER_NONE || mem->mem.index != ZYDIS_REGISTER_NONE) &&
+	       mem->mem.disp.value == (int32_t)mem->mem.disp.value && jit_data_scratch(&it->insn) <= 1;
 }
 
-static bool writes_reg(const struct item *it, int guest)
+static bool same_address_regs(const ZydisDecodedOperand *a, const ZydisDecodedOperand *b)
 {
+	return a->mem.base == b->mem.base && a->mem.index == b->mem.index &&
+	       (a->mem.index == ZYDIS_REGISTER_NONE || a->mem.scale == b->mem.scale);
+}
+
+static bool writes_reg(const struct item *it, ZydisRegister reg)
+{
+	bool high;
+	int guest = jit_guest_reg(reg, &high);
+
+	if (guest < 0)
+		return false;
 	for (unsigned i = 0; i < it->insn.zi.operand_count; i++) {
 		const ZydisDecodedOperand *op = &it->insn.op[i];
-		bool high;
 
 		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		    (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
@@ -979,25 +1020,24 @@ static bool keeps_scratch(const struct item *it)
 static void start_group(struct tr *t)
 {
 	struct jit_scratch *s = t->s;
-	const ZydisDecodedOperand *mem = memory_operand(&s->item[t->i].insn);
-	struct item *first = &s->item[t->i];
-	int base = group_base(first, mem);
+	struct item *head = &s->item[t->i];
+	const ZydisDecodedOperand *first = memory_operand(&head->insn);
+	ZydisDecodedOperand start;
 	int64_t lo, hi;
 	unsigned end = t->i, count = 0;
 	bool write = false;
 
-	if (base < 0)
+	if (!can_group(head, first))
 		return;
-	lo = mem->mem.disp.value;
-	hi = lo;
+	lo = hi = first->mem.disp.value;
 	for (unsigned k = t->i; k < s->count && k < t->i + GROUP_ITEMS; k++) {
 		struct item *it = &s->item[k];
-		int64_t from, to;
+		const ZydisDecodedOperand *mem = memory_operand(&it->insn);
 
-		mem = memory_operand(&it->insn);
-		if (group_base(it, mem) == base) {
-			from = mem->mem.disp.value < lo ? mem->mem.disp.value : lo;
-			to = mem->mem.disp.value + mem->size / 8;
+		if (can_group(it, mem) && same_address_regs(mem, first)) {
+			int64_t from = mem->mem.disp.value < lo ? mem->mem.disp.value : lo;
+			int64_t to = mem->mem.disp.value + mem->size / 8;
+
 			to = to > hi ? to : hi;
 			if (to - from > GROUP_SPAN)
 				break;
@@ -1009,20 +1049,16 @@ static void start_group(struct tr *t)
 		} else if (!keeps_scratch(it)) {
 			break;
 		}
-		if (writes_reg(it, base))
+		if (writes_reg(it, first->mem.base) || writes_reg(it, first->mem.index))
 			break;
 	}
 	if (count < 2)
 		return;
 	/* nobody but the group's own instructions touches the flags from here on */
 	flags_clobber(t, FL_ARITH);
-	{
-		int host = jit_host_reg((unsigned)base);
-
-		if (host < 0)
-			e_load_gpr(&t->b, H_R10, (unsigned)base);
-		e_lea_any(&t->b, H_R10, host < 0 ? H_R10 : (unsigned)host, (int32_t)lo);
-	}
+	start = *first;
+	start.mem.disp.value = lo;
+	jit_emit_ea(&t->b, H_R10, &head->insn, &start, 0, false);
 	emit_check_site(t, (unsigned)(hi - lo), write, true);
 	t->group_end = end;
 	t->group_lo = lo;
@@ -1176,12 +1212,13 @@ static bool emit_block(struct tr *t)
 	t->where = IN_MEM;
 	t->group_end = 0;
 	for (t->i = 0; t->i < s->count;) {
-		unsigned n = push_run(t);
+		bool groups = t->cache->chain && !(t->mode & JIT_UNGROUPED);
+		unsigned n = groups ? push_run(t) : 0;
 
-		if (!n)
+		if (!n && groups)
 			n = pop_run(t);
 		if (!n) {
-			if (t->i >= t->group_end)
+			if (t->i >= t->group_end && groups)
 				start_group(t);
 			emit_item(t, &s->item[t->i]);
 			n = 1;
@@ -1198,12 +1235,12 @@ static bool emit_block(struct tr *t)
 	return !t->b.full && finish(t);
 }
 
-struct jit_block *jit_translate(struct soft_vcpu *v, uint64_t gpa, const uint8_t *page,
+struct jit_block *jit_translate(struct soft_vcpu *v, uint32_t mode, uint64_t gpa, const uint8_t *page,
 				uint64_t gpa2, const uint8_t *page2)
 {
 	struct soft_cache *cache = soft_vm_of(v)->cache;
 	struct tr t = {
-		.v = v, .cache = cache, .s = cache->scratch, .gpa = gpa, .rip = v->rip, .mode = v->mode,
+		.v = v, .cache = cache, .s = cache->scratch, .gpa = gpa, .rip = v->rip, .mode = mode,
 		.ctx = v->ctx, .gpa2 = gpa2,
 	};
 
@@ -1215,7 +1252,7 @@ struct jit_block *jit_translate(struct soft_vcpu *v, uint64_t gpa, const uint8_t
 	memset(t.block, 0, sizeof(*t.block));
 	t.block->gpa = gpa;
 	t.block->rip = v->rip;
-	t.block->mode = v->mode;
+	t.block->mode = mode;
 	decode_block(&t, page, page2);
 	liveness(t.s);
 	if (!emit_block(&t))
