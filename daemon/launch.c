@@ -95,7 +95,7 @@ static int make_config(const struct vm *vm, const struct config_files *files)
 static int listen_at(const struct vm *vm, const char *file)
 {
 	char *path = launch_path(vm, file);
-	int fd = path ? unix_listen(path, 0600, 16) : -ENOMEM;
+	int fd = path ? unix_listen(path, 0600, 128) : -ENOMEM;
 
 	free(path);
 	return fd;

@@ -34,15 +34,16 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 {
 	json_object *config = machine->config, *disks = json_get(config, "disks");
 	const char *engine = json_get_str(config, "engine", "");
-	int fd = MACHINE_FD_FILES;
+	bool initrd = json_get_bool(config, "initrd", false);
+	int fd = MACHINE_FD_FILES + 1 + initrd; /* of the first disk */
 	struct board_config board = {
 		.memory_bytes = (uint64_t)json_get_int(config, "memory", 0),
 		.cpus = (unsigned)json_get_int(config, "cpus", 1),
 		.engine = strcmp(engine, "kvm") == 0 ? VMX_ENGINE_KVM : VMX_ENGINE_SOFT,
 		.soft_debug = soft_debug(json_get(config, "soft_debug")),
 		.code_cache_bytes = (uint64_t)json_get_int(config, "code_cache", 0),
-		.kernel_fd = fd++,
-		.initrd_fd = json_get_bool(config, "initrd", false) ? fd++ : -1,
+		.kernel_fd = MACHINE_FD_FILES,
+		.initrd_fd = initrd ? MACHINE_FD_FILES + 1 : -1,
 		.cmdline = json_get_str(config, "cmdline", ""),
 		.console_fd = console_fd,
 		.reboot_stops = json_get_bool(config, "reboot_stops", false),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The life of a VM through the API: states, ends, events, files, what is possible when. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -350,6 +351,77 @@ static void test_stats(struct rig *rig, struct client *client)
 	named(rig, client, "vm.delete", "in", NULL);
 }
 
+/* The VM's process has nothing but its own, and can gain nothing. */
+static void test_process(struct rig *rig, struct client *client)
+{
+	json_object *info = NULL;
+	char path[128], line[512];
+	bool no_privileges = false, no_core = false;
+	struct dirent *entry;
+	FILE *file;
+	DIR *dir;
+	int pid;
+
+	rig_vm(rig, client, "pr", "");
+	named(rig, client, "vm.info", "pr", &info);
+	pid = (int)json_get_int(info, "pid", 0);
+	json_object_put(info);
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	CHECK(rig, dir != NULL, "%s", path);
+	while (dir && (entry = readdir(dir))) {
+		char link[640];
+		ssize_t n;
+
+		snprintf(link, sizeof(link), "%s/%s", path, entry->d_name);
+		n = readlink(link, line, sizeof(line) - 1);
+		line[n > 0 ? n : 0] = '\0';
+		CHECK(rig, !strstr(line, "/lock") && !strstr(line, "/state") &&
+		      !strstr(line, "vmxd.sock"), "it has %s", line);
+	}
+	if (dir)
+		closedir(dir);
+	CHECK(rig, count_fds(pid) < 32, "%d descriptors", count_fds(pid));
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file))
+		no_privileges |= strcmp(line, "NoNewPrivs:\t1\n") == 0;
+	if (file)
+		fclose(file);
+	snprintf(path, sizeof(path), "/proc/%d/limits", pid);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		unsigned long soft, hard;
+
+		no_core |= sscanf(line, "Max core file size %lu %lu", &soft, &hard) == 2 && !soft &&
+			   !hard;
+	}
+	if (file)
+		fclose(file);
+	CHECK(rig, no_privileges, "it may gain privileges");
+	CHECK(rig, no_core, "it may leave a core file");
+	named(rig, client, "vm.kill", "pr", NULL);
+	named(rig, client, "vm.delete", "pr", NULL);
+}
+
+/* A guest that resets itself is told at once, not with its end. */
+static void test_resets(struct rig *rig, struct client *client)
+{
+	json_object *info = NULL;
+	int64_t resets = 0;
+
+	rig_vm(rig, client, "re", "reboot=2");
+	for (int i = 0; i < 100 && resets < 2; i++) {
+		usleep(20000);
+		named(rig, client, "vm.info", "re", &info);
+		resets = json_get_int(info, "resets", 0);
+		json_object_put(info);
+	}
+	CHECK(rig, resets == 2, "%lld resets", (long long)resets);
+	named(rig, client, "vm.kill", "re", NULL);
+	named(rig, client, "vm.delete", "re", NULL);
+}
+
 static int by_value(const void *a, const void *b)
 {
 	return *(const uint64_t *)a < *(const uint64_t *)b ? -1 : 1;
@@ -395,6 +467,8 @@ int main(void)
 	test_slow_listener(&rig, client);
 	test_transient(&rig, client);
 	test_stats(&rig, client);
+	test_process(&rig, client);
+	test_resets(&rig, client);
 	test_round_trip(&rig, client);
 	CHECK(&rig, count_fds(rig.daemon) == before, "%d descriptors, %d at the start",
 	      count_fds(rig.daemon), before);
