@@ -48,6 +48,13 @@ int boot_read(struct boot *boot, uint64_t offset, void *buf, size_t len)
 	return 0;
 }
 
+bool boot_may_hold(uint64_t addr, uint64_t size)
+{
+	return addr >= BOOT_IMAGE_MIN ||
+	       (addr >= BOOT_IMAGE_LOW &&
+		range_inside(addr - BOOT_IMAGE_LOW, size, BOOT_IMAGE_LOW_END - BOOT_IMAGE_LOW));
+}
+
 int boot_copy(struct boot *boot, int fd, const char *field, uint64_t offset, uint64_t gpa,
 	      uint64_t len)
 {
@@ -106,12 +113,13 @@ static bool place_high(uint64_t low, uint64_t end, uint64_t len, uint64_t *ret)
 
 int boot_load_initrd(struct boot *boot, uint64_t last, bool high)
 {
-	uint64_t low = (boot->kernel_end + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+	uint64_t low = boot->kernel_end > BOOT_IMAGE_MIN ? boot->kernel_end : BOOT_IMAGE_MIN;
 	uint64_t end = memory_low_size(boot->memory);
 	uint64_t high_size = memory_high_size(boot->memory);
 
 	if (!boot->initrd_size)
 		return 0;
+	low = (low + PAGE - 1) & ~(uint64_t)(PAGE - 1);
 	if (last < end - 1)
 		end = last + 1;
 	if (!place_high(low, end, boot->initrd_size, &boot->initrd) &&
@@ -152,6 +160,19 @@ static int file_size(struct boot *boot, int fd, const char *field, uint64_t *ret
 	return 0;
 }
 
+/* What a PC has at its reset vector. Jumping there (ljmp $0xf000, $0xfff0) is an old way to ask for
+ * a reset, and there is no firmware to answer: do it by the reset control register. */
+static void put_reset_vector(struct boot *boot)
+{
+	static const uint8_t code[] = {
+		0xba, 0xf9, 0x0c, /* mov $0xcf9, %dx */
+		0xb0, 0x06, 0xee, /* mov $6, %al; out %al, %dx */
+		0xf4, 0xeb, 0xfd, /* hlt; jmp . - 1 */
+	};
+
+	boot_put(boot, PC_BIOS_END - 16, code, sizeof(code));
+}
+
 static int load(struct boot *boot, struct boot_entry *ret_entry)
 {
 	int (*const protocols[])(struct boot *, struct boot_entry *) = {
@@ -168,8 +189,10 @@ static int load(struct boot *boot, struct boot_entry *ret_entry)
 		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
 		r = protocols[i](boot, ret_entry);
-		if (r == 0)
+		if (r == 0) {
 			boot_put_tables(boot->memory, ret_entry->mode);
+			put_reset_vector(boot);
+		}
 		if (r <= 0)
 			return r;
 	}

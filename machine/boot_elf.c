@@ -150,8 +150,9 @@ static int load_segment(struct boot *boot, const Elf64_Phdr *segment)
 		return boot_fail(boot, -ENOEXEC, "kernel: an ELF segment longer in the file");
 	if (!range_inside(segment->p_offset, segment->p_filesz, boot->kernel_size))
 		return boot_fail(boot, -ENOEXEC, "kernel: an ELF segment outside the file");
-	if (segment->p_paddr < BOOT_IMAGE_MIN)
-		return boot_fail(boot, -ENOEXEC, "kernel: an ELF segment at 0x%llx, below 1 MiB",
+	if (!boot_may_hold(segment->p_paddr, segment->p_memsz))
+		return boot_fail(boot, -ENOEXEC,
+				 "kernel: an ELF segment at 0x%llx, where the boot loader is",
 				 (unsigned long long)segment->p_paddr);
 	if (!checked_add(segment->p_paddr, segment->p_memsz, &end) ||
 	    end > memory_low_size(boot->memory))
@@ -242,7 +243,7 @@ int boot_pvh(struct boot *boot, struct boot_entry *ret_entry)
 	if (!elf.has_pvh)
 		return 1;
 	r = boot_elf_load(boot);
-	if (r >= 0 && (elf.pvh_entry < BOOT_IMAGE_MIN || elf.pvh_entry >= boot->kernel_end))
+	if (r >= 0 && (elf.pvh_entry < BOOT_IMAGE_LOW || elf.pvh_entry >= boot->kernel_end))
 		r = boot_fail(boot, -ENOEXEC, "kernel: PVH entry 0x%llx outside the image",
 			      (unsigned long long)elf.pvh_entry);
 	if (r >= 0)

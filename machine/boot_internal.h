@@ -8,14 +8,19 @@
 
 #include "machine/boot.h"
 
-/* Low memory, below the EBDA; images begin at 1 MiB, so nothing collides. */
+/*
+ * Low memory: our own tables in the first pages and at the top. Between them, and from 1 MiB on, an
+ * ELF or multiboot image may want to be.
+ */
 #define BOOT_GDT 0x500u
 #define BOOT_INFO 0x1000u         /* PVH start info or multiboot information, with its tables */
-#define BOOT_ZERO_PAGE 0x7000u
-#define BOOT_STACK 0x8ff0u
-#define BOOT_PAGE_TABLES 0x9000u  /* six pages */
-#define BOOT_CMDLINE 0x20000u
-#define BOOT_CMDLINE_MAX 0xffffu  /* bytes without the NUL */
+#define BOOT_STACK 0x1ff0u
+#define BOOT_ZERO_PAGE 0x2000u
+#define BOOT_PAGE_TABLES 0x3000u  /* six pages; bzImage only */
+#define BOOT_IMAGE_LOW 0x3000u
+#define BOOT_CMDLINE 0x90000u
+#define BOOT_CMDLINE_MAX 0xefffu  /* bytes without the NUL */
+#define BOOT_IMAGE_LOW_END BOOT_CMDLINE
 #define BOOT_IMAGE_MIN 0x100000u
 
 struct boot {
@@ -35,6 +40,9 @@ int boot_fail(struct boot *boot, int r, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Exactly len bytes of the kernel file, or -ENOEXEC with a sentence. */
 int boot_read(struct boot *boot, uint64_t offset, void *buf, size_t len);
+/* May an image occupy [addr, addr+size)? False if it is below 1 MiB and not where it may be; whether
+ * it is inside RAM is for the caller. */
+bool boot_may_hold(uint64_t addr, uint64_t size);
 /* File to guest memory, the range already checked against RAM by the caller or refused here. */
 int boot_copy(struct boot *boot, int fd, const char *field, uint64_t offset, uint64_t gpa,
 	      uint64_t len);

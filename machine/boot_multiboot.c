@@ -74,8 +74,10 @@ static int load_flat(struct boot *boot, const struct mb_header *header)
 	end = header->load_addr + size;
 	if (header->bss_end > end)
 		end = header->bss_end;
-	if (header->load_addr < BOOT_IMAGE_MIN)
-		return boot_fail(boot, -ENOEXEC, "kernel: multiboot load address below 1 MiB");
+	if (!boot_may_hold(header->load_addr, end - header->load_addr))
+		return boot_fail(boot, -ENOEXEC,
+				 "kernel: multiboot load address 0x%x, where the boot loader is",
+				 header->load_addr);
 	if (end > memory_low_size(boot->memory))
 		return boot_fail(boot, -EFBIG, "kernel: the multiboot image is outside memory");
 	boot->kernel_end = end;
@@ -153,7 +155,7 @@ int boot_multiboot(struct boot *boot, struct boot_entry *ret_entry)
 		if (r >= 0)
 			r = boot_elf_load(boot);
 	}
-	if (r >= 0 && (entry < BOOT_IMAGE_MIN || entry >= boot->kernel_end))
+	if (r >= 0 && (entry < BOOT_IMAGE_LOW || entry >= boot->kernel_end))
 		r = boot_fail(boot, -ENOEXEC, "kernel: multiboot entry 0x%llx outside the image",
 			      (unsigned long long)entry);
 	if (r >= 0)

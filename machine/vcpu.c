@@ -17,6 +17,9 @@
 #include "machine/thread.h"
 #include "vmx-driver/vmx.h"
 
+/* Where a processor starts after INIT, and firmware would begin: it would reset the machine. */
+#define RESET_VECTOR_PAGE 0xfffff000u
+
 struct vcpu {
 	struct vcpus *all;
 	unsigned id;
@@ -101,6 +104,10 @@ static void handle_exit(struct vcpu *vcpu)
 	case VMX_EXIT_MEM:
 		if (!exit->mem.exec) {
 			handle_mem(machine, exit);
+			return;
+		}
+		if (exit->mem.gpa >= RESET_VECTOR_PAGE && exit->mem.gpa <= UINT32_MAX) {
+			machine_request(machine, MACHINE_REQUEST_RESET, 0);
 			return;
 		}
 		snprintf(text, sizeof(text), "the guest executes at 0x%" PRIx64
