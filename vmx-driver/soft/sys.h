@@ -187,9 +187,10 @@ int sys_write_msr(struct soft_vcpu *v, uint32_t index, uint64_t value);
 
 /* The operations that system_ops.c puts into soft_system_ops[]. */
 /* transfer.c */
-soft_op_fn sys_op_int, sys_op_int1, sys_op_int3, sys_op_into, sys_op_iret;
+soft_op_fn sys_op_iret;
 /* syscall.c */
-soft_op_fn sys_op_swapgs, sys_op_syscall, sys_op_sysenter, sys_op_sysexit, sys_op_sysret;
+soft_op_fn sys_op_int, sys_op_int1, sys_op_int3, sys_op_into, sys_op_swapgs, sys_op_syscall,
+	sys_op_sysenter, sys_op_sysexit, sys_op_sysret;
 /* system_cr.c */
 soft_op_fn sys_op_clts, sys_op_lmsw, sys_op_smsw;
 /* system_table.c */

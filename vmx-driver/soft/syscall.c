@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* syscall.c - SYSCALL SYSRET SYSENTER SYSEXIT SWAPGS (SDM 2B, 3A 5.8.7-5.8.8). GENERAL. */
+/* syscall.c - INT n, SYSCALL SYSRET SYSENTER SYSEXIT, SWAPGS (SDM 2, 3A 5.8.7-5.8.8). GENERAL. */
 #include "vmx-driver/soft/sys.h"
 
 enum { /* attributes of the flat segments that these load without looking at any descriptor */
@@ -125,4 +125,37 @@ int sys_op_swapgs(struct soft_vcpu *v, const struct soft_insn *insn)
 	v->seg[SOFT_GS].base = v->kernel_gs_base;
 	v->kernel_gs_base = base;
 	return sys_done(v);
+}
+
+/* --- INT ------------------------------------------------------------------------------------ */
+
+int sys_op_int(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	if (sys_vm86(v) && sys_iopl(v) < 3)
+		return sys_gp0(v);
+	return soft_deliver_interrupt(v, EVENT_SOFT_INT, insn->op[0].imm.value.u & 0xff);
+}
+
+/* INT3 and INTO are exceptions for those who asked to see them; otherwise as INT n with vector 3
+ * or 4, but regardless of IOPL in vm86 mode. */
+int sys_op_int3(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	(void)insn;
+	return soft_deliver_interrupt(v, EVENT_INT3, EXC_BP);
+}
+
+int sys_op_into(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	(void)insn;
+	if (sys_code64(v))
+		return sys_ud(v);
+	if (!(soft_arith_flags(v) & FL_OF))
+		return sys_done(v);
+	return soft_deliver_interrupt(v, EVENT_INTO, EXC_OF);
+}
+
+int sys_op_int1(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	(void)insn;
+	return soft_deliver_interrupt(v, EVENT_INT1, EXC_DB);
 }

@@ -7,11 +7,11 @@ const struct soft_op soft_system_ops[] = {
 	{ ZYDIS_MNEMONIC_IRET, sys_op_iret, 0 },
 	{ ZYDIS_MNEMONIC_IRETD, sys_op_iret, 0 },
 	{ ZYDIS_MNEMONIC_IRETQ, sys_op_iret, 0 },
+	/* syscall.c */
 	{ ZYDIS_MNEMONIC_INT, sys_op_int, 0 },
 	{ ZYDIS_MNEMONIC_INT3, sys_op_int3, 0 },
 	{ ZYDIS_MNEMONIC_INTO, sys_op_into, 0 },
 	{ ZYDIS_MNEMONIC_INT1, sys_op_int1, 0 },
-	/* syscall.c */
 	{ ZYDIS_MNEMONIC_SYSCALL, sys_op_syscall, 0 },
 	{ ZYDIS_MNEMONIC_SYSRET, sys_op_sysret, 0 },
 	{ ZYDIS_MNEMONIC_SYSENTER, sys_op_sysenter, 0 },
