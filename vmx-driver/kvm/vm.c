@@ -332,9 +332,9 @@ static int suspend_vcpu(struct kvm_vcpu *v)
 	return r;
 }
 
-static int resume_vcpu(struct kvm_vcpu *v, uint64_t elapsed)
+static int resume_vcpu(struct kvm_vcpu *v, uint64_t elapsed, uint64_t least)
 {
-	uint64_t offset;
+	uint64_t offset, now;
 	int r = vcpu_tsc_offset(v, KVM_GET_DEVICE_ATTR, &offset);
 
 	v->suspended = false;
@@ -342,6 +342,16 @@ static int resume_vcpu(struct kvm_vcpu *v, uint64_t elapsed)
 		return r;
 	offset -= elapsed;
 	r = vcpu_tsc_offset(v, KVM_SET_DEVICE_ATTR, &offset);
+	/* Where the kernel stops the TSC, `elapsed` is what a preemption in between made of it:
+	 * never let the guest's time go back for that. */
+	if (r >= 0)
+		r = kvm_read_msr(&v->vcpu, 0x10, &now);
+	if (r >= 0 && (int64_t)(now - least) < 0) {
+		r = vcpu_tsc_offset(v, KVM_GET_DEVICE_ATTR, &offset);
+		offset += least - now;
+		if (r >= 0)
+			r = vcpu_tsc_offset(v, KVM_SET_DEVICE_ATTR, &offset);
+	}
 	if (r >= 0 && v->suspend_deadline)
 		r = kvm_write_msr(&v->vcpu, 0x6e0, v->suspend_deadline);
 	return r;
@@ -383,7 +393,7 @@ static int resume_vcpus(struct kvm_vm *k)
 			r = kvm_read_msr(vcpu, 0x10, &tsc);
 		first = 0;
 		if (r >= 0)
-			r = resume_vcpu(kvm_vcpu_of(vcpu), tsc - k->suspend_tsc);
+			r = resume_vcpu(kvm_vcpu_of(vcpu), tsc - k->suspend_tsc, k->suspend_tsc);
 	}
 	return r < 0 ? r : kvm_ioctl(k->fd, KVM_SET_CLOCK, &clock);
 }
