@@ -237,7 +237,7 @@ static void test_not_files(void)
 {
 	struct boot_request request = { .initrd_fd = -1 };
 	struct boot_entry entry;
-	struct memory *memory;
+	struct memory *memory = NULL;
 	char *error;
 	int fds[2];
 
