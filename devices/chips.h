@@ -14,7 +14,7 @@
 extern const struct device_class i8259_class;   /* two PICs and ELCR; attaches itself to irqs */
 extern const struct device_class ioapic_class;  /* 24 pins; attaches itself to irqs */
 extern const struct device_class i8254_class;   /* PIT and port 0x61 */
-extern const struct device_class i8042_class;   /* keyboard controller without keyboard, port 0x92 */
+extern const struct device_class i8042_class;   /* keyboard controller, port 0x92 */
 
 /* Real-time clock and CMOS memory. */
 struct mc146818_config {

@@ -3,7 +3,7 @@
  * i8254.c - the programmable interval timer (Intel 8254) and the speaker port 0x61.
  *
  * A counter is never stepped: what it holds and what its OUT pin shows are computed from the guest
- * clock at the moment somebody looks. One timer is armed, for the next rising edge of OUT 0 (IRQ 0).
+ * clock at the moment somebody looks. One timer is armed, for the next edge of OUT 0 (IRQ 0).
  * Counting starts with the write that completes the count, not one clock later as in the chip.
  */
 #include <config.h>
@@ -22,7 +22,7 @@
 
 #define PIT_HZ 1193182ull
 #define PIT_CHANNELS 3
-/* A guest that asks for a faster interrupt than this gets it late, not the host's whole processor. */
+/* A guest that asks for a faster interrupt than this gets it late, not the whole host. */
 #define PIT_MIN_IRQ_NS 20000ull
 #define PIT_NEVER UINT64_MAX
 

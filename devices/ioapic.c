@@ -40,7 +40,7 @@ enum { /* by IOREGSEL */
 #define RTE_DEST(e) ((uint32_t)((e) >> 56))
 #define RTE_WRITABLE 0xff0000000001afffull /* not delivery status (12), not remote IRR (14) */
 
-enum { MODE_FIXED = 0, MODE_LOWEST = 1, MODE_SMI = 2, MODE_NMI = 4, MODE_INIT = 5, MODE_EXTINT = 7 };
+enum { MODE_FIXED = 0, MODE_LOWEST = 1, MODE_NMI = 4, MODE_INIT = 5 };
 
 struct ioapic {
 	struct device dev;

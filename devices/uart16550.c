@@ -138,16 +138,22 @@ static void uart_update_irq(struct uart *u)
 
 /* --- transmitter ----------------------------------------------------------------------------- */
 
+/* Sets the end of the wait for the reader. */
+static bool uart_begin_wait(struct uart *u)
+{
+	uint64_t now = timers_now(u->dev.machine->timers);
+
+	u->waiting = timer_arm(&u->stall, now + STALL_NS) == 0;
+	if (!u->waiting) /* no memory for the timer: don't wait at all */
+		console_discard(u->console);
+	return u->waiting;
+}
+
 static bool uart_tx_empty(struct uart *u)
 {
 	if (u->mcr & MCR_LOOP || console_room(u->console) >= FIFO_BYTES)
 		return true;
-	if (!u->waiting && timer_arm(&u->stall, timers_now(u->dev.machine->timers) + STALL_NS) < 0) {
-		console_discard(u->console); /* no memory for the timer: don't wait at all */
-		return true;
-	}
-	u->waiting = true;
-	return false;
+	return !u->waiting && !uart_begin_wait(u);
 }
 
 static void uart_tx(struct uart *u, uint8_t byte)

@@ -16,7 +16,7 @@
 struct block;
 
 struct block_ops {
-	/* *ret_done: bytes really read, also on an error (they are in the buffers). iov is spoilt. */
+	/* *ret_done: bytes really read, also on an error. iov is spoilt. */
 	int (*readv)(struct block *b, struct iovec *iov, unsigned n, uint64_t offset,
 		     uint64_t *ret_done);
 	int (*writev)(struct block *b, struct iovec *iov, unsigned n, uint64_t offset);

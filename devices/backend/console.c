@@ -16,7 +16,7 @@
 
 #define UNGET_BYTES 16u
 /* Output waits this long for more, so that a guest that prints does not wake the loop (on a busy
- * host: in the place of its own processor) for every byte. What comes after a pause goes at once. */
+ * host: in place of its own processor) for every byte. After a pause the first goes at once. */
 #define GATHER_NS 1000000ull
 #define WRITES_MAX 4u /* in one turn: a guest that prints for ever must not keep the loop */
 
@@ -110,8 +110,8 @@ static void console_gather(struct console *c)
 		c->posted = timerfd_settime(c->timer, TFD_TIMER_ABSTIME, &at, NULL) == 0;
 }
 
-/* Writes until empty or EAGAIN, or posts itself again after some writes. The lock is not held during the system call: only this thread
- * takes bytes out. Returns true if it made room. */
+/* Writes until empty or EAGAIN, or posts itself again after some writes. The lock is not held
+ * during the system call: only this thread takes bytes out. Returns true if it made room. */
 static bool console_flush(struct console *c)
 {
 	bool progress = false;

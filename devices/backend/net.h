@@ -18,14 +18,14 @@ struct loop;
 struct net_backend;
 
 struct net_events { /* towards the card; they don't destroy the backend */
-	/* A frame for the guest, valid during the call. False: no room now; the backend keeps it and
-	 * offers it again after its resume(). */
+	/* A frame for the guest, valid during the call. False: no room now: the backend keeps it,
+	 * and offers it again after its resume(). */
 	bool (*receive)(void *opaque, const uint8_t *frame, size_t len);
 	void (*link)(void *opaque, bool up);
 };
 
 struct net_backend_ops {
-	/* A frame of NET_FRAME_MIN..NET_FRAME_MAX bytes from the guest. Never waits; false: dropped. */
+	/* NET_FRAME_MIN..NET_FRAME_MAX bytes from the guest. Never waits. False: dropped. */
 	bool (*send)(struct net_backend *nb, const uint8_t *frame, size_t len);
 	void (*resume)(struct net_backend *nb); /* there is room for receive() again */
 	void (*destroy)(struct net_backend *nb);

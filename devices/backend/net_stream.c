@@ -61,7 +61,7 @@ static void stream_end(struct stream *s)
 	s->nb.events->link(s->nb.opaque, false);
 }
 
-/* --- from the peer ------------------------------------------------------------------------------- */
+/* --- from the peer ---------------------------------------------------------------------------- */
 
 /* Hands over the whole frames of the buffer, until the card has no room. */
 static void stream_deliver(struct stream *s)
@@ -117,7 +117,7 @@ static void stream_resume(struct net_backend *nb)
 	stream_rearm(s);
 }
 
-/* --- to the peer ----------------------------------------------------------------------------------- */
+/* --- to the peer ------------------------------------------------------------------------------ */
 
 static ssize_t stream_push(struct stream *s, const uint8_t *bytes, size_t len)
 {
@@ -187,7 +187,7 @@ static void stream_ready(void *opaque, uint32_t events)
 	stream_rearm(s);
 }
 
-/* --- life ------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void stream_destroy(struct net_backend *nb)
 {

@@ -79,7 +79,7 @@ static struct virtio_blk *blk_of(struct virtio *v)
 	return (struct virtio_blk *)((char *)v - offsetof(struct virtio_blk, virtio));
 }
 
-/* --- doing a request: worker thread, no lock ----------------------------------------------------- */
+/* --- doing a request: worker thread, no lock -------------------------------------------------- */
 
 /* [sector, +len bytes) lies on the disk, in whole sectors, and is not empty. */
 static bool on_disk(const struct virtio_blk *b, uint64_t sector, uint64_t len)
@@ -195,7 +195,7 @@ static int do_request(struct virtio_blk *b, struct blk_request *req, uint64_t *r
 	}
 }
 
-/* --- taking and giving back ----------------------------------------------------------------------- */
+/* --- taking and giving back ------------------------------------------------------------------- */
 
 static void give_back(struct virtio_blk *b, struct blk_request *req, uint32_t written)
 {
@@ -303,7 +303,7 @@ static const struct virtio_ops blk_ops = {
 	.stopped = blk_stopped,
 };
 
-/* --- the device ------------------------------------------------------------------------------------ */
+/* --- the device ------------------------------------------------------------------------------- */
 
 static void blk_reset(struct device *dev)
 {

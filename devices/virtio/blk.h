@@ -14,12 +14,13 @@
 struct block;
 
 struct virtio_blk_config {
-	int fd;             /* raw image: regular file or block device (backend/block.h), the device's
-			     * after success. -1: `block` is given instead */
-	struct block *block; /* the device's after success */
+	/* One of the two; it is the device's after success. fd: of a raw image, see
+	 * block_raw_create(), or -1. */
+	int fd;
+	struct block *block;
 	bool readonly;
-	struct virtio_mmio_place mmio;
-	bool on_loop;       /* tests: no threads, requests are done on the loop thread */
+	struct virtio_mmio_place mmio; /* base 0: PCI */
+	bool on_loop; /* tests: no threads, requests are done on the loop thread */
 	char serial[VIRTIO_BLK_SERIAL_MAX + 1]; /* device ID string, may be empty */
 };
 

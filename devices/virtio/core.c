@@ -22,7 +22,7 @@
 	(VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK | VIRTIO_FEATURES_OK | VIRTIO_FAILED)
 #define ERRORS_LOGGED 8u
 
-/* --- state -------------------------------------------------------------------------------------- */
+/* --- state ------------------------------------------------------------------------------------ */
 
 bool virtio_running(const struct virtio *v)
 {
@@ -108,7 +108,7 @@ void virtio_drain(struct virtio *v)
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* --- chains -------------------------------------------------------------------------------------- */
+/* --- chains ----------------------------------------------------------------------------------- */
 
 /* May rings be touched now? */
 static bool rings_open(const struct virtio *v)
@@ -168,7 +168,7 @@ void virtio_end(struct virtio *v, unsigned queue)
 		interrupt(v, VIRTIO_ISR_QUEUE, ring->vector);
 }
 
-/* --- notifications ------------------------------------------------------------------------------- */
+/* --- notifications ---------------------------------------------------------------------------- */
 
 void virtio_kick_again(struct virtio *v, unsigned queue)
 {
@@ -202,7 +202,7 @@ static void queue_kicked(void *opaque, uint32_t events)
 		v->ops->kick(v, (unsigned)(q - v->queue));
 }
 
-/* --- features and status ------------------------------------------------------------------------- */
+/* --- features and status ---------------------------------------------------------------------- */
 
 uint32_t virtio_device_features(struct virtio *v, uint32_t select)
 {
@@ -299,7 +299,7 @@ void virtio_set_config_vector(struct virtio *v, uint16_t vector)
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* --- queues -------------------------------------------------------------------------------------- */
+/* --- queues ----------------------------------------------------------------------------------- */
 
 static uint32_t ring_get(const struct virtq *q, enum virtio_queue_field field)
 {
@@ -415,7 +415,7 @@ void virtio_queue_set(struct virtio *v, uint32_t queue, enum virtio_queue_field 
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* --- configuration space ------------------------------------------------------------------------- */
+/* --- configuration space ---------------------------------------------------------------------- */
 
 uint8_t virtio_config_generation(struct virtio *v)
 {
@@ -445,7 +445,8 @@ void virtio_config_write(struct virtio *v, uint64_t offset, unsigned size, uint6
 	unsigned i;
 
 	pthread_mutex_lock(&v->lock);
-	if (v->status & VIRTIO_DRIVER && !v->resetting && range_inside(offset, size, v->config_size)) {
+	if (v->status & VIRTIO_DRIVER && !v->resetting &&
+	    range_inside(offset, size, v->config_size)) {
 		for (i = 0; i < size; i++) {
 			uint8_t mask = v->config_wmask[offset + i];
 			uint8_t byte = (uint8_t)(value >> 8 * i);
@@ -459,7 +460,7 @@ void virtio_config_write(struct virtio *v, uint64_t offset, unsigned size, uint6
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* --- life ---------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void virtio_attach(struct virtio *v, const struct virtio_transport_ops *ops, void *opaque,
 		   uint16_t vectors)

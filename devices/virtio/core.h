@@ -13,8 +13,8 @@
  * Reset at any moment: once the driver wrote 0 to the status, nothing of the rings is touched any
  * more, and the status reads 0 when the last chain in flight has come back.
  *
- * Locks: one per device, v->lock. It is held in ops.started, ops.stopped and ops.config_written, not
- * in ops.kick. Everything a transport calls takes it.
+ * Locks: one per device, v->lock. It is held in ops.started, ops.stopped, ops.config_written, not in
+ * ops.kick. Everything a transport calls takes it.
  */
 #ifndef DEVICES_VIRTIO_CORE_H
 #define DEVICES_VIRTIO_CORE_H
@@ -107,7 +107,7 @@ struct virtio {
 	struct virtio_queue queue[VIRTIO_QUEUES_MAX];
 };
 
-/* --- for device types -------------------------------------------------------------------------- */
+/* --- for device types ------------------------------------------------------------------------- */
 
 struct virtio_info {
 	const struct virtio_ops *ops;
@@ -148,7 +148,7 @@ void virtio_guest_error(struct virtio *v, const char *what);
 /* The device changed v->config: a new generation, and an interrupt. */
 void virtio_config_changed(struct virtio *v);
 
-/* --- for transports (any vCPU thread, no lock held) --------------------------------------------- */
+/* --- for transports (any vCPU thread, no lock held) ------------------------------------------- */
 
 void virtio_attach(struct virtio *v, const struct virtio_transport_ops *ops, void *opaque,
 		   uint16_t vectors);

@@ -180,7 +180,7 @@ static void mmio_write(void *opaque, uint64_t offset, unsigned size, uint64_t va
 
 static const struct bus_ops mmio_ops = { mmio_read, mmio_write, 4 };
 
-/* --- towards the core ------------------------------------------------------------------------------ */
+/* --- towards the core ------------------------------------------------------------------------- */
 
 static void transport_interrupt(void *opaque, unsigned isr, uint16_t vector)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mmio.h - virtio over memory-mapped registers (virtio 1.2, 4.2; version 2 only), for guests without
- * PCI: offsets turned into the core's calls.
+ * mmio.h - virtio over memory-mapped registers (virtio 1.2, 4.2; version 2 only), for guests
+ * without PCI: offsets turned into the core's calls.
  */
 #ifndef DEVICES_VIRTIO_MMIO_H
 #define DEVICES_VIRTIO_MMIO_H
@@ -20,8 +20,8 @@ struct virtio_mmio_place {
 	unsigned line;
 };
 
-/* Puts v (initialised, and living longer) there. -EINVAL, -EEXIST: place; -ENOMEM. While the machine
- * is being made. */
+/* Puts v (initialised, and living longer) there. -EINVAL, -EEXIST: place; -ENOMEM. While the
+ * machine is being made. */
 int virtio_mmio_create(struct virtio *v, const struct virtio_mmio_place *place,
 		       struct virtio_mmio **ret_mmio);
 /* Resets v (waits for what is in flight) and detaches from it; before virtio_fini(). NULL is fine;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * net.c - virtio-net. Both directions are worked on the loop thread, a frame copied once each way; a
+ * net.c - virtio-net. Both directions run on the loop thread, a frame copied once each way. A
  * turn moves a bounded number of frames. A frame for which the guest has no buffer waits in the
  * backend, which stops reading: the sender is slowed down, nothing piles up. While there is no
  * driver, frames are dropped, as by a card that is switched off.
@@ -45,7 +45,7 @@ static struct virtio_net *net_of(struct virtio *v)
 	return (struct virtio_net *)((char *)v - offsetof(struct virtio_net, virtio));
 }
 
-/* --- to the guest --------------------------------------------------------------------------------- */
+/* --- to the guest ----------------------------------------------------------------------------- */
 
 /* Fills the chain with header and frame; the bytes written, 0 if it is too small. */
 static uint32_t net_fill(const struct virtio_net *n, const uint8_t *frame, size_t len)
@@ -108,10 +108,9 @@ static void net_link(void *opaque, bool up)
 
 static const struct net_events net_events = { net_receive, net_link };
 
-/* --- from the guest -------------------------------------------------------------------------------- */
+/* --- from the guest --------------------------------------------------------------------------- */
 
-/* Takes one packet out of the ring, given back already. Its bytes; 0: one that is no frame, and goes
- * nowhere; -1: there is none. Lock held. */
+/* Takes one packet out of the ring and gives its buffer back. Its bytes; 0: one that is no frame; -1: there is none. Lock held. */
 static long net_take(struct virtio_net *n)
 {
 	struct virtio *v = &n->virtio;
@@ -174,7 +173,7 @@ static const struct virtio_ops net_ops = {
 	.stopped = net_stopped,
 };
 
-/* --- the device -------------------------------------------------------------------------------------- */
+/* --- the device ------------------------------------------------------------------------------- */
 
 static void net_reset(struct device *dev)
 {

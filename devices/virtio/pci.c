@@ -36,7 +36,7 @@ struct virtio_pci {
 	uint8_t isr;
 };
 
-/* --- common configuration (4.1.4.3) ------------------------------------------------------------- */
+/* --- common configuration (4.1.4.3) ----------------------------------------------------------- */
 
 enum common_what {
 	C_DEVICE_FEATURE_SELECT, C_DEVICE_FEATURE, C_DRIVER_FEATURE_SELECT, C_DRIVER_FEATURE,
@@ -209,7 +209,7 @@ static void common_write(struct virtio_pci *p, uint64_t offset, unsigned size, u
 	}
 }
 
-/* --- the BAR ------------------------------------------------------------------------------------- */
+/* --- the BAR ---------------------------------------------------------------------------------- */
 
 static uint8_t take_isr(struct virtio_pci *p)
 {
@@ -267,7 +267,7 @@ static void bar_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
 
 static const struct bus_ops bar_ops = { bar_read, bar_write, 4 };
 
-/* --- the window in config space (4.1.4.9) -------------------------------------------------------- */
+/* --- the window in config space (4.1.4.9) ----------------------------------------------------- */
 
 /* What the window points at, if it is one access of ours. */
 static bool window_target(struct virtio_pci *p, uint32_t *ret_offset, unsigned *ret_length)
@@ -312,7 +312,7 @@ static void window_written(void *opaque, unsigned offset, unsigned size)
 		bar_write(p, at, length, pci_config_get(p->dev, p->window + CAP_AT_DATA, length));
 }
 
-/* --- towards the core ------------------------------------------------------------------------------ */
+/* --- towards the core ------------------------------------------------------------------------- */
 
 static void transport_interrupt(void *opaque, unsigned isr, uint16_t vector)
 {
@@ -348,7 +348,7 @@ static const struct virtio_transport_ops transport_ops = {
 	transport_interrupt, transport_clear, transport_dma,
 };
 
-/* --- creation -------------------------------------------------------------------------------------- */
+/* --- creation --------------------------------------------------------------------------------- */
 
 /* body: the capability behind its first two bytes (id and next), with room for 4 bytes more. */
 static int add_cap(struct virtio_pci *p, uint8_t type, uint32_t offset, uint32_t length,

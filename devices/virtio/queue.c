@@ -26,7 +26,7 @@ struct desc { /* a copy in host memory */
 	uint16_t flags, next;
 };
 
-/* --- where things are in the rings (2.7.6, 2.7.8); all of it checked by virtq_enable() --------- */
+/* --- where things are in the rings (2.7.6, 2.7.8); all of it checked by virtq_enable() -------- */
 
 static uint64_t avail_bytes(uint16_t size)
 {
@@ -257,7 +257,7 @@ void virtq_want_kicks(struct virtq *q, bool want)
 	mem_barrier();
 }
 
-/* --- the bytes of a chain ---------------------------------------------------------------------- */
+/* --- the bytes of a chain --------------------------------------------------------------------- */
 
 struct cursor { /* over one part of a chain */
 	const struct virtq_segment *segment, *end;

@@ -306,7 +306,7 @@ static void ioapic_level(struct rig *r)
 	rig_write(r, PC_IOAPIC + 0x40, 4, 0x39); /* by the EOI register */
 	CHECK_EQ(r->msis, 2);
 	CHECK_EQ(rte_low(r, 9), 0x8039);
-	/* switching to edge and back clears remote IRR, as Linux does where there is no EOI register */
+	/* switching to edge and back clears remote IRR: Linux, without an EOI register */
 	rig_irq(r, 9, true);
 	CHECK_EQ(rte_low(r, 9), 0xc039);
 	rte(r, 9, 0x10039);

@@ -36,8 +36,8 @@ struct hammer {
 static void *processor(void *opaque)
 {
 	static const uint16_t ports[] = {
-		0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x40, 0x42, 0x43, 0x61, 0x60, 0x64, 0x70, 0x71, 0x3f8,
-		0x3f9, 0x3fa, 0x3fc, 0x3fd, 0x3fe, 0x600, 0x602, 0x604, 0x608, 0xcf8, 0xcfc,
+		0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x40, 0x42, 0x43, 0x61, 0x60, 0x64, 0x70, 0x71,
+		0x3f8, 0x3f9, 0x3fa, 0x3fc, 0x3fd, 0x3fe, 0x600, 0x602, 0x604, 0x608, 0xcf8, 0xcfc,
 	};
 	struct hammer *h = opaque;
 	uint32_t x = (uint32_t)(uintptr_t)&x;
@@ -55,7 +55,8 @@ static void *processor(void *opaque)
 			bus_read(h->machine->ports, ports[(x >> 8) % ARRAY_SIZE(ports)], 1, &value);
 			break;
 		case 5:
-			bus_write(h->machine->mmio, PC_IOAPIC + (x >> 8 & 0x10), 4, x >> 12 & 0xffff);
+			bus_write(h->machine->mmio, PC_IOAPIC + (x >> 8 & 0x10), 4,
+				  x >> 12 & 0xffff);
 			irq_eoi(h->machine->irqs, (uint8_t)(x >> 4));
 			break;
 		case 6:
@@ -88,9 +89,15 @@ static void make_chips(struct machine *m, int fd)
 	struct mc146818_config rtc = { .unix_seconds = 1700000000 };
 	struct uart16550_config uart = { .fd = fd };
 
-	if (device_create(m, &i8259_class, NULL, NULL) || device_create(m, &ioapic_class, NULL, NULL) ||
-	    device_create(m, &i8254_class, NULL, NULL) || device_create(m, &mc146818_class, &rtc, NULL) ||
-	    device_create(m, &i8042_class, NULL, NULL) || device_create(m, &acpi_pm_class, NULL, NULL) ||
+	static const struct device_class *const plain[] = {
+		&i8259_class, &ioapic_class, &i8254_class, &i8042_class, &acpi_pm_class,
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(plain); i++)
+		if (device_create(m, plain[i], NULL, NULL))
+			exit(99);
+	if (device_create(m, &mc146818_class, &rtc, NULL) ||
 	    device_create(m, &uart16550_class, &uart, NULL))
 		exit(99);
 }

@@ -104,7 +104,7 @@ static uint8_t request(struct vdriver *d, uint32_t type, uint64_t sector, uint32
 	return got_status(d, 0);
 }
 
-/* --- what it does ------------------------------------------------------------------------------- */
+/* --- what it does ----------------------------------------------------------------------------- */
 
 static void discovery(struct rig *r)
 {
@@ -352,7 +352,7 @@ static void many(struct rig *r)
 	close(k.fd);
 }
 
-/* --- interrupts --------------------------------------------------------------------------------- */
+/* --- interrupts ------------------------------------------------------------------------------- */
 
 static void interrupts_intx(struct rig *r)
 {
@@ -428,7 +428,7 @@ static void event_index(struct rig *r)
 	close(k.fd);
 }
 
-/* --- illegal accesses to the transport ------------------------------------------------------------ */
+/* --- illegal accesses to the transport -------------------------------------------------------- */
 
 /* In every status, every register with every width and odd values: only what is allowed changes. */
 static void illegal_registers(struct rig *r)
@@ -660,7 +660,7 @@ static void interrupts_mmio(struct rig *r)
 	close(k.fd);
 }
 
-/* --- bad rings -------------------------------------------------------------------------------------- */
+/* --- bad rings -------------------------------------------------------------------------------- */
 
 typedef void spoil_fn(struct vdriver *d);
 
@@ -895,7 +895,7 @@ static void sum_overflow(struct rig *r)
 	close(k.fd);
 }
 
-/* --- a back end that waits ------------------------------------------------------------------------- */
+/* --- a back end that waits -------------------------------------------------------------------- */
 
 struct slow {
 	struct block block;
@@ -1153,7 +1153,7 @@ static void truncated(struct rig *r)
 	close(k.fd);
 }
 
-/* A second processor changes descriptors, rings and headers all the time. Whatever the device reads,
+/* A second processor changes descriptors, rings and headers all the time. What the device reads,
  * it reads once; the sanitizers see to the rest. */
 struct flipper {
 	struct rig *rig;
@@ -1180,7 +1180,8 @@ static void *flip(void *opaque)
 			where = VD_DESC(0) + (x >> 8 & 127u);
 			break;
 		}
-		(void)mem_store16(f->rig->machine->memory, where & ~1ull, (uint16_t)(x >> 4 & 0x1ff));
+		(void)mem_store16(f->rig->machine->memory, where & ~1ull,
+				  (uint16_t)(x >> 4 & 0x1ff));
 	}
 	return NULL;
 }

@@ -173,7 +173,7 @@ static void receives(struct rig *r)
 	close(c.fd);
 }
 
-/* A peer that reads nothing: frames are dropped, the guest goes on. One that sends without end: it is
+/* A peer that reads nothing: frames are dropped, the guest goes on. One that sends without end is
  * slowed down by its own socket. */
 static void floods(struct rig *r)
 {

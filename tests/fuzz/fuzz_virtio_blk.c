@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-blk behind virtio-pci or virtio-mmio, whole: PCI config space, BAR registers, rings, requests, resets and
- * pauses in any order, on a machine that does everything in this thread.
+ * virtio-blk behind virtio-pci or virtio-mmio, whole: config space, registers, rings, requests,
+ * resets and pauses in any order, on a machine that does everything in this thread.
  */
 #include <config.h>
 
@@ -67,7 +67,8 @@ static void push_request(struct state *s)
 	uint64_t header_at = VD_BUFFERS + 0x10ull * pick(in, 16), table = VD_DESC(0);
 	uint32_t type = rarely(in) ? input32(in) : types[pick(in, 6)];
 	uint32_t len = rarely(in) ? (uint32_t)input_edge(in) : 512u * pick(in, 4);
-	uint16_t first = (uint16_t)pick(in, QUEUE_SIZE), data_flags = type == 0 || type == 8 ? 2 : 0;
+	uint16_t first = (uint16_t)pick(in, QUEUE_SIZE);
+	uint16_t data_flags = type == 0 || type == 8 ? 2 : 0;
 	bool indirect = !(input8(in) & 3u);
 	uint16_t base = indirect ? 0 : first;
 	uint8_t header[16] = { 0 };

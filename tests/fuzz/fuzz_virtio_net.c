@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-net with a peer that sends whatever it likes, and virtio-rng beside it: rings of both, frames
- * good and bad, resets, in any order.
+ * virtio-net with a peer that sends whatever it likes, and virtio-rng beside it: rings of both,
+ * frames good and bad, resets, in any order.
  */
 #include <config.h>
 
@@ -28,7 +28,8 @@ struct state {
 
 static void start(struct state *s, struct vdriver *d, unsigned queues)
 {
-	static const uint64_t features[] = { 0, VF_INDIRECT, VF_EVENT_IDX, VF_INDIRECT | VF_EVENT_IDX };
+	static const uint64_t features[] = { 0, VF_INDIRECT, VF_EVENT_IDX,
+					     VF_INDIRECT | VF_EVENT_IDX };
 	uint64_t f = features[pick(&s->in, 4)] | VF_VERSION_1;
 	unsigned i;
 

@@ -106,7 +106,8 @@ static void check_chain(const struct state *s, const struct virtq_chain *c)
 	MUST(c->head < s->q.size);
 	MUST(c->readable + c->writable <= (int)VIRTQ_SEGMENTS_MAX);
 	for (i = 0; i < (unsigned)c->readable + c->writable; i++) {
-		MUST(c->segment[i].len && mem_valid(s->memory, c->segment[i].gpa, c->segment[i].len));
+		MUST(c->segment[i].len);
+		MUST(mem_valid(s->memory, c->segment[i].gpa, c->segment[i].len));
 		*(i < c->readable ? &out : &in) += c->segment[i].len;
 	}
 	MUST(out == c->out_bytes && in == c->in_bytes && out + in <= UINT32_MAX);
