@@ -180,6 +180,20 @@ static void test_fetch_faults(void)
 }
 
 /* --- flags and mode ------------------------------------------------------------------------- */
+static void test_real_mode_vex(void)
+{
+	static const uint8_t andn[] = { 0xc4, 0xe2, 0x78, 0xf2, 0xc0 };
+	struct rig *r = rig_new(CODE_16);
+
+	rig_code(r, andn, 5); /* no FP, but VEX needs protected mode */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.vector, EXC_UD);
+	r->v.cr0 |= CR0_PE;
+	soft_update_mode(&r->v);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	rig_free(r);
+}
+
 static void test_flags(void)
 {
 	struct rig *r = rig_new(CODE_64);
@@ -449,12 +463,12 @@ static void test_stack_legacy(void)
 	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
 	for (unsigned i = 0; i < 8; i++)
 		CU_ASSERT_EQUAL(r->v.gpr[i], i == SOFT_RSP ? RIG_STACK : 0x1000 + i);
-	/* PUSHAD that does not fit writes nothing */
+	/* PUSHAD that does not fit can begin again */
 	r->v.gpr[SOFT_RSP] = RIG_MISSING + 0x1010;
 	CODE(r, 0x60);
-	memset(rig_at(r, RIG_MISSING + 0x1000), 0, 16);
 	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
-	CU_ASSERT_EQUAL(get64(r, RIG_MISSING + 0x1008), 0);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], RIG_MISSING + 0x1010);
+	AFTER(r, 0);
 	rig_free(r);
 	r = rig_new(CODE_16); /* SP wraps */
 	r->v.gpr[SOFT_RSP] = 0xabcd0000;
@@ -631,6 +645,35 @@ static void test_bit_memory(void)
 	rig_free(r);
 }
 
+static void test_high_bytes(void)
+{
+	struct rig *r = rig_new(CODE_64);
+
+	for (int pass = 0; pass < 2; pass++) {
+		r->no_ptr = pass;
+		*rig_at(r, RIG_DATA) = 0x42;
+		r->v.gpr[SOFT_RDI] = RIG_DATA;
+		r->v.gpr[SOFT_RDX] = 0x9900;
+		r->v.gpr[SOFT_RAX] = 0x1141;
+		CODE(r, 0xf0, 0x0f, 0xb0, 0x37); /* LOCK CMPXCHG [RDI], DH */
+		CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+		CU_ASSERT_EQUAL(*rig_at(r, RIG_DATA), 0x42);
+		CU_ASSERT_EQUAL(r->v.gpr[SOFT_RAX], 0x1142);
+		CU_ASSERT_EQUAL(soft_arith_flags(&r->v), FL_CF | FL_SF | FL_PF | FL_AF);
+		CODE(r, 0xf0, 0x0f, 0xb0, 0x37);
+		CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+		CU_ASSERT_EQUAL(*rig_at(r, RIG_DATA), 0x99);
+		CU_ASSERT_EQUAL(soft_arith_flags(&r->v), FL_ZF | FL_PF);
+	}
+	CODE(r, 0x0f, 0xbe, 0xe6); /* MOVSX ESP, DH */
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], 0xffffff99);
+	CODE(r, 0x0f, 0xb6, 0xe6);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	CU_ASSERT_EQUAL(r->v.gpr[SOFT_RSP], 0x99);
+	rig_free(r);
+}
+
 /* --- native operands, restarts -------------------------------------------------------------- */
 static void test_native_operands(void)
 {
@@ -765,6 +808,17 @@ static void test_breakpoints(void)
 	r->v.dr7 |= 3u << 16;
 	CODE(r, 0x3b, 0x43, 0x04);
 	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	r->v.dr[1] = 0x1f0; /* a port, with CR4.DE: INSB */
+	r->v.dr7 |= 1u << 2 | 2u << 20;
+	r->v.gpr[SOFT_RDX] = 0x1f0;
+	r->v.gpr[SOFT_RDI] = RIG_DATA + 0x800;
+	CODE(r, 0x6c);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_OK);
+	r->v.cr4 |= CR4_DE;
+	CODE(r, 0x6c);
+	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
+	CU_ASSERT_EQUAL(r->v.exc.dr6, 2);
+	AFTER(r, 1);
 	r->v.dr[0] = RIG_STACK - 8; /* PUSH */
 	CODE(r, 0x50);
 	CU_ASSERT_EQUAL(rig_step(r, 0), SOFT_EXCEPTION);
@@ -783,6 +837,7 @@ int main(void)
 	static CU_TestInfo state[] = {
 		{ "flags and mode", test_flags },
 		{ "FP checks", test_fp_checks },
+		{ "VEX in real mode", test_real_mode_vex },
 		CU_TEST_INFO_NULL,
 	};
 	static CU_TestInfo insns[] = {
@@ -795,6 +850,7 @@ int main(void)
 		{ "decimal", test_decimal },
 		{ "integer without native form", test_small_integer },
 		{ "BT with memory", test_bit_memory },
+		{ "AH to DH without a native form", test_high_bytes },
 		{ "native operands", test_native_operands },
 		{ "restart after a device", test_device_restart },
 		CU_TEST_INFO_NULL,

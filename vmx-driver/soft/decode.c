@@ -127,6 +127,8 @@ static enum soft_form form_of(const struct soft_insn *insn)
 		return FORM_UD;
 	case ZYDIS_MNEMONIC_MOV:
 		return mov_form(insn);
+	case ZYDIS_MNEMONIC_MOVNTI: /* never takes a 66 prefix, which 16-bit code would need */
+		return insn->code == CODE_16 ? FORM_MOV_MOFFS : FORM_NONE;
 	case ZYDIS_MNEMONIC_JMP:
 		return branch_form(zi, FORM_JMP, FORM_JMP_FAR);
 	case ZYDIS_MNEMONIC_RET:

@@ -59,8 +59,8 @@ static int fetch(struct soft_vcpu *v, const struct soft_insn **ret)
 	if (!*ret)
 		return fetch_fault(v, la, n, max, too_short);
 	v->next_rip = v->rip + (*ret)->len;
-	if (code != CODE_64)
-		v->next_rip &= code == CODE_32 ? 0xffffffffu : 0xffffu;
+	if (code != CODE_64) /* in 16-bit code too: beyond 0xffff the limit is what counts */
+		v->next_rip &= 0xffffffffu;
 	return SOFT_OK;
 }
 
@@ -75,6 +75,13 @@ static bool breakpoint_on(const struct soft_vcpu *v, unsigned i)
 static unsigned breakpoint_type(const struct soft_vcpu *v, unsigned i)
 {
 	return v->dr7 >> (16 + 4 * i) & 3;
+}
+
+static unsigned breakpoint_length(const struct soft_vcpu *v, unsigned i)
+{
+	static const uint8_t lengths[4] = { 1, 2, 8, 4 };
+
+	return lengths[v->dr7 >> (18 + 4 * i) & 3];
 }
 
 static int raise_debug(struct soft_vcpu *v, uint64_t dr6)
@@ -99,11 +106,10 @@ static int check_code_breakpoints(struct soft_vcpu *v)
 
 static uint64_t match_data(const struct soft_vcpu *v, uint64_t la, unsigned size, bool write)
 {
-	static const uint8_t lengths[4] = { 1, 2, 8, 4 };
 	uint64_t hits = 0;
 
 	for (unsigned i = 0; i < 4; i++) {
-		unsigned type = breakpoint_type(v, i), len = lengths[v->dr7 >> (18 + 4 * i) & 3];
+		unsigned type = breakpoint_type(v, i), len = breakpoint_length(v, i);
 		uint64_t at = v->dr[i] & ~(uint64_t)(len - 1);
 
 		if (!breakpoint_on(v, i) || (type != DR7_ACCESS && !(type == DR7_WRITE && write)))
@@ -114,11 +120,35 @@ static uint64_t match_data(const struct soft_vcpu *v, uint64_t la, unsigned size
 	return hits;
 }
 
+/* I/O breakpoints, with CR4.DE. */
+static uint64_t port_breakpoints(const struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	unsigned port = (uint16_t)v->gpr[SOFT_RDX], size = insn->zi.operand_width / 8u;
+	uint64_t hits = 0;
+
+	for (unsigned i = 0; i < insn->zi.operand_count_visible; i++)
+		if (insn->op[i].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			port = (uint8_t)insn->op[i].imm.value.u;
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned len = breakpoint_length(v, i);
+		uint64_t at = v->dr[i] & ~(uint64_t)(len - 1);
+
+		if (breakpoint_on(v, i) && breakpoint_type(v, i) == DR7_IO && port < at + len &&
+		    at < port + size)
+			hits |= 1u << i;
+	}
+	return hits;
+}
+
 /* Data breakpoints that the instruction is going to hit if it completes: bits of DR6. */
 static uint64_t data_breakpoints(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	uint64_t hits = 0, offset, la;
 	unsigned seg, size;
+
+	if ((v->cr4 & CR4_DE) && (insn->zi.meta.category == ZYDIS_CATEGORY_IO ||
+				  insn->zi.meta.category == ZYDIS_CATEGORY_IOSTRINGOP))
+		hits = port_breakpoints(v, insn);
 
 	for (unsigned i = 0; i < insn->zi.operand_count; i++) {
 		const ZydisDecodedOperand *op = &insn->op[i];
@@ -321,7 +351,8 @@ static int execute(struct soft_vcpu *v, const struct soft_insn *insn)
 	uint64_t start = v->rip;
 	int rc;
 
-	if (!insn->allowed)
+	if (!insn->allowed ||
+	    ((v->mode & MODE_REAL) && insn->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX))
 		return soft_raise(v, EXC_UD);
 	if (insn->fp != FP_NONE) {
 		rc = soft_fp_check(v, insn);

@@ -18,29 +18,38 @@ static int branch_target(struct soft_vcpu *v, const struct soft_insn *insn, uint
 {
 	int rc = soft_read_operand(v, insn, 0, ret);
 
-	if (rc)
-		return rc;
 	if (insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		*ret += v->next_rip;
 	*ret &= soft_mask(insn->zi.operand_width / 8);
-	return soft_jump_check(v, *ret);
+	return rc;
 }
 
 int soft_op_jmp(struct soft_vcpu *v, const struct soft_insn *insn)
 {
-	uint64_t target;
-	int rc = branch_target(v, insn, &target);
-
-	return rc ? rc : soft_jump(v, target);
-}
-
-int soft_op_call(struct soft_vcpu *v, const struct soft_insn *insn)
-{
-	uint64_t target;
+	uint64_t target = 0;
 	int rc = branch_target(v, insn, &target);
 
 	if (rc == SOFT_OK)
-		rc = soft_push(v, v->next_rip, insn->zi.operand_width / 8);
+		rc = soft_jump_check(v, target);
+	return rc ? rc : soft_jump(v, target);
+}
+
+/* A fault of the stack comes before one of the target, which leaves the stack as it is. */
+int soft_op_call(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	unsigned size = insn->zi.operand_width / 8;
+	uint64_t target = 0, sp = v->gpr[SOFT_RSP] - size, la;
+	int rc = branch_target(v, insn, &target);
+
+	if (rc == SOFT_OK && soft_jump_check(v, target) != SOFT_OK) {
+		rc = soft_data_la(v, SOFT_SS, sp & soft_mask(soft_sp_width(v)), size, true, &la);
+		if (rc == SOFT_OK)
+			rc = soft_probe(v, la, size, ACC_WRITE);
+		if (rc == SOFT_OK)
+			rc = soft_jump_check(v, target);
+	}
+	if (rc == SOFT_OK)
+		rc = soft_push(v, v->next_rip, size);
 	return rc ? rc : soft_jump(v, target);
 }
 
@@ -123,6 +132,8 @@ int soft_op_loop(struct soft_vcpu *v, const struct soft_insn *insn)
 	target = v->next_rip;
 	if (taken) {
 		rc = branch_target(v, insn, &target);
+		if (rc == SOFT_OK)
+			rc = soft_jump_check(v, target);
 		if (rc)
 			return rc;
 	}

@@ -70,17 +70,10 @@ int soft_op_pop(struct soft_vcpu *v, const struct soft_insn *insn)
 int soft_op_pusha(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	unsigned size = insn->zi.operand_width / 8;
-	uint64_t sp = v->gpr[SOFT_RSP], la;
+	uint64_t sp = v->gpr[SOFT_RSP];
 	int rc;
 
-	for (unsigned i = 1; i <= 8; i++) {
-		rc = soft_data_la(v, SOFT_SS, (sp - i * size) & soft_mask(soft_sp_width(v)), size,
-				  true, &la);
-		if (rc == SOFT_OK)
-			rc = soft_probe(v, la, size, ACC_WRITE);
-		if (rc)
-			return rc;
-	}
+	/* A fault on the way leaves the values before it stored, as processors do. */
 	for (unsigned i = 1; i <= 8; i++) {
 		rc = soft_stack_write(v, sp - i * size, v->gpr[i - 1], size);
 		if (rc)
@@ -130,7 +123,8 @@ int soft_op_enter(struct soft_vcpu *v, const struct soft_insn *insn)
 
 	if (rc)
 		return rc;
-	frame = sp & soft_mask(width);
+	/* With a 16-bit stack and 32-bit operands all of ESP goes to EBP. */
+	frame = (v->gpr[SOFT_RSP] & ~soft_mask(width)) | (sp & soft_mask(width));
 	for (uint64_t i = 1; i < level; i++) {
 		bp -= size;
 		sp -= size;

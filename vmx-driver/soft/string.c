@@ -459,9 +459,9 @@ static int cmps_piece(struct soft_vcpu *v, const struct rep *r, struct span *src
 		return SOFT_OK;
 	}
 	*n = 1;
-	rc = soft_read(v, src->la, a, r->size, 0);
+	rc = soft_read(v, dst->la, b, r->size, 0);
 	if (rc == SOFT_OK)
-		rc = soft_read(v, dst->la, b, r->size, 0);
+		rc = soft_read(v, src->la, a, r->size, 0);
 	return rc;
 }
 
@@ -476,9 +476,9 @@ int soft_op_cmps(struct soft_vcpu *v, const struct soft_insn *insn)
 	if (r.count == 0)
 		return soft_done(v);
 	for (;;) {
-		rc = element_la(v, &r, r.seg, r.si, false, &src.la);
+		rc = element_la(v, &r, SOFT_ES, r.di, false, &dst.la);
 		if (rc == SOFT_OK)
-			rc = element_la(v, &r, SOFT_ES, r.di, false, &dst.la);
+			rc = element_la(v, &r, r.seg, r.si, false, &src.la);
 		if (rc)
 			return rc;
 		n = min64(piece(v, &r), min64(elements_in_page(&r, r.si, src.la),
