@@ -167,7 +167,7 @@ def resident(pid):
                 kind = 'rest'
                 if 'memfd:' in name:
                     kind = 'code cache' if re.search(r'code|jit|cache', name) else 'guest RAM'
-            elif line.startswith('Rss:'):
+            elif line.startswith('Pss:'):  # pages that are mapped twice count once
                 kinds[kind] += int(line.split()[1])
     return kinds
 

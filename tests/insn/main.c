@@ -117,7 +117,7 @@ static void inject(struct outcome *o, uint64_t n)
 		return;
 	switch (n % 10) {
 	case 0: o->out.rip ^= 1; break;
-	case 1: o->vector ^= 1; break;
+	case 1: o->vector ^= 0x20; break;
 	case 2: o->out.gpr[n / 10 % 8] ^= 1ull << (n % 32); break;
 	case 3: o->out.rflags ^= FL_DF; break;
 	case 4: o->out.xs.ymm[n / 10 % 8][n % 32] ^= 0x10; break;
