@@ -49,7 +49,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 for m in irqbypass kvm ccp kvm-amd; do insmod /$m.ko; done
-/contract --engine kvm --without exception
+/contract --engine kvm --hardware --without exception
 echo "ended with $?"
 poweroff -f
 INIT
