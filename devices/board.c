@@ -19,7 +19,7 @@
 #include "machine/loop.h"
 #include "machine/memory.h"
 
-/* --- names -------------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 /* The life cycle's states and reasons are the board's, so that the daemon needs one header. */
 _Static_assert((int)BOARD_CREATED == (int)LIFE_CREATED &&
@@ -65,7 +65,7 @@ const char *board_stop_name(enum board_stop stop)
 	return (size_t)stop < ARRAY_SIZE(stop_names) ? stop_names[stop] : "?";
 }
 
-/* --- creation ------------------------------------------------------------------------------------ */
+/* --- creation --------------------------------------------------------------------------------- */
 
 /* A sentence for *ret_error, if there is memory for it. Returns r. */
 int board_error(char **ret_error, int r, const char *fmt, ...)
@@ -247,7 +247,7 @@ void board_destroy(struct board *board)
 		close(initrd_fd);
 }
 
-/* --- control ------------------------------------------------------------------------------------- */
+/* --- control ---------------------------------------------------------------------------------- */
 
 int board_start(struct board *board)
 {

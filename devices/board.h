@@ -76,14 +76,15 @@ struct board_info {
 	uint64_t boot_ns;       /* from board_start() to the first guest instruction */
 };
 
-/* Called (from any of the board's threads, never with a board lock held) when state or resets changed;
- * must only note it and return, e.g. write to an eventfd or uv_async_send(). */
+/* Called (from any of the board's threads, never with a board lock held) when state or resets
+ * changed; must only note it and return, e.g. write to an eventfd or uv_async_send(). */
 typedef void board_changed_fn(void *opaque);
 
 /* Checks the configuration, loads the image, makes memory, chips and vCPU threads; nothing runs
  * yet. On an error *ret_error (caller frees) says what is wrong in one sentence that names the
  * field ("kernel: not a bzImage, PVH ELF or multiboot image"), and the descriptors stay the
- * caller's. Errors: -EINVAL, -ENOMEM, -ENOEXEC (no kernel), -EFBIG (initrd does not fit), -ENOTSUP. */
+ * caller's. Errors: -EINVAL, -ENOMEM, -ENOEXEC (no kernel), -EFBIG (kernel or initrd does not fit),
+ * -ENOTSUP. */
 int board_create(const struct board_config *config, struct log *log, board_changed_fn *changed,
 		 void *opaque, struct board **ret_board, char **ret_error);
 /* Stops everything, joins the threads, frees. NULL is fine. */

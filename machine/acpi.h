@@ -12,7 +12,7 @@ struct machine;
 
 struct acpi_config {
 	unsigned cpus;
-	uint64_t base;   /* guest address that the tables are made for, 16-byte aligned; RSDP there */
+	uint64_t base;   /* guest address of the tables, RSDP first; 16-byte aligned */
 	uint64_t mmio64; /* first byte of the 64-bit BAR window */
 };
 

@@ -180,7 +180,7 @@ void aml_if(struct aml *aml)
 	open_length(aml);
 }
 
-/* --- resources --------------------------------------------------------------------------------------- */
+/* --- resources -------------------------------------------------------------------------------- */
 
 /* A buffer with its size as a 16-bit constant, which the close fills in. */
 void aml_resources(struct aml *aml)

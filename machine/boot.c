@@ -93,7 +93,8 @@ int boot_put_cmdline(struct boot *boot, uint64_t max)
 	if (max > BOOT_CMDLINE_MAX)
 		max = BOOT_CMDLINE_MAX;
 	if (boot->cmdline_len > max)
-		return boot_fail(boot, -EINVAL, "cmdline: %zu bytes, this kernel takes at most %llu",
+		return boot_fail(boot, -EINVAL,
+				 "cmdline: %zu bytes, this kernel takes at most %llu",
 				 boot->cmdline_len, (unsigned long long)max);
 	boot_put(boot, BOOT_CMDLINE, boot->cmdline, boot->cmdline_len + 1);
 	return 0;
@@ -126,7 +127,7 @@ int boot_load_initrd(struct boot *boot, uint64_t last, bool high)
 	    !(high && high_size &&
 	      place_high(PC_HIGH_RAM, PC_HIGH_RAM + high_size, boot->initrd_size, &boot->initrd)))
 		return boot_fail(boot, -EFBIG,
-				 "initrd: %llu bytes do not fit into guest memory beside the kernel",
+				 "initrd: %llu bytes do not fit into memory beside the kernel",
 				 (unsigned long long)boot->initrd_size);
 	return boot_copy(boot, boot->request->initrd_fd, "initrd", 0, boot->initrd,
 			 boot->initrd_size);

@@ -200,7 +200,7 @@ int boot_elf_load(struct boot *boot)
 	return 0;
 }
 
-/* --- PVH (Xen public/arch-x86/hvm/start_info.h, version 1) --------------------------------------- */
+/* --- PVH (Xen public/arch-x86/hvm/start_info.h, version 1) ------------------------------------ */
 
 #define START_INFO_MAGIC 0x336ec578u
 #define START_INFO_SIZE 56

@@ -40,8 +40,8 @@ int boot_fail(struct boot *boot, int r, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Exactly len bytes of the kernel file, or -ENOEXEC with a sentence. */
 int boot_read(struct boot *boot, uint64_t offset, void *buf, size_t len);
-/* May an image occupy [addr, addr+size)? False if it is below 1 MiB and not where it may be; whether
- * it is inside RAM is for the caller. */
+/* May an image occupy [addr, addr+size)? False if it is below 1 MiB and not where it may be.
+ * Whether it is inside RAM is for the caller. */
 bool boot_may_hold(uint64_t addr, uint64_t size);
 /* File to guest memory, the range already checked against RAM by the caller or refused here. */
 int boot_copy(struct boot *boot, int fd, const char *field, uint64_t offset, uint64_t gpa,

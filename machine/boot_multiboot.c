@@ -150,7 +150,7 @@ int boot_multiboot(struct boot *boot, struct boot_entry *ret_entry)
 		r = boot_elf_parse(boot, &elf);
 		if (r > 0)
 			return boot_fail(boot, -ENOEXEC,
-					 "kernel: multiboot image without addresses that is no ELF");
+					 "kernel: multiboot without addresses, and no ELF");
 		entry = elf.entry;
 		if (r >= 0)
 			r = boot_elf_load(boot);

@@ -40,7 +40,7 @@ struct device_class {
 	int (*create)(struct machine *machine, const void *config, struct device **ret_device);
 	void (*destroy)(struct device *device);
 	void (*reset)(struct device *device);  /* as after create; host side stays connected */
-	void (*pause)(struct device *device);  /* NULL: nothing to do. No I/O in flight afterwards */
+	void (*pause)(struct device *device);  /* NULL: nothing to do. No I/O is left */
 	void (*resume)(struct device *device); /* NULL: nothing to do */
 	int (*save)(struct device *device, struct state_out *out); /* NULL: cannot be saved */
 	int (*load)(struct device *device, struct state_in *in);

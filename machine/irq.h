@@ -40,7 +40,7 @@ struct ioapic_ops {
 
 struct irqs *irqs_create(void);                /* NULL: no memory */
 struct irqs *irqs_destroy(struct irqs *irqs);  /* NULL is fine; returns NULL */
-/* NULL ops members are not allowed; ops must outlive irqs. A missing chip drops what it would get. */
+/* No member of ops is NULL; ops outlive irqs. What a missing chip would get is dropped. */
 void irqs_attach_sink(struct irqs *irqs, const struct irq_sink *sink, void *opaque);
 void irqs_attach_pic(struct irqs *irqs, const struct pic_ops *ops, void *opaque);
 void irqs_attach_ioapic(struct irqs *irqs, const struct ioapic_ops *ops, void *opaque);

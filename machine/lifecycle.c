@@ -57,7 +57,7 @@ static bool ended(const struct life *life)
 	return life->info.state == LIFE_STOPPED || life->info.state == LIFE_FAILED;
 }
 
-/* --- steps, all on the loop thread -------------------------------------------------------------------- */
+/* --- steps, all on the loop thread ------------------------------------------------------------ */
 
 static void set_state(struct life *life, enum life_state state)
 {
@@ -260,7 +260,7 @@ static void step(void *opaque)
 		;
 }
 
-/* --- what asks for steps -------------------------------------------------------------------------------- */
+/* --- what asks for steps ---------------------------------------------------------------------- */
 
 static void wake(struct life *life)
 {
@@ -396,7 +396,7 @@ void life_info(struct life *life, struct life_info *ret_info)
 	pthread_mutex_unlock(&life->lock);
 }
 
-/* --- creation -------------------------------------------------------------------------------------------- */
+/* --- creation --------------------------------------------------------------------------------- */
 
 int life_create(const struct life_options *options, const struct boot_entry *entry,
 		struct life **ret_life)

@@ -13,7 +13,7 @@
 #include "machine/timer.h"
 #include "vmx-driver/vmx.h"
 
-/* --- the processors' end of the interrupt wires -------------------------------------------------- */
+/* --- the processors' end of the interrupt wires ----------------------------------------------- */
 
 static int sink_msi(void *opaque, uint64_t address, uint32_t data)
 {
@@ -43,7 +43,7 @@ static const struct irq_sink vmx_sink = {
 	.route = sink_route,
 };
 
-/* --- the machine ---------------------------------------------------------------------------------- */
+/* --- the machine ------------------------------------------------------------------------------ */
 
 int machine_create(const struct machine_options *options, struct machine **ret_machine)
 {

@@ -45,7 +45,7 @@ int memory_create(uint64_t size, struct memory **ret_memory)
 			    memory->fd, 0);
 	if (memory->host == MAP_FAILED)
 		goto fail;
-	/* Both only help: core files without guest memory, and huge pages where the host has them. */
+	/* Both only help: no guest memory in core files, huge pages where the host has them. */
 	(void)madvise(memory->host, size, MADV_DONTDUMP);
 	(void)madvise(memory->host, size, MADV_HUGEPAGE);
 	*ret_memory = memory;

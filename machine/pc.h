@@ -6,7 +6,7 @@
 #ifndef MACHINE_PC_H
 #define MACHINE_PC_H
 
-/* --- memory map ------------------------------------------------------------------------------ */
+/* --- memory map ------------------------------------------------------------------------------- */
 #define PC_EBDA 0x9fc00ull             /* end of usable conventional memory */
 #define PC_BIOS 0xe0000ull             /* ACPI tables live in 0xe0000..0xfffff */
 #define PC_BIOS_END 0x100000ull
@@ -23,7 +23,7 @@
 /* 64-bit BARs live in a window of this size above RAM: see machine_mmio64(). */
 #define PC_MMIO64_SIZE 0x400000000ull  /* 16 GiB */
 
-/* --- ports ----------------------------------------------------------------------------------- */
+/* --- ports ------------------------------------------------------------------------------------ */
 #define PC_PORT_PIC1 0x20
 #define PC_PORT_PIC2 0xa0
 #define PC_PORT_PIT 0x40               /* 0x40..0x43 */
@@ -45,7 +45,7 @@
 #define PC_PCI_IO 0x1000               /* I/O BARs */
 #define PC_PCI_IO_END 0x10000
 
-/* --- interrupts ------------------------------------------------------------------------------ */
+/* --- interrupts ------------------------------------------------------------------------------- */
 #define PC_IRQ_PIT 0                   /* IOAPIC pin 2 */
 #define PC_IRQ_KBD 1
 #define PC_IRQ_CASCADE 2
@@ -59,7 +59,7 @@
 #define PC_IOAPIC_PINS 24
 #define PC_IOAPIC_ID 0
 
-/* --- ACPI ------------------------------------------------------------------------------------ */
+/* --- ACPI ------------------------------------------------------------------------------------- */
 #define PC_SLP_TYP_S5 5                /* PM1a_CNT bits 12..10, with SLP_EN (bit 13) */
 #define PC_PM_TIMER_HZ 3579545u
 

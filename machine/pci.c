@@ -12,7 +12,7 @@
 #include "machine/device.h"
 #include "machine/pci_internal.h"
 
-/* --- config space ------------------------------------------------------------------------------ */
+/* --- config space ----------------------------------------------------------------------------- */
 
 static uint32_t get(const uint8_t *bytes, unsigned offset, unsigned size)
 {
@@ -137,7 +137,7 @@ bool pci_bus_master(const struct pci_dev *dev)
 	return atomic_load_explicit(&dev->command, memory_order_acquire) & COMMAND_MASTER;
 }
 
-/* --- devices ------------------------------------------------------------------------------------ */
+/* --- devices ---------------------------------------------------------------------------------- */
 
 static bool info_valid(const struct pci_dev_info *info)
 {
@@ -264,7 +264,7 @@ unsigned pci_dev_slot(const struct pci_dev *dev)
 	return dev->slot;
 }
 
-/* --- the two ways in ---------------------------------------------------------------------------- */
+/* --- the two ways in -------------------------------------------------------------------------- */
 
 static struct pci_dev *find(struct pci *pci, unsigned bus, unsigned devfn)
 {

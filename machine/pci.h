@@ -36,7 +36,7 @@ struct pci_bar_info {
 	enum pci_bar_kind kind; /* MEM64 takes this and the next slot: leave that NONE */
 	bool prefetchable;
 	uint64_t size;          /* power of two; memory >= 4096, I/O 4..256 */
-	const struct bus_ops *ops; /* offsets are within the BAR; never called for the MSI-X table */
+	const struct bus_ops *ops; /* offsets within the BAR; not for the MSI-X table */
 };
 
 struct pci_dev_info { /* copied */
@@ -49,7 +49,7 @@ struct pci_dev_info { /* copied */
 	unsigned msix_vectors; /* 0: no MSI-X; at most 2048 */
 	unsigned msix_bar;     /* table at msix_offset, PBA right behind it, 4096-aligned, inside */
 	uint32_t msix_offset;
-	/* Config space hooks, may be NULL: before a read of, or after a write to, bytes >= 0x40 that
+	/* Config space hooks, may be NULL: before a read of, or after a write to, bytes that
 	 * overlap a capability made by pci_add_capability(). Called without lock, on a vCPU thread;
 	 * they may call pci_config_get/put(). */
 	void (*config_read)(void *opaque, unsigned offset, unsigned size);

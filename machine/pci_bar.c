@@ -40,7 +40,7 @@ static struct bus *bar_bus(const struct bar *bar)
 	return bar->info.kind == PCI_BAR_IO ? machine->ports : machine->mmio;
 }
 
-/* --- doorbells ----------------------------------------------------------------------------------- */
+/* --- doorbells -------------------------------------------------------------------------------- */
 
 static void bell_set(struct bar *bar, struct bell *bell)
 {
@@ -108,7 +108,7 @@ int pci_bell_remove(struct pci_dev *dev, unsigned bar_index, uint64_t offset)
 	return bell ? 0 : -ENOENT;
 }
 
-/* --- decoding ------------------------------------------------------------------------------------ */
+/* --- decoding --------------------------------------------------------------------------------- */
 
 /* Where the registers want the BAR, or BAR_UNMAPPED. */
 static uint64_t wanted(const struct bar *bar)
@@ -181,7 +181,7 @@ void pci_bars_update(struct pci *pci)
 	}
 }
 
-/* --- creation ------------------------------------------------------------------------------------ */
+/* --- creation --------------------------------------------------------------------------------- */
 
 /* Takes `size` bytes, aligned to their size, from a window that ends at `end`. */
 static int place(uint64_t *next, uint64_t end, uint64_t size, uint64_t *ret_address)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pci_msix.c - MSI-X tables with masking and pending bits (PCI 6.8.2), and INTx with shared lines. */
+/* pci_msix.c - MSI-X tables with masking and pending bits (PCI 6.8.2), and INTx on shared lines. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +62,7 @@ void pci_msix_fini(struct pci_dev *dev)
 	free(dev->msix_pending);
 }
 
-/* --- vectors, under dev->lock -------------------------------------------------------------------- */
+/* --- vectors, under dev->lock ----------------------------------------------------------------- */
 
 static void send(struct pci_dev *dev, unsigned v)
 {
@@ -107,7 +107,7 @@ void pci_msix_notify(struct pci_dev *dev, unsigned vector)
 	pthread_mutex_unlock(&dev->lock);
 }
 
-/* --- table and PBA in the BAR -------------------------------------------------------------------- */
+/* --- table and PBA in the BAR ----------------------------------------------------------------- */
 
 bool pci_msix_read(struct pci_dev *dev, uint64_t offset, unsigned size, uint64_t *val)
 {
@@ -156,7 +156,7 @@ bool pci_msix_write(struct pci_dev *dev, uint64_t offset, unsigned size, uint64_
 	return true;
 }
 
-/* --- INTx ----------------------------------------------------------------------------------------- */
+/* --- INTx ------------------------------------------------------------------------------------- */
 
 /* Adds or takes away one asserting device; the wire follows its count. */
 static void count(struct irqs *irqs, unsigned *n, bool up,

@@ -46,7 +46,7 @@ struct vcpus {
 	struct vcpu vcpu[];
 };
 
-/* --- exits ------------------------------------------------------------------------------------------ */
+/* --- exits ------------------------------------------------------------------------------------ */
 
 static void handle_io(struct machine *machine, struct vmx_exit *exit)
 {
@@ -165,7 +165,7 @@ static void run_guest(struct vcpu *vcpu)
 	}
 }
 
-/* --- threads ----------------------------------------------------------------------------------------- */
+/* --- threads ---------------------------------------------------------------------------------- */
 
 /* Waits until there is something to run. False: the thread shall end. */
 static bool park(struct vcpu *vcpu)

@@ -87,7 +87,8 @@ static void put_multiboot(uint8_t *b)
 static void change(struct input *in, uint8_t *b, unsigned kind)
 {
 	static const uint16_t places[][12] = {
-		{ 0x1f1, 0x1fe, 0x202, 0x206, 0x211, 0x22c, 0x230, 0x234, 0x236, 0x238, 0x258, 0x260 },
+		{ 0x1f1, 0x1fe, 0x202, 0x206, 0x211, 0x22c, 0x230, 0x234, 0x236, 0x238, 0x258,
+		  0x260 },
 		{ 4, 16, 18, 24, 32, 54, 56, 64, 72, 88, 96, 104 },
 		{ 4, 16, 18, 24, 28, 42, 44, 52, 56, 64, 68, 72 },
 		{ 0x80, 0x84, 0x88, 0x8c, 0x90, 0x94, 0x98, 0x9c, 0xa0, 0xa4, 0, 4 },
@@ -125,7 +126,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (pick(&in, 2)) {
 		request.initrd_fd = memfd_create("initrd", MFD_CLOEXEC);
-		if (request.initrd_fd < 0 || ftruncate(request.initrd_fd, input_edge(&in) & 0xffffff))
+		if (request.initrd_fd < 0 ||
+		    ftruncate(request.initrd_fd, (off_t)(input_edge(&in) & 0xffffff)))
 			abort();
 	}
 	r = boot_load(memory, &request, &entry, &error);

@@ -11,7 +11,7 @@
  *     --pause-every MS    pauses and resumes all the time
  *     --when TEXT --do power-button|reset|pause-resume|kill   once TEXT is printed, once
  *
- * Exit status: 0 power-off, debug exit with value 0, or the expected text was seen; 1 anything else;
+ * Exit status: 0 power-off, debug exit with value 0, or the expected text was seen; 1 else;
  * 2 wrong usage; 77 the engine is not here.
  */
 #include <errno.h>
@@ -311,7 +311,8 @@ int main(int argc, char **argv)
 	r = board_start(run.board);
 	if (r >= 0)
 		watch(&run, &info);
-	fprintf(stderr, "boot: %s, %s%s%s; boot %" PRIu64 " us, run %" PRIu64 " ms, %u resets, %u pauses\n",
+	fprintf(stderr, "boot: %s, %s%s%s; boot %" PRIu64 " us, run %" PRIu64
+		" ms, %u resets, %u pauses\n",
 		board_state_name(info.state), board_stop_name(info.stop),
 		info.detail[0] ? ": " : "", info.detail, info.boot_ns / 1000,
 		info.run_ns / 1000000, info.resets, run.pauses);

@@ -106,7 +106,7 @@ static bool reaches(struct board *board, enum board_state state)
 	return false;
 }
 
-/* --- configuration --------------------------------------------------------------------------------- */
+/* --- configuration ---------------------------------------------------------------------------- */
 
 static void test_bad_config(void)
 {
@@ -173,7 +173,7 @@ static void test_bad_config(void)
 	board_destroy(NULL);
 }
 
-/* --- life cycle ------------------------------------------------------------------------------------- */
+/* --- life cycle ------------------------------------------------------------------------------- */
 
 static void refuses(struct board *board, unsigned but)
 {
@@ -332,7 +332,7 @@ static void test_destroy_anywhere(void)
 	CU_ASSERT(open_fds() == before);
 }
 
-/* --- two clients at once ------------------------------------------------------------------------------ */
+/* --- two clients at once ---------------------------------------------------------------------- */
 
 static void *commander(void *opaque)
 {

@@ -21,7 +21,7 @@
 #define MIB (1ull << 20)
 #define GIB (1ull << 30)
 
-/* --- memory --------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static void test_memory_ranges(void)
 {
@@ -45,7 +45,7 @@ static void test_memory_ranges(void)
 		{ UINT64_MAX, 1, false },
 		{ UINT64_MAX - 3, 8, false },    /* wraps to 4 */
 		{ 4096, UINT64_MAX, false },
-		{ 3 * GIB - 4096, 1 * GIB + 8192, false }, /* both ends are RAM, the middle is not */
+		{ 3 * GIB - 4096, 1 * GIB + 8192, false }, /* both ends are RAM */
 		{ UINT64_MAX, 0, true },         /* nothing is everywhere */
 	};
 	struct memory *memory;
@@ -111,7 +111,7 @@ static void test_memory_create(void)
 	CU_ASSERT(memory_destroy(NULL) == NULL);
 }
 
-/* --- bus ------------------------------------------------------------------------------------------- */
+/* --- bus -------------------------------------------------------------------------------------- */
 
 struct probe {
 	unsigned reads, writes, last_size;
@@ -282,7 +282,7 @@ static void test_bus_move(void)
 	bus_destroy(bus);
 }
 
-/* --- interrupt wires --------------------------------------------------------------------------------- */
+/* --- interrupt wires -------------------------------------------------------------------------- */
 
 struct wires {
 	char trace[256];
@@ -392,7 +392,7 @@ static void test_irq_sink(void)
 	irqs_destroy(irqs);
 }
 
-/* --- timers -------------------------------------------------------------------------------------------- */
+/* --- timers ----------------------------------------------------------------------------------- */
 
 struct tick {
 	struct timer timer;
@@ -492,7 +492,7 @@ static void test_timer_many(void)
 	timers_destroy(timers);
 }
 
-/* --- loop ----------------------------------------------------------------------------------------------- */
+/* --- loop ------------------------------------------------------------------------------------- */
 
 struct watcher {
 	struct loop *loop;

@@ -69,7 +69,7 @@ static uint64_t peek(const struct load *load, uint64_t gpa, unsigned size)
 	return v;
 }
 
-/* --- bzImage ------------------------------------------------------------------------------------------ */
+/* --- bzImage ---------------------------------------------------------------------------------- */
 
 static void make_bzimage(struct image *image)
 {
@@ -111,7 +111,8 @@ static void test_bzimage(void)
 	CU_ASSERT(peek(&l, l.entry.rsi + 0x202, 4) == 0x53726448);
 	CU_ASSERT(peek(&l, l.entry.rsi + 0x210, 1) == 0xff);
 	CU_ASSERT(peek(&l, l.entry.rsi + 0x70, 8) == PC_BIOS);
-	CU_ASSERT(peek(&l, peek(&l, l.entry.rsi + 0x228, 4), 8) == 0x3d656c6f736e6f63); /* console= */
+	/* "console=" */
+	CU_ASSERT(peek(&l, peek(&l, l.entry.rsi + 0x228, 4), 8) == 0x3d656c6f736e6f63);
 	initrd = peek(&l, l.entry.rsi + 0x218, 4);
 	CU_ASSERT(peek(&l, l.entry.rsi + 0x21c, 4) == 100000);
 	CU_ASSERT(initrd % 4096 == 0 && initrd >= 0x1800000 && initrd + 100000 <= 64 * MIB);
@@ -253,7 +254,7 @@ static void test_not_files(void)
 	memory_destroy(memory);
 }
 
-/* --- ELF ------------------------------------------------------------------------------------------------ */
+/* --- ELF -------------------------------------------------------------------------------------- */
 
 #define ELF_CODE 0x1000
 #define ELF_NOTE 0x200
@@ -307,7 +308,8 @@ static void test_pvh(void)
 	CU_ASSERT(peek(&l, l.entry.rbx, 4) == 0x336ec578 && peek(&l, l.entry.rbx + 4, 4) == 1);
 	CU_ASSERT(peek(&l, l.entry.rbx + 12, 4) == 1);
 	module = peek(&l, l.entry.rbx + 16, 8);
-	CU_ASSERT(peek(&l, module + 8, 8) == 5000 && peek(&l, peek(&l, module, 8), 5) == 0x7473726966);
+	CU_ASSERT(peek(&l, module + 8, 8) == 5000);
+	CU_ASSERT(peek(&l, peek(&l, module, 8), 5) == 0x7473726966);
 	CU_ASSERT(peek(&l, peek(&l, l.entry.rbx + 24, 8), 6) == 0x6f6c6c6568);
 	CU_ASSERT(peek(&l, l.entry.rbx + 32, 8) == PC_BIOS);
 	CU_ASSERT(peek(&l, l.entry.rbx + 48, 4) == 6);
@@ -398,7 +400,7 @@ static void test_elf_bad(void)
 	}
 }
 
-/* --- multiboot ------------------------------------------------------------------------------------------- */
+/* --- multiboot -------------------------------------------------------------------------------- */
 
 static void make_flat(struct image *image)
 {
@@ -427,7 +429,7 @@ static void test_multiboot_flat(void)
 	} cases[] = {
 		{ 1, 0x10004, -ENOEXEC, "kernel: multiboot image that needs a video" },
 		{ 1, 0x18003, -ENOEXEC, "kernel: multiboot image with unknown needs" },
-		{ 1, 0x3, -ENOEXEC, "kernel: multiboot image without addresses" },
+		{ 1, 0x3, -ENOEXEC, "kernel: multiboot without addresses" },
 		{ 2, 0, -ENOEXEC, "kernel: not a" },
 		{ 4, 0x400101, -ENOEXEC, "kernel: multiboot load address above" },
 		{ 3, 0x400200, -ENOEXEC, "kernel: multiboot load address above" },
@@ -463,7 +465,9 @@ static void test_multiboot_flat(void)
 	/* Header at the very end of the search range, addresses cut off. */
 	memset(&image, 0, sizeof(image));
 	image.len = 8192;
-	memcpy(image.bytes + 8192 - 12, (uint32_t[]){ 0x1badb002, 0x10000, -(0x1badb002 + 0x10000) }, 12);
+	put_le32(image.bytes + 8192 - 12, 0x1badb002);
+	put_le32(image.bytes + 8192 - 8, 0x10000);
+	put_le32(image.bytes + 8192 - 4, -(0x1badb002u + 0x10000u));
 	load_open(&l, &image, 64 * MIB, 0, NULL);
 	CU_ASSERT(l.result == -ENOEXEC);
 	load_close(&l);
@@ -485,7 +489,7 @@ static void test_multiboot_elf(void)
 	load_close(&l);
 }
 
-/* --- mutations --------------------------------------------------------------------------------------------- */
+/* --- mutations -------------------------------------------------------------------------------- */
 
 /* A few bytes of a good image changed at random: any result is right that is one. */
 static void test_mutations(void)
@@ -522,7 +526,7 @@ static void test_mutations(void)
 	CU_ASSERT(good > 300);
 }
 
-/* --- ACPI --------------------------------------------------------------------------------------------------- */
+/* --- ACPI ------------------------------------------------------------------------------------- */
 
 static uint8_t sum(const uint8_t *p, size_t n)
 {
@@ -570,7 +574,8 @@ static void test_acpi(void)
 	facs = buf + (get_le64(fadt + 132) - PC_BIOS);
 	CU_ASSERT(!memcmp(dsdt, "DSDT", 4) && sum(dsdt, get_le32(dsdt + 4)) == 0);
 	CU_ASSERT(!memcmp(facs, "FACS", 4) && (facs - buf) % 64 == 0);
-	CU_ASSERT(get_le32(fadt + 64) == PC_PORT_PM + PC_PM_CNT && get_le16(fadt + 46) == PC_IRQ_SCI);
+	CU_ASSERT(get_le32(fadt + 64) == PC_PORT_PM + PC_PM_CNT);
+	CU_ASSERT(get_le16(fadt + 46) == PC_IRQ_SCI);
 	CU_ASSERT(get_le64(fadt + 120) == PC_PORT_RESET && fadt[128] == 6);
 	for (const uint8_t *e = madt + 44; e < madt + get_le32(madt + 4); e += e[1]) {
 		CU_ASSERT_FATAL(e[1] >= 6);
