@@ -9,12 +9,8 @@ static void print_engine(const char *name, json_object *engine)
 {
 	const char *advice = json_get_str(engine, "advice", "");
 
-	printf("%-8s %s: %s", name, json_get_bool(engine, "usable", false) ? "usable" : "not usable",
+	printf("%-8s %s: %s\n", name, json_get_bool(engine, "usable", false) ? "usable" : "not usable",
 	       json_get_str(engine, "why", ""));
-	if (json_get_int(engine, "insns_per_second", 0))
-		printf(" (%" PRId64 " million instructions a second)",
-		       json_get_int(engine, "insns_per_second", 0) / 1000000);
-	putchar('\n');
 	if (*advice)
 		printf("         %s\n", advice);
 }

@@ -15,6 +15,16 @@ static void end_with_session(struct ctl *ctl, const char *name)
 		json_object_put(result);
 }
 
+static void tell_end(const struct ctl *ctl, const char *name, json_object *info, int code)
+{
+	/* Where the end is what was asked for, the detail says the same once more. */
+	bool expected = code == EXIT_OK || code == EXIT_GUEST_RESET || code == EXIT_GUEST_KILLED;
+	const char *detail = expected ? "" : json_get_str(info, "detail", "");
+
+	ctl_note(ctl, "%s: %s after %.1f s%s%s", name, end_text(info),
+		 json_get_number(info, "uptime_s", 0), *detail ? ": " : "", detail);
+}
+
 static int run_attached(struct ctl *ctl, const char *name)
 {
 	json_object *info = NULL, *params = name_params(name);
@@ -44,10 +54,7 @@ static int run_attached(struct ctl *ctl, const char *name)
 		if (ctl->json)
 			fprintf(stderr, "%s\n", json_text(info)); /* stdout is the guest's */
 		else
-			ctl_note(ctl, "%s: %s after %.1f s%s%s", name, end_text(info),
-				 json_get_number(info, "uptime_s", 0),
-				 r && json_get_str(info, "detail", NULL) ? ": " : "",
-				 r ? json_get_str(info, "detail", "") : "");
+			tell_end(ctl, name, info, r);
 		json_object_put(info);
 	} else if (r > 128 && has_option(ctl, OPTION_RM)) {
 		end_with_session(ctl, name);
