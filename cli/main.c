@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main.c - vmctl: the one table of verbs. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "protocol/paths.h"
@@ -43,11 +45,24 @@ const struct verb verbs[] = {
 	{ .name = NULL },
 };
 
+/* Whoever starts vmctl may have closed 0, 1 or 2: no socket must become one of them. */
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct ctl ctl = { .verb = NULL };
 	int code;
 
+	fill_standard_fds();
 	signal(SIGPIPE, SIG_IGN);
 	code = options_parse(argc, argv, &ctl);
 	if (code != EXIT_OK) {

@@ -36,7 +36,7 @@ bad() { failed=$((failed + 1)); echo "FAILED: $*"; cat "$dir/out" "$dir/err"; }
 run() {
 	local want=$1 got
 	shift
-	timeout 30 "$@" >"$dir/out" 2>"$dir/err"
+	timeout -k 5 30 "$@" >"$dir/out" 2>"$dir/err"
 	got=$?
 	if [ $got -eq "$want" ]; then good; else bad "$* gave $got, not $want"; fi
 }
@@ -75,6 +75,7 @@ printf 'one\ntwo\npoweroff\n' | run 0 "$vmctl" run --rm --kernel k --cmdline she
 has out "got: two"
 run 0 "$vmctl" run --rm --kernel k --cmdline "sleep=300 say=late poweroff" <&-
 has out "late"
+run 0 sh -c "exec '$vmctl' -q run --rm --kernel k --cmdline 'sleep=300 say=unheard poweroff' <&- >&- 2>&-"
 "$vmctl" -q run --rm --kernel k --cmdline "flood=1000000 poweroff" </dev/null 2>&1 | cat >"$dir/flood"
 if [ "$(wc -c <"$dir/flood")" -eq 1000000 ]; then good; else bad "flood: $(wc -c <"$dir/flood")"; fi
 # Enough is enough: a reader that leaves ends the session.
