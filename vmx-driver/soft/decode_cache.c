@@ -15,7 +15,7 @@ static bool same_bytes(const struct soft_insn *insn, const uint8_t *bytes, unsig
 const struct soft_insn *soft_decode(struct soft_vcpu *v, const uint8_t *bytes, unsigned n,
 				    unsigned code, bool *ret_short)
 {
-	struct soft_insn *insn = &v->decoder->insn[(v->rip ^ v->rip >> 9) % SOFT_DECODER_SIZE];
+	struct soft_insn *insn = &v->decoder->insn[(v->rip ^ v->rip >> 12) % SOFT_DECODER_SIZE];
 
 	*ret_short = false;
 	if (insn->code == code && same_bytes(insn, bytes, n))

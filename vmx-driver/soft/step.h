@@ -58,7 +58,7 @@ soft_op_fn soft_op_movs, soft_op_cmps, soft_op_stos, soft_op_lods, soft_op_scas,
 	soft_op_outs;                                                       /* string.c */
 soft_op_fn soft_op_masked_store_implicit, soft_op_masked_move, soft_op_gather; /* step_vector.c */
 
-#define SOFT_DECODER_SIZE 512u
+#define SOFT_DECODER_SIZE 4096u
 struct soft_decoder {
 	struct soft_insn insn[SOFT_DECODER_SIZE]; /* len 0: empty */
 };
