@@ -120,7 +120,8 @@ struct soft_cache {
 	size_t size;
 	uint8_t *rw, *rx; /* the same memory, mapped twice */
 	size_t stubs_end; /* blocks start here */
-	size_t used;
+	size_t used;      /* hot code: the first half */
+	size_t used_cold; /* the second */
 	struct jit_stubs stubs;
 	/* metadata of blocks: one region, thrown away with the code */
 	uint8_t *meta;

@@ -88,6 +88,7 @@ int soft_cache_create(struct soft_vm *vm)
 	b = (struct jit_buf){ .p = cache->rw, .end = cache->rw + cache->size };
 	jit_stubs_emit(cache, &b);
 	cache->stubs_end = cache->used = (size_t)(b.p - cache->rw);
+	cache->used_cold = cache->size / 2;
 	return 0;
 fail:
 	soft_cache_destroy(vm);
@@ -367,6 +368,7 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 	cache->order_count = 0;
 	cache->meta_used = 0;
 	cache->used = cache->stubs_end;
+	cache->used_cold = cache->size / 2;
 	cache->n_flushes++;
 	soft_unlock(&cache->lock);
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++)

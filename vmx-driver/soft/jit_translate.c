@@ -41,21 +41,13 @@ struct slow_path { /* cold part of a memory access */
 	uint16_t item;
 };
 
-struct cold_edge { /* cold part of a conditional jump */
-	uint8_t *hole;
-	uint64_t target;
-	unsigned where; /* flags at the jump */
-	uint16_t item;
-};
-
 struct jit_scratch {
 	unsigned count;
 	bool open_end; /* falls through to `end_rip` */
 	uint64_t end_rip;
 	struct item item[JIT_BLOCK_INSNS];
-	unsigned slow_count, edge_count, link_count, point_count;
+	unsigned slow_count, link_count, point_count;
 	struct slow_path slow[2 * JIT_BLOCK_INSNS];
-	struct cold_edge edge[JIT_BLOCK_INSNS];
 	struct jit_link link[JIT_LINKS_MAX];
 	struct jit_point point[8 * JIT_BLOCK_INSNS];
 };
@@ -64,7 +56,9 @@ struct tr { /* one translation */
 	struct soft_vcpu *v;
 	struct soft_cache *cache;
 	struct jit_scratch *s;
-	struct jit_buf b;
+	struct jit_buf b;     /* where code goes: the hot half of the cache, or within cold_begin() */
+	struct jit_buf other; /* and cold_end() the cold half */
+	unsigned cold_depth;
 	uint8_t *start;
 	uint64_t gpa, rip;
 	uint32_t mode;
@@ -371,6 +365,27 @@ static uint8_t *stub(const struct tr *t, uint8_t *rx)
 	return t->cache->rw + (rx - t->cache->rx);
 }
 
+/* What seldom runs stands in the other half of the cache, so that what runs often is dense. */
+static void swap_halves(struct tr *t)
+{
+	struct jit_buf b = t->b;
+
+	t->b = t->other;
+	t->other = b;
+}
+
+static void cold_begin(struct tr *t)
+{
+	if (t->cold_depth++ == 0)
+		swap_halves(t);
+}
+
+static void cold_end(struct tr *t)
+{
+	if (--t->cold_depth == 0)
+		swap_halves(t);
+}
+
 /* v->rip = rip; leave with code. */
 static void emit_leave(struct tr *t, uint64_t rip, unsigned code)
 {
@@ -420,9 +435,11 @@ static void emit_indirect(struct tr *t, int32_t undo)
 	e2(b, 0x65, 0x41);                              /* jmp gs:[r11 + host] */
 	e2(b, 0xff, 0xa3);
 	e4(b, table + (uint32_t)offsetof(struct soft_ibtc, host));
+	cold_begin(t);
 	e_fix(b, poll, b->p);
 	e_fix(b, miss, b->p);
 	emit_indirect_miss(t, undo);
+	cold_end(t);
 }
 
 /* To a known address in another page: which page that is can change, so through the table. */
@@ -440,11 +457,13 @@ static void emit_far_edge(struct tr *t, uint64_t target)
 	e3(b, 0x65, 0xff, 0x24); /* jmp gs:[disp32] */
 	e1(b, 0x25);
 	e4(b, at + (uint32_t)offsetof(struct soft_ibtc, host));
+	cold_begin(t);
 	e_fix(b, poll, b->p);
 	e_fix(b, miss, b->p);
 	e_store(b, H_R10, GS_OFF(rip));
 	e_mov_imm(b, H_R11, JIT_LOOKUP);
 	e_jmp(b, stub(t, t->cache->stubs.exit));
+	cold_end(t);
 }
 
 static bool after_sti(const struct jit_scratch *s)
@@ -455,9 +474,13 @@ static bool after_sti(const struct jit_scratch *s)
 	return false;
 }
 
-/* A jump to the block for a target in this page, bent to it when that exists. */
-static void emit_link(struct tr *t, uint64_t target, uint32_t mode_bits)
+#define ALWAYS 0x10u /* instead of a condition code */
+
+/* A jump (on condition cc, or ALWAYS) to the block for a target in this page, bent to it when that
+ * exists. */
+static void emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits)
 {
+	unsigned opcode_len = cc == ALWAYS ? 1 : 2;
 	struct jit_buf *b = &t->b;
 	struct jit_scratch *s = t->s;
 	struct jit_link *link;
@@ -468,12 +491,16 @@ static void emit_link(struct tr *t, uint64_t target, uint32_t mode_bits)
 	}
 	link = &s->link[s->link_count];
 	/* one aligned store bends the jump while others run it */
-	while (((uintptr_t)(b->p + 1) & 3) && !b->full)
+	while (((uintptr_t)(b->p + opcode_len) & 3) && !b->full)
 		e1(b, 0x90);
-	e1(b, 0xe9);
+	if (cc == ALWAYS)
+		e1(b, 0xe9);
+	else
+		e2(b, 0x0f, 0x80 | cc);
 	link->rel32 = b->p;
 	e4(b, 0);
-	e_fix(b, link->rel32, b->p); /* unlinked: falls into the code below */
+	cold_begin(t);
+	e_fix(b, link->rel32, b->p);
 	link->unlinked = b->p;
 	link->target = target;
 	link->mode_bits = mode_bits;
@@ -483,33 +510,42 @@ static void emit_link(struct tr *t, uint64_t target, uint32_t mode_bits)
 	e_store(b, H_R11, GS_OFF(scratch));
 	e_mov_imm(b, H_R11, JIT_LINK);
 	e_jmp(b, stub(t, t->cache->stubs.exit));
+	cold_end(t);
 	s->link_count++;
+}
+
+/* The target of a jump that may be bent: in this page, and wholly so. */
+static bool linkable(const struct tr *t, uint64_t target)
+{
+	return t->cache->chain && target >> JIT_PAGE_SHIFT == t->rip >> JIT_PAGE_SHIFT &&
+	       !jit_near_end(target);
 }
 
 /* Goes to a known guest address; guest flags are in memory. */
 static void emit_edge(struct tr *t, uint64_t target, bool backward)
 {
 	struct jit_buf *b = &t->b;
-	uint8_t *poll = NULL;
 
 	if (!t->cache->chain) {
 		emit_leave(t, target, JIT_LOOKUP);
 		return;
 	}
-	if (target >> JIT_PAGE_SHIFT != t->rip >> JIT_PAGE_SHIFT || jit_near_end(target)) {
+	if (!linkable(t, target)) {
 		emit_far_edge(t, target);
 		return;
 	}
 	/* What waited for STI is taken here, not some blocks later when IF may be clear again. */
 	if (backward || after_sti(t->s)) {
+		uint8_t *poll;
+
 		e_poll(b);
 		poll = e_jcc_fwd(b, CC_NE);
-	}
-	emit_link(t, target, 0);
-	if (poll) {
+		cold_begin(t);
 		e_fix(b, poll, b->p);
 		emit_leave(t, target, SOFT_AGAIN);
+		cold_end(t);
 	}
+	emit_link(t, ALWAYS, target, 0);
 }
 
 /* Checks the access to [r10, +size); afterwards r11 is the distance to host memory. Guest flags
@@ -572,7 +608,7 @@ static void emit_slow_paths(struct tr *t)
 			apart = e_jcc_fwd(b, CC_B);
 			e_jmp(b, slow->back);
 			e_fix(b, apart, b->p);
-			emit_link(t, slow->rip, JIT_UNGROUPED);
+			emit_link(t, ALWAYS, slow->rip, JIT_UNGROUPED);
 			continue;
 		}
 		e_call(b, stub(t, t->cache->stubs.slow[t->ctx][slow->write]));
@@ -888,40 +924,32 @@ static void emit_jmp(struct tr *t, struct item *it)
 	}
 }
 
+/* The flags are saved before the jump, which does not change them: then both ways are direct. */
 static void emit_jcc(struct tr *t, struct item *it)
 {
-	struct cold_edge *edge;
+	uint64_t target = branch_target(it);
+	unsigned cc = it->insn.zi.opcode & 15;
+	uint8_t *hole;
+	unsigned where;
 
 	flags_to_reg(t);
-	if (branch_target(it) <= it->rip && t->cache->chain) {
+	flags_to_mem(t);
+	where = t->where;
+	if (target <= it->rip && t->cache->chain) {
 		/* a loop: most often taken, so its way back stands in line */
-		uint8_t *over = e_jcc_fwd(&t->b, (it->insn.zi.opcode & 15) ^ 1);
-		unsigned where = t->where;
-
-		flags_to_mem(t);
-		emit_edge(t, branch_target(it), true);
-		e_fix(&t->b, over, t->b.p);
-		t->where = where;
-		return;
+		hole = e_jcc_fwd(&t->b, cc ^ 1);
+		emit_edge(t, target, true);
+		e_fix(&t->b, hole, t->b.p);
+	} else if (linkable(t, target) && !after_sti(t->s)) {
+		emit_link(t, cc, target, 0);
+	} else {
+		hole = e_jcc_fwd(&t->b, cc);
+		cold_begin(t);
+		e_fix(&t->b, hole, t->b.p);
+		emit_edge(t, target, false);
+		cold_end(t);
 	}
-	edge = &t->s->edge[t->s->edge_count++];
-	edge->hole = e_jcc_fwd(&t->b, it->insn.zi.opcode & 15);
-	edge->target = branch_target(it);
-	edge->where = t->where;
-	edge->item = (uint16_t)t->i;
-}
-
-static void emit_cold_edges(struct tr *t)
-{
-	for (unsigned k = 0; k < t->s->edge_count; k++) {
-		struct cold_edge *edge = &t->s->edge[k];
-
-		t->i = edge->item;
-		e_fix(&t->b, edge->hole, t->b.p);
-		t->where = edge->where;
-		flags_to_mem(t);
-		emit_edge(t, edge->target, edge->target <= t->s->item[edge->item].rip);
-	}
+	t->where = where;
 }
 
 static void emit_op(struct tr *t, struct item *it)
@@ -1208,7 +1236,7 @@ static bool emit_block(struct tr *t)
 {
 	struct jit_scratch *s = t->s;
 
-	s->slow_count = s->edge_count = s->link_count = s->point_count = 0;
+	s->slow_count = s->link_count = s->point_count = 0;
 	t->where = IN_MEM;
 	t->group_end = 0;
 	for (t->i = 0; t->i < s->count;) {
@@ -1230,9 +1258,10 @@ static bool emit_block(struct tr *t)
 		flags_clobber(t, FL_ARITH);
 		emit_edge(t, s->end_rip, false);
 	}
-	emit_cold_edges(t);
+	cold_begin(t);
 	emit_slow_paths(t);
-	return !t->b.full && finish(t);
+	cold_end(t);
+	return !t->b.full && !t->other.full && finish(t);
 }
 
 struct jit_block *jit_translate(struct soft_vcpu *v, uint32_t mode, uint64_t gpa, const uint8_t *page,
@@ -1245,7 +1274,9 @@ struct jit_block *jit_translate(struct soft_vcpu *v, uint32_t mode, uint64_t gpa
 	};
 
 	t.b.p = t.start = cache->rw + ((cache->used + 15) & ~15ull);
-	t.b.end = cache->rw + cache->size;
+	t.b.end = cache->rw + cache->size / 2;
+	t.other.p = cache->rw + ((cache->used_cold + 15) & ~15ull);
+	t.other.end = cache->rw + cache->size;
 	t.block = jit_meta_alloc(cache, sizeof(*t.block));
 	if (!t.block || t.b.p >= t.b.end)
 		return NULL;
@@ -1258,6 +1289,8 @@ struct jit_block *jit_translate(struct soft_vcpu *v, uint32_t mode, uint64_t gpa
 	if (!emit_block(&t))
 		return NULL;
 	cache->used = (size_t)(t.b.p - cache->rw);
+	cache->n_bytes += (size_t)(t.other.p - cache->rw) - cache->used_cold;
+	cache->used_cold = (size_t)(t.other.p - cache->rw);
 	cache->n_blocks++;
 	cache->n_insns += t.s->count;
 	cache->n_bytes += t.block->host_size;
