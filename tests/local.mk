@@ -4,7 +4,7 @@
 #   VMXD_GUEST_DIR kernels and initramfs that tests/guest/fetch-kernels put there
 # A test prints `N passed, N failed, N skipped` as its last line; tests/summary adds them up.
 TEST_EXTENSIONS = .sh .py
-TEST_TIME_LIMIT = 600
+TEST_TIME_LIMIT = 420
 AM_TESTS_ENVIRONMENT = \
 	VMXD_SRCDIR='$(abs_top_srcdir)'; export VMXD_SRCDIR; \
 	VMXD_BUILDDIR='$(abs_top_builddir)'; export VMXD_BUILDDIR; \

@@ -205,6 +205,7 @@ def collect(lines, into):
 
 
 def geometric(values):
+    values = [v for v in values if not math.isnan(v)]  # not there under TCG
     return math.exp(sum(math.log(v) for v in values) / len(values)) if values else float('nan')
 
 

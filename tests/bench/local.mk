@@ -7,7 +7,7 @@ tests_bench_guest_bench_CFLAGS = -std=gnu17 -pthread -O2 $(WARN_CFLAGS)
 tests_bench_guest_bench_LDFLAGS = -all-static
 tests_bench_guest_bench_LDADD = -lm
 CLEANFILES += tests/bench/guest-bench
-EXTRA_DIST += tests/bench/bench.py
+EXTRA_DIST += tests/bench/bench.py docs/benchmarks.md
 .PHONY: bench
 bench: all tests/bench/guest-bench$(EXEEXT)
 	$(AM_TESTS_ENVIRONMENT) python3 $(srcdir)/tests/bench/bench.py $(BENCH_FLAGS)
