@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* jit_flow.c - flags between RFLAGS and memory, checks of memory, ways out of a block. */
+#include "common/checked.h"
+#include "vmx-driver/soft/jit_tr.h"
+
+void jit_point_here(struct tr *t, unsigned state)
+{
+	struct jit_scratch *s = t->s;
+	struct jit_point *p;
+
+	if (s->point_count >= ARRAY_SIZE(s->point)) {
+		t->b.full = true;
+		return;
+	}
+	p = &s->point[s->point_count++];
+	p->host = (uint32_t)(t->b.p - t->start);
+	p->guest = (uint16_t)(s->item[t->i].rip - t->rip);
+	p->state = (uint16_t)state;
+}
+
+/* Guest flags into v->aflags, if they are only in RFLAGS. */
+void jit_flags_to_mem(struct tr *t)
+{
+	if (t->where & IN_MEM)
+		return;
+	e_flags_save(&t->b);
+	t->where |= IN_MEM;
+}
+
+void jit_flags_to_reg(struct tr *t)
+{
+	if (t->where & IN_REG)
+		return;
+	e_flags_load(&t->b);
+	t->where |= IN_REG;
+}
+
+/* Host flags are about to be destroyed by the translator's own code. */
+void jit_flags_clobber(struct tr *t, uint32_t live)
+{
+	if (live || t->cache->strict_flags)
+		jit_flags_to_mem(t);
+	t->where = IN_MEM;
+}
+
+uint8_t *jit_stub(const struct tr *t, uint8_t *rx)
+{
+	return t->cache->rw + (rx - t->cache->rx);
+}
+
+/* What seldom runs stands in the other half of the cache, so that what runs often is dense. */
+static void swap_halves(struct tr *t)
+{
+	struct jit_buf b = t->b;
+
+	t->b = t->other;
+	t->other = b;
+}
+
+void jit_cold_begin(struct tr *t)
+{
+	if (t->cold_depth++ == 0)
+		swap_halves(t);
+}
+
+void jit_cold_end(struct tr *t)
+{
+	if (--t->cold_depth == 0)
+		swap_halves(t);
+}
+
+/* v->rip = rip; leave with code. */
+void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code)
+{
+	e_store_imm(&t->b, GS_OFF(rip), rip);
+	e_mov_imm(&t->b, H_R11, code);
+	e_jmp(&t->b, jit_stub(t, t->cache->stubs.exit));
+}
+
+static uint32_t branch_table(const struct tr *t)
+{
+	return GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
+	       (uint32_t)offsetof(struct soft_tlb, ibtc);
+}
+
+static void emit_indirect_miss(struct tr *t, int32_t undo)
+{
+	struct jit_buf *b = &t->b;
+
+	e_store(b, H_R10, GS_OFF(rip));
+	e_store_imm(b, GS_OFF(scratch) + 8 * 4, (uint64_t)(int64_t)undo);
+	e_store_imm(b, GS_OFF(scratch) + 8 * 5, t->s->item[t->i].rip);
+	e_mov_imm(b, H_R11, JIT_BRANCH);
+	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
+}
+
+/* r10 holds the guest address to go to; guest flags are in memory. undo: what the current
+ * instruction added to RSP, should the address turn out not to be one (jit_run.c, branch()). */
+void jit_emit_indirect(struct tr *t, int32_t undo)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t table = branch_table(t);
+	uint8_t *miss, *poll;
+
+	if (!t->cache->chain) {
+		emit_indirect_miss(t, undo);
+		return;
+	}
+	e_mov(b, H_R11, H_R10);
+	e_shift_imm(b, true, 5, H_R11, 7);
+	e_rr(b, true, 0x31, H_R11, H_R10);              /* xor r11, r10 */
+	e_alu_imm(b, false, 4, H_R11, SOFT_IBTC_SIZE - 1);
+	e_shift_imm(b, false, 4, H_R11, 4);
+	e_poll(b);
+	poll = e_jcc_fwd(b, CC_NE);
+	e_gs_idx(b, true, 0x3b, H_R10, H_R11, table);   /* cmp r10, [rip] */
+	miss = e_jcc_fwd(b, CC_NE);
+	e2(b, 0x65, 0x41);                              /* jmp gs:[r11 + host] */
+	e2(b, 0xff, 0xa3);
+	e4(b, table + (uint32_t)offsetof(struct soft_ibtc, host));
+	jit_cold_begin(t);
+	e_fix(b, poll, b->p);
+	e_fix(b, miss, b->p);
+	emit_indirect_miss(t, undo);
+	jit_cold_end(t);
+}
+
+/* To a known address in another page: which page that is can change, so through the table. */
+static void emit_far_edge(struct tr *t, uint64_t target)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t at = branch_table(t) + jit_branch_slot(target) * (uint32_t)sizeof(struct soft_ibtc);
+	uint8_t *miss, *poll;
+
+	e_mov_imm(b, H_R10, target);
+	e_poll(b);
+	poll = e_jcc_fwd(b, CC_NE);
+	e_gs(b, true, 0x3b, H_R10, at);
+	miss = e_jcc_fwd(b, CC_NE);
+	e3(b, 0x65, 0xff, 0x24); /* jmp gs:[disp32] */
+	e1(b, 0x25);
+	e4(b, at + (uint32_t)offsetof(struct soft_ibtc, host));
+	jit_cold_begin(t);
+	e_fix(b, poll, b->p);
+	e_fix(b, miss, b->p);
+	e_store(b, H_R10, GS_OFF(rip));
+	e_mov_imm(b, H_R11, JIT_LOOKUP);
+	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
+	jit_cold_end(t);
+}
+
+bool jit_after_sti(const struct jit_scratch *s)
+{
+	for (unsigned i = s->count > 1 ? s->count - 2 : 0; i < s->count; i++)
+		if (s->item[i].insn.zi.mnemonic == ZYDIS_MNEMONIC_STI)
+			return true;
+	return false;
+}
+
+/* A jump (on condition cc, or ALWAYS) to the block for a target in this page, bent to it when that
+ * exists. */
+void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits)
+{
+	unsigned opcode_len = cc == ALWAYS ? 1 : 2;
+	struct jit_buf *b = &t->b;
+	struct jit_scratch *s = t->s;
+	struct jit_link *link;
+
+	if (s->link_count >= JIT_LINKS_MAX) {
+		b->full = true;
+		return;
+	}
+	link = &s->link[s->link_count];
+	/* one aligned store bends the jump while others run it */
+	while (((uintptr_t)(b->p + opcode_len) & 3) && !b->full)
+		e1(b, 0x90);
+	if (cc == ALWAYS)
+		e1(b, 0xe9);
+	else
+		e2(b, 0x0f, 0x80 | cc);
+	link->rel32 = b->p;
+	e4(b, 0);
+	jit_cold_begin(t);
+	e_fix(b, link->rel32, b->p);
+	link->unlinked = b->p;
+	link->target = target;
+	link->mode_bits = mode_bits;
+	e_store_imm(b, GS_OFF(rip), target);
+	/* struct jit_link * : filled in when the links have their place; see finish() */
+	e_mov_imm(b, H_R11, (uint64_t)s->link_count | 0x4c494e4b00000000u);
+	e_store(b, H_R11, GS_OFF(scratch));
+	e_mov_imm(b, H_R11, JIT_LINK);
+	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
+	jit_cold_end(t);
+	s->link_count++;
+}
+
+/* The target of a jump that may be bent: in this page, and wholly so. */
+bool jit_linkable(const struct tr *t, uint64_t target)
+{
+	return t->cache->chain && target >> JIT_PAGE_SHIFT == t->rip >> JIT_PAGE_SHIFT &&
+	       !jit_near_end(target);
+}
+
+/* Goes to a known guest address; guest flags are in memory. */
+void jit_emit_edge(struct tr *t, uint64_t target, bool backward)
+{
+	struct jit_buf *b = &t->b;
+
+	if (!t->cache->chain) {
+		jit_emit_leave(t, target, JIT_LOOKUP);
+		return;
+	}
+	if (!jit_linkable(t, target)) {
+		emit_far_edge(t, target);
+		return;
+	}
+	/* What waited for STI is taken here, not some blocks later when IF may be clear again. */
+	if (backward || jit_after_sti(t->s)) {
+		uint8_t *poll;
+
+		e_poll(b);
+		poll = e_jcc_fwd(b, CC_NE);
+		jit_cold_begin(t);
+		e_fix(b, poll, b->p);
+		jit_emit_leave(t, target, SOFT_AGAIN);
+		jit_cold_end(t);
+	}
+	jit_emit_link(t, ALWAYS, target, 0);
+}
+
+/* Checks the access to [r10, +size); afterwards r11 is the distance to host memory. Guest flags
+ * have been saved. */
+void jit_emit_check_site(struct tr *t, unsigned size, bool write, bool group)
+{
+	struct jit_buf *b = &t->b;
+	struct jit_scratch *s = t->s;
+	struct slow_path *slow = &s->slow[s->slow_count];
+	uint64_t rip = s->item[t->i].rip;
+	/* A site's L0 slot: odd ones for writes, so that a load never uses a store's permission. */
+	uint32_t hash = (uint32_t)((t->gpa ^ t->gpa >> 12) + (rip - t->rip)) * 2654435761u >> 20;
+	uint32_t slot = ((hash << 1) | write) % SOFT_L0_SIZE;
+	uint32_t l0 = GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
+		      (uint32_t)offsetof(struct soft_tlb, l0) + slot * 16u;
+
+	if (s->slow_count >= ARRAY_SIZE(s->slow)) {
+		b->full = true;
+		return;
+	}
+	s->slow_count++;
+	/* a wide operand may have to be aligned, which is checked before the page is looked at */
+	slow->site = slot * 16u | size << JIT_SITE_SIZE_SHIFT |
+		     (size >= 16 ? JIT_SITE_WIDE : 0);
+	slow->group = group;
+	slow->rip = rip;
+	slow->write = write;
+	slow->item = (uint16_t)t->i;
+	if (t->cache->use_l0) {
+		e_mov(b, H_R11, H_R10);
+		e_gs(b, true, 0x2b, H_R11, l0);
+		e_alu_imm(b, true, 7, H_R11, 4096 - size);
+		slow->hole = e_jcc_fwd(b, CC_A);
+		e_load(b, H_R11, l0 + 8);
+	} else {
+		slow->hole = e_jmp_fwd(b);
+	}
+	slow->back = b->p;
+}
+
+void jit_emit_check(struct tr *t, unsigned size, bool write)
+{
+	jit_emit_check_site(t, size, write, false);
+}
+
+void jit_emit_slow_paths(struct tr *t)
+{
+	struct jit_buf *b = &t->b;
+	struct jit_scratch *s = t->s;
+
+	for (unsigned k = 0; k < s->slow_count; k++) {
+		struct slow_path *slow = &s->slow[k];
+
+		e_fix(b, slow->hole, b->p);
+		e_mov_imm(b, H_R9, slow->site);
+		if (slow->group) {
+			uint8_t *apart;
+
+			e_call(b, jit_stub(t, t->cache->stubs.slow_group[t->ctx][slow->write]));
+			apart = e_jcc_fwd(b, CC_B);
+			e_jmp(b, slow->back);
+			e_fix(b, apart, b->p);
+			jit_emit_link(t, ALWAYS, slow->rip, JIT_UNGROUPED);
+			continue;
+		}
+		e_call(b, jit_stub(t, t->cache->stubs.slow[t->ctx][slow->write]));
+		e_jmp(b, slow->back);
+		e8(b, slow->rip); /* jit_slow() reads it behind the jump */
+	}
+}

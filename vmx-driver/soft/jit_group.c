@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* jit_group.c - one check for several accesses: off one base, runs of PUSH and POP. */
+#include "common/checked.h"
+#include "vmx-driver/soft/jit_tr.h"
+
+#define GROUP_ITEMS 24u
+#define GROUP_SPAN 120 /* bytes; displacements must fit a signed byte */
+
+/* An access that can be in a group: all its accesses have the same base and index. */
+static bool can_group(const struct item *it, const ZydisDecodedOperand *mem)
+{
+	return it->kind == K_DATA && mem && mem->size && mem->mem.segment != ZYDIS_REGISTER_FS &&
+	       mem->mem.segment != ZYDIS_REGISTER_GS && it->insn.zi.address_width == 64 &&
+	       mem->mem.base != ZYDIS_REGISTER_RIP &&
+	       (mem->mem.base != ZYDIS_REGISTER_NONE || mem->mem.index != ZYDIS_REGISTER_NONE) &&
+	       mem->mem.disp.value == (int32_t)mem->mem.disp.value && jit_data_scratch(&it->insn) <= 1;
+}
+
+static bool same_address_regs(const ZydisDecodedOperand *a, const ZydisDecodedOperand *b)
+{
+	return a->mem.base == b->mem.base && a->mem.index == b->mem.index &&
+	       (a->mem.index == ZYDIS_REGISTER_NONE || a->mem.scale == b->mem.scale);
+}
+
+static bool writes_reg(const struct item *it, ZydisRegister reg)
+{
+	bool high;
+	int guest = jit_guest_reg(reg, &high);
+
+	if (guest < 0)
+		return false;
+	for (unsigned i = 0; i < it->insn.zi.operand_count; i++) {
+		const ZydisDecodedOperand *op = &it->insn.op[i];
+
+		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
+		    jit_guest_reg(op->reg.value, &high) == guest)
+			return true;
+	}
+	return false;
+}
+
+/* Can stand between two accesses of a group: leaves r10 and r11 alone. */
+static bool keeps_scratch(const struct item *it)
+{
+	const ZydisDecodedOperand *ea = &it->insn.op[1];
+	bool high;
+
+	switch (it->kind) {
+	case K_NONE:
+	case K_JCC:
+		return true;
+	case K_DATA:
+		return !jit_memory_operand(&it->insn) && jit_data_scratch(&it->insn) <= 1;
+	case K_LEA:
+		return it->insn.zi.operand_width == 64 && it->insn.zi.address_width == 64 &&
+		       (ea->mem.base == ZYDIS_REGISTER_NONE || ea->mem.base == ZYDIS_REGISTER_RIP ||
+			jit_host_reg((unsigned)jit_guest_reg(ea->mem.base, &high)) >= 0) &&
+		       (ea->mem.index == ZYDIS_REGISTER_NONE ||
+			jit_host_reg((unsigned)jit_guest_reg(ea->mem.index, &high)) >= 0);
+	default:
+		return false;
+	}
+}
+
+/* Looks for accesses off one base from the current item on and emits their common check. */
+void jit_start_group(struct tr *t)
+{
+	struct jit_scratch *s = t->s;
+	struct item *head = &s->item[t->i];
+	const ZydisDecodedOperand *first = jit_memory_operand(&head->insn);
+	ZydisDecodedOperand start;
+	int64_t lo, hi;
+	unsigned end = t->i, count = 0;
+	bool write = false;
+
+	if (!can_group(head, first))
+		return;
+	lo = hi = first->mem.disp.value;
+	for (unsigned k = t->i; k < s->count && k < t->i + GROUP_ITEMS; k++) {
+		struct item *it = &s->item[k];
+		const ZydisDecodedOperand *mem = jit_memory_operand(&it->insn);
+
+		if (can_group(it, mem) && same_address_regs(mem, first)) {
+			int64_t from = mem->mem.disp.value < lo ? mem->mem.disp.value : lo;
+			int64_t to = mem->mem.disp.value + mem->size / 8;
+
+			to = to > hi ? to : hi;
+			if (to - from > GROUP_SPAN)
+				break;
+			lo = from;
+			hi = to;
+			write |= (mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+			end = k + 1;
+			count++;
+		} else if (!keeps_scratch(it)) {
+			break;
+		}
+		if (writes_reg(it, first->mem.base) || writes_reg(it, first->mem.index))
+			break;
+	}
+	if (count < 2)
+		return;
+	/* nobody but the group's own instructions touches the flags from here on */
+	jit_flags_clobber(t, FL_ARITH);
+	start = *first;
+	start.mem.disp.value = lo;
+	jit_emit_ea(&t->b, H_R10, &head->insn, &start, 0, false);
+	jit_emit_check_site(t, (unsigned)(hi - lo), write, true);
+	t->group_end = end;
+	t->group_lo = lo;
+}
+
+/* PUSH reg / imm one after the other. Returns how many were emitted (0: not a run). */
+unsigned jit_push_run(struct tr *t)
+{
+	struct jit_scratch *s = t->s;
+	struct jit_buf *b = &t->b;
+	unsigned n = 0;
+
+	while (t->i + n < s->count && n < 12 && s->item[t->i + n].kind == K_PUSH &&
+	       jit_is_gpr64(&s->item[t->i + n].insn.op[0]) &&
+	       s->item[t->i + n].insn.op[0].reg.value != ZYDIS_REGISTER_RSP)
+		n++;
+	if (n < 2)
+		return 0;
+	jit_flags_clobber(t, FL_ARITH);
+	e_lea(b, H_R10, H_R8, -8 * (int32_t)n);
+	jit_emit_check_site(t, 8 * n, true, true);
+	jit_point_here(t, 0);
+	for (unsigned k = 0; k < n; k++) {
+		bool high;
+		unsigned guest = (unsigned)jit_guest_reg(s->item[t->i + k].insn.op[0].reg.value, &high);
+		int host = jit_host_reg(guest);
+
+		if (host < 0)
+			e_load_gpr(b, H_R9, guest);
+		e_mem_r10_r11_disp(b, 0x89, host < 0 ? H_R9 : (unsigned)host, (int8_t)(8 * (n - 1 - k)));
+	}
+	e_lea(b, H_R8, H_R8, -8 * (int32_t)n);
+	return n;
+}
+
+/* POP reg one after the other, and the RET that may follow. */
+unsigned jit_pop_run(struct tr *t)
+{
+	struct jit_scratch *s = t->s;
+	struct jit_buf *b = &t->b;
+	unsigned n = 0;
+	bool ret;
+
+	while (t->i + n < s->count && n < 12 && s->item[t->i + n].kind == K_POP &&
+	       s->item[t->i + n].insn.op[0].reg.value != ZYDIS_REGISTER_RSP)
+		n++;
+	ret = n && t->i + n < s->count && s->item[t->i + n].kind == K_RET &&
+	      s->item[t->i + n].insn.zi.operand_count_visible == 0;
+	if (n + ret < 2)
+		return 0;
+	jit_flags_clobber(t, FL_ARITH);
+	e_mov(b, H_R10, H_R8);
+	jit_emit_check_site(t, 8 * (n + ret), false, true);
+	jit_point_here(t, 0);
+	for (unsigned k = 0; k < n; k++) {
+		bool high;
+		unsigned guest = (unsigned)jit_guest_reg(s->item[t->i + k].insn.op[0].reg.value, &high);
+		int host = jit_host_reg(guest);
+
+		e_mem_r10_r11_disp(b, 0x8b, host < 0 ? H_R9 : (unsigned)host, (int8_t)(8 * k));
+		if (host < 0)
+			e_store_gpr(b, H_R9, guest);
+	}
+	if (ret)
+		e_mem_r10_r11_disp(b, 0x8b, H_R10, (int8_t)(8 * n));
+	e_lea(b, H_R8, H_R8, 8 * (int32_t)(n + ret));
+	if (ret) {
+		t->i += n;
+		jit_emit_indirect(t, 8);
+		return 1;
+	}
+	return n;
+}

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* jit_insns.c - emits one guest instruction. */
+#include "common/checked.h"
+#include "vmx-driver/soft/jit_tr.h"
+
+static void emit_data(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	const ZydisDecodedOperand *mem = jit_memory_operand(&it->insn);
+	struct jit_place place = { 0 };
+	unsigned state;
+
+	if (mem && t->i < t->group_end) {
+		place = (struct jit_place){ true, (int8_t)(mem->mem.disp.value - t->group_lo) };
+	} else if (mem) {
+		unsigned size = mem->size ? mem->size / 8u : 1;
+		bool write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+
+		/* what the instruction itself overwrites without reading need not survive */
+		jit_flags_clobber(t, it->needs | (it->live_out & ~it->writes));
+		jit_emit_ea(b, H_R10, &it->insn, mem, it->rip + it->insn.len, true);
+		jit_emit_check(t, size, write);
+		place.use_index = jit_data_scratch(&it->insn) < 2;
+		if (!place.use_index)
+			e_rr(b, true, 0x01, H_R10, H_R11); /* add r10, r11 */
+	}
+	if (it->needs) {
+		jit_flags_to_reg(t); /* r9 is free: register operands are loaded afterwards */
+	}
+	jit_point_here(t, t->where & IN_MEM ? 0 : POINT_FLAGS_LIVE);
+	jit_emit_data(b, &it->insn, place, &state);
+	if (state & POINT_SWAPPED)
+		t->s->point[t->s->point_count - 1].state |= (uint16_t)state;
+	if (it->writes)
+		t->where = IN_REG;
+}
+
+static void emit_lea_insn(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	const struct soft_insn *insn = &it->insn;
+	bool high;
+	unsigned guest = (unsigned)jit_guest_reg(insn->op[0].reg.value, &high);
+	int host = jit_host_reg(guest);
+	unsigned dst = host >= 0 ? (unsigned)host : H_R9;
+
+	if (insn->zi.operand_width == 64) {
+		jit_emit_ea(b, dst, insn, &insn->op[1], it->rip + insn->len, false);
+		if (host < 0)
+			e_store_gpr(b, dst, guest);
+		return;
+	}
+	jit_emit_ea(b, H_R10, insn, &insn->op[1], it->rip + insn->len, false);
+	if (insn->zi.operand_width == 32) {
+		e_rr(b, false, 0x89, dst, H_R10);
+	} else {
+		if (host < 0)
+			e_load_gpr(b, dst, guest);
+		e1(b, 0x66);
+		e_rr(b, false, 0x89, dst, H_R10);
+	}
+	if (host < 0)
+		e_store_gpr(b, dst, guest);
+}
+
+static void load_guest(struct jit_buf *b, unsigned into, const ZydisDecodedOperand *op)
+{
+	bool high;
+	unsigned guest = (unsigned)jit_guest_reg(op->reg.value, &high);
+	int host = jit_host_reg(guest);
+
+	if (host >= 0)
+		e_mov(b, into, (unsigned)host);
+	else
+		e_load_gpr(b, into, guest);
+}
+
+/* BT family with a bit offset in a register: it selects the unit in memory (SDM 2A, BT). */
+static void emit_bitmem(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	const struct soft_insn *insn = &it->insn;
+	unsigned width = insn->zi.operand_width, log2 = width == 64 ? 6 : width == 32 ? 5 : 4;
+	bool write = insn->zi.mnemonic != ZYDIS_MNEMONIC_BT;
+	uint8_t opcode = insn->zi.opcode;
+
+	jit_flags_clobber(t, FL_ARITH);
+	jit_emit_ea(b, H_R10, insn, &insn->op[0], it->rip + insn->len, true);
+	load_guest(b, H_R9, &insn->op[1]);
+	if (width == 32)
+		e_rr(b, true, 0x63, H_R9, H_R9); /* movsxd r9, r9d (RM form: same register) */
+	else if (width == 16)
+		e2(b, 0x4d, 0x0f), e2(b, 0xbf, 0xc9); /* movsx r9, r9w */
+	e_shift_imm(b, true, 7, H_R9, log2);
+	e_shift_imm(b, true, 4, H_R9, log2 - 3);
+	e_rr(b, true, 0x01, H_R10, H_R9);
+	jit_emit_check(t, width / 8, write);
+	load_guest(b, H_R9, &insn->op[1]);
+	e_alu_imm(b, false, 4, H_R9, width - 1);
+	/* the other flags survive: loaded through rax, which r9 must not be used for */
+	e_store(b, H_R9, GS_OFF(scratch) + 8);
+	e_flags_load(b);
+	e_load(b, H_R9, GS_OFF(scratch) + 8);
+	jit_point_here(t, 0);
+	if (insn->lock)
+		e1(b, 0xf0);
+	if (width == 16)
+		e1(b, 0x66);
+	e2(b, 0x47 | (width == 64 ? 8 : 0), 0x0f); /* REX.RXB: r9, [r10 + r11] */
+	e3(b, opcode, 0x04 | (H_R9 & 7) << 3, 0x1a);
+	t->where = IN_REG;
+}
+
+static void emit_push_value(struct tr *t, unsigned reg)
+{
+	struct jit_buf *b = &t->b;
+
+	jit_point_here(t, 0);
+	e_mem_r10_r11(b, 0x89, reg);
+	e_lea(b, H_R8, H_R8, -8);
+}
+
+static void emit_push(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	const ZydisDecodedOperand *op = &it->insn.op[0];
+	unsigned reg = H_R9;
+
+	jit_flags_clobber(t, it->live_out);
+	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		jit_emit_ea(b, H_R10, &it->insn, op, it->rip + it->insn.len, true);
+		jit_emit_check(t, 8, false);
+		jit_point_here(t, 0);
+		e_mem_r10_r11(b, 0x8b, H_R9);
+		e_store(b, H_R9, GS_OFF(scratch) + 8);
+	}
+	e_lea(b, H_R10, H_R8, -8);
+	jit_emit_check(t, 8, true);
+	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		e_load(b, H_R9, GS_OFF(scratch) + 8);
+	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+		e_mov_imm(b, H_R9, op->imm.is_signed ? (uint64_t)op->imm.value.s : op->imm.value.u);
+	} else {
+		bool high;
+		unsigned guest = (unsigned)jit_guest_reg(op->reg.value, &high);
+		int host = jit_host_reg(guest);
+
+		if (host >= 0)
+			reg = (unsigned)host;
+		else
+			e_load_gpr(b, H_R9, guest);
+	}
+	emit_push_value(t, reg);
+}
+
+/* PUSHFQ: v->rflags and v->aflags put together; RF and VM are pushed as 0. */
+static void emit_pushf(struct tr *t)
+{
+	struct jit_buf *b = &t->b;
+
+	jit_flags_clobber(t, FL_ARITH);
+	e_lea(b, H_R10, H_R8, -8);
+	jit_emit_check(t, 8, true);
+	e_store(b, H_R11, GS_OFF(scratch) + 8);
+	e2(b, 0x65, 0x44); /* movzx r9d, byte gs:[aflags]: OF */
+	e3(b, 0x0f, 0xb6, 0x0c);
+	e1(b, 0x25);
+	e4(b, GS_OFF(aflags));
+	e_shift_imm(b, false, 4, H_R9, 11);
+	e2(b, 0x65, 0x44); /* movzx r11d, byte gs:[aflags + 1] */
+	e3(b, 0x0f, 0xb6, 0x1c);
+	e1(b, 0x25);
+	e4(b, GS_OFF(aflags) + 1);
+	e_rr(b, false, 0x09, H_R9, H_R11); /* or */
+	e_gs(b, true, 0x0b, H_R9, GS_OFF(rflags));
+	e_alu_imm(b, false, 4, H_R9, (uint32_t)~(FL_RF | FL_VM));
+	e_load(b, H_R11, GS_OFF(scratch) + 8);
+	emit_push_value(t, H_R9);
+}
+
+static void emit_cli(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+
+	jit_flags_clobber(t, it->live_out);
+	e3(b, 0x65, 0x81, 0x24); /* and dword gs:[rflags], imm32 */
+	e1(b, 0x25);
+	e4(b, GS_OFF(rflags));
+	e4(b, (uint32_t)~FL_IF);
+}
+
+static void emit_pop(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	bool high;
+	unsigned guest = (unsigned)jit_guest_reg(it->insn.op[0].reg.value, &high);
+	int host = jit_host_reg(guest);
+
+	jit_flags_clobber(t, it->live_out);
+	e_mov(b, H_R10, H_R8);
+	jit_emit_check(t, 8, false);
+	jit_point_here(t, 0);
+	if (guest == SOFT_RSP) { /* the popped value wins over the increment */
+		e_mem_r10_r11(b, 0x8b, H_R8);
+		return;
+	}
+	e_mem_r10_r11(b, 0x8b, host >= 0 ? (unsigned)host : H_R9);
+	e_lea(b, H_R8, H_R8, 8);
+	if (host < 0)
+		e_store_gpr(b, H_R9, guest);
+}
+
+static void emit_leave_insn(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+
+	jit_flags_clobber(t, it->live_out);
+	e_mov(b, H_R10, H_RBP);
+	jit_emit_check(t, 8, false);
+	jit_point_here(t, 0);
+	e_mem_r10_r11(b, 0x8b, H_R9);
+	e_lea(b, H_R8, H_RBP, 8);
+	e_mov(b, H_RBP, H_R9);
+}
+
+/* Target of an indirect branch into r10. */
+static void emit_branch_target(struct tr *t, struct item *it)
+{
+	const struct soft_insn *insn = &it->insn;
+	struct jit_buf *b = &t->b;
+
+	if (insn->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER) {
+		load_guest(b, H_R10, &insn->op[0]);
+		return;
+	}
+	jit_emit_ea(b, H_R10, insn, &insn->op[0], it->rip + insn->len, true);
+	jit_emit_check(t, 8, false);
+	jit_point_here(t, 0);
+	e_mem_r10_r11(b, 0x8b, H_R10);
+}
+
+static uint64_t branch_target(const struct item *it)
+{
+	return it->rip + it->insn.len + it->insn.op[0].imm.value.u;
+}
+
+static bool is_direct(const struct item *it)
+{
+	return it->insn.op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+}
+
+static void emit_call(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	uint64_t next = it->rip + it->insn.len;
+
+	jit_flags_clobber(t, FL_ARITH);
+	if (!is_direct(it)) {
+		emit_branch_target(t, it);
+		e_store(b, H_R10, GS_OFF(scratch) + 8);
+	}
+	e_lea(b, H_R10, H_R8, -8);
+	jit_emit_check(t, 8, true);
+	e_mov_imm(b, H_R9, next);
+	emit_push_value(t, H_R9);
+	if (is_direct(it)) {
+		jit_emit_edge(t, branch_target(it), branch_target(it) <= it->rip);
+	} else {
+		e_load(b, H_R10, GS_OFF(scratch) + 8);
+		jit_emit_indirect(t, -8);
+	}
+}
+
+static void emit_ret(struct tr *t, struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	const struct soft_insn *insn = &it->insn;
+	int32_t extra = 8;
+
+	if (insn->zi.operand_count_visible && insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		extra += (int32_t)(insn->op[0].imm.value.u & 0xffff);
+	jit_flags_clobber(t, FL_ARITH);
+	e_mov(b, H_R10, H_R8);
+	jit_emit_check(t, 8, false);
+	jit_point_here(t, 0);
+	e_mem_r10_r11(b, 0x8b, H_R10);
+	e_lea(b, H_R8, H_R8, extra);
+	jit_emit_indirect(t, extra);
+}
+
+static void emit_jmp(struct tr *t, struct item *it)
+{
+	jit_flags_clobber(t, FL_ARITH);
+	if (is_direct(it)) {
+		jit_emit_edge(t, branch_target(it), branch_target(it) <= it->rip);
+	} else {
+		emit_branch_target(t, it);
+		jit_emit_indirect(t, 0);
+	}
+}
+
+/* The flags are saved before the jump, which does not change them: then both ways are direct. */
+static void emit_jcc(struct tr *t, struct item *it)
+{
+	uint64_t target = branch_target(it);
+	unsigned cc = it->insn.zi.opcode & 15;
+	uint8_t *hole;
+	unsigned where;
+
+	jit_flags_to_reg(t);
+	jit_flags_to_mem(t);
+	where = t->where;
+	if (target <= it->rip && t->cache->chain) {
+		/* a loop: most often taken, so its way back stands in line */
+		hole = e_jcc_fwd(&t->b, cc ^ 1);
+		jit_emit_edge(t, target, true);
+		e_fix(&t->b, hole, t->b.p);
+	} else if (jit_linkable(t, target) && !jit_after_sti(t->s)) {
+		jit_emit_link(t, cc, target, 0);
+	} else {
+		hole = e_jcc_fwd(&t->b, cc);
+		jit_cold_begin(t);
+		e_fix(&t->b, hole, t->b.p);
+		jit_emit_edge(t, target, false);
+		jit_cold_end(t);
+	}
+	t->where = where;
+}
+
+static void emit_op(struct tr *t, struct item *it)
+{
+	struct soft_cache *cache = t->cache;
+	struct jit_op_site *site = jit_meta_alloc(cache, sizeof(*site));
+	struct soft_insn *copy = jit_meta_alloc(cache, sizeof(*copy));
+
+	if (!site || !copy) {
+		t->b.full = true;
+		return;
+	}
+	*copy = it->insn;
+	site->fn = it->insn.soft_op->fn;
+	site->insn = copy;
+	site->rip = it->rip;
+	site->next_rip = it->rip + it->insn.len;
+	jit_flags_clobber(t, FL_ARITH);
+	e_mov_imm(&t->b, H_R11, (uint64_t)(uintptr_t)site);
+	e_call(&t->b, jit_stub(t, cache->stubs.op));
+	if (it->insn.zi.mnemonic == ZYDIS_MNEMONIC_STI && t->i + 1 < t->s->count &&
+	    t->s->item[t->i + 1].kind != K_STEP) {
+		/* the instruction in its shadow is in this block, before the next poll */
+		e3(&t->b, 0x65, 0xc6, 0x04); /* mov byte gs:[shadow], 0 */
+		e1(&t->b, 0x25);
+		e4(&t->b, GS_OFF(shadow));
+		e1(&t->b, 0);
+	}
+	if (jit_ends_block(it))
+		e_jmp(&t->b, jit_stub(t, cache->stubs.dispatch));
+}
+
+void jit_emit_item(struct tr *t, struct item *it)
+{
+	switch (it->kind) {
+	case K_DATA: emit_data(t, it); break;
+	case K_NONE: break;
+	case K_LEA:
+		if (it->insn.zi.address_width != 64)
+			jit_flags_clobber(t, it->live_out);
+		emit_lea_insn(t, it);
+		break;
+	case K_BITMEM: emit_bitmem(t, it); break;
+	case K_PUSH: emit_push(t, it); break;
+	case K_POP: emit_pop(t, it); break;
+	case K_PUSHF: emit_pushf(t); break;
+	case K_CLI: emit_cli(t, it); break;
+	case K_LEAVE: emit_leave_insn(t, it); break;
+	case K_CALL: emit_call(t, it); break;
+	case K_RET: emit_ret(t, it); break;
+	case K_JMP: emit_jmp(t, it); break;
+	case K_JCC: emit_jcc(t, it); break;
+	case K_OP: emit_op(t, it); break;
+	case K_STEP:
+		jit_flags_clobber(t, FL_ARITH);
+		jit_emit_leave(t, it->rip, SOFT_STEP);
+		break;
+	}
+}

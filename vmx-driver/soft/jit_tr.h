@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jit_tr.h - one translation, shared by the files that make a block: jit_decode.c (what the
+ * instructions are and which flags live), jit_flow.c (flags, memory checks, ways out of a block),
+ * jit_insns.c (instructions), jit_group.c (several accesses under one check), jit_translate.c.
+ */
+#ifndef VMX_SOFT_JIT_TR_H
+#define VMX_SOFT_JIT_TR_H
+
+#include "vmx-driver/soft/jit_emit.h"
+
+enum kind {
+	K_DATA,   /* copied */
+	K_NONE,   /* does nothing */
+	K_LEA,
+	K_BITMEM, /* BT BTS BTR BTC with a memory operand and a register bit offset */
+	K_PUSH, K_POP, K_LEAVE, K_PUSHF, K_CLI,
+	K_CALL, K_RET, K_JMP, K_JCC,
+	K_OP,     /* an operation in C */
+	K_STEP,   /* the stepper must */
+};
+
+enum where { IN_MEM = 1, IN_REG = 2 }; /* bits: where current guest flags are */
+
+struct item {
+	struct soft_insn insn;
+	enum kind kind;
+	uint64_t rip;
+	uint32_t needs;    /* arithmetic flags that must be in RFLAGS before */
+	uint32_t writes;   /* flags it leaves in RFLAGS */
+	uint32_t live_out;
+};
+
+struct slow_path { /* cold part of a memory access */
+	uint8_t *hole, *back;
+	uint32_t site; /* jit.h */
+	uint64_t rip;
+	bool write, group;
+	uint16_t item;
+};
+
+struct jit_scratch {
+	unsigned count;
+	bool open_end; /* falls through to `end_rip` */
+	uint64_t end_rip;
+	struct item item[JIT_BLOCK_INSNS];
+	unsigned slow_count, link_count, point_count;
+	struct slow_path slow[2 * JIT_BLOCK_INSNS];
+	struct jit_link link[JIT_LINKS_MAX];
+	struct jit_point point[8 * JIT_BLOCK_INSNS];
+};
+
+struct tr { /* one translation */
+	struct soft_vcpu *v;
+	struct soft_cache *cache;
+	struct jit_scratch *s;
+	struct jit_buf b;     /* where code goes: the hot half of the cache, or within cold_begin() */
+	struct jit_buf other; /* and cold_end() the cold half */
+	unsigned cold_depth;
+	uint8_t *start;
+	uint64_t gpa, rip;
+	uint32_t mode;
+	unsigned ctx;
+	unsigned where; /* enum where of guest flags now */
+	unsigned i;     /* current item */
+	unsigned group_end; /* items before it share one check of memory: */
+	int64_t group_lo;   /* r10 + r11 is the host address of this displacement off their base */
+	uint64_t gpa2;
+	bool crosses;   /* its only instruction goes on in the page at gpa2 */
+	struct jit_block *block;
+};
+
+/* jit_decode.c */
+void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2);
+/* Which flags are wanted after each instruction: all of them where the block can be left. */
+void jit_liveness(struct jit_scratch *s);
+bool jit_ends_block(const struct item *it);
+bool jit_is_gpr64(const ZydisDecodedOperand *op);
+/* The operand in memory that the instruction accesses, or NULL. */
+const ZydisDecodedOperand *jit_memory_operand(const struct soft_insn *insn);
+
+/* jit_flow.c */
+void jit_point_here(struct tr *t, unsigned state);
+/* Guest flags into v->aflags / into RFLAGS, if they are not there. */
+void jit_flags_to_mem(struct tr *t);
+void jit_flags_to_reg(struct tr *t);
+/* Host flags are about to be destroyed by the translator's own code. */
+void jit_flags_clobber(struct tr *t, uint32_t live);
+uint8_t *jit_stub(const struct tr *t, uint8_t *rx);
+/* What seldom runs stands in the other half of the cache, so that what runs often is dense. */
+void jit_cold_begin(struct tr *t);
+void jit_cold_end(struct tr *t);
+/* v->rip = rip; leave with code. */
+void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code);
+/* r10 holds the guest address to go to; guest flags are in memory. undo: what the current
+ * instruction added to RSP, should the address turn out not to be one (jit_run.c). */
+void jit_emit_indirect(struct tr *t, int32_t undo);
+#define ALWAYS 0x10u /* instead of a condition code */
+/* A jump (on condition cc, or ALWAYS) to the block for a target in this page, bent to it when that
+ * exists. */
+void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits);
+/* The target of a jump that may be bent: in this page, and wholly so. */
+bool jit_linkable(const struct tr *t, uint64_t target);
+/* Goes to a known guest address; guest flags are in memory. */
+void jit_emit_edge(struct tr *t, uint64_t target, bool backward);
+bool jit_after_sti(const struct jit_scratch *s);
+/* Checks the access to [r10, +size); afterwards r11 is the distance to host memory. Guest flags
+ * have been saved. group: it stands for several accesses. */
+void jit_emit_check_site(struct tr *t, unsigned size, bool write, bool group);
+void jit_emit_check(struct tr *t, unsigned size, bool write);
+void jit_emit_slow_paths(struct tr *t);
+
+/* jit_insns.c */
+void jit_emit_item(struct tr *t, struct item *it);
+
+/* jit_group.c */
+/* Looks for accesses off one base from the current item on and emits their common check. */
+void jit_start_group(struct tr *t);
+/* Runs of PUSH, of POP and RET. How many items were emitted; 0: no run here. */
+unsigned jit_push_run(struct tr *t);
+unsigned jit_pop_run(struct tr *t);
+
+#endif
