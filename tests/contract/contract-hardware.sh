@@ -56,7 +56,7 @@ INIT
 chmod +x "$work/root/init"
 (cd "$work/root" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/initrd" || exit 1
 
-timeout 500 qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 768M \
+timeout 300 qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 768M \
 	-display none -serial stdio -monitor none -nic none -no-reboot -kernel "$host/vmlinuz" \
 	-initrd "$work/initrd" -append "console=ttyS0 quiet panic=-1 mitigations=off" \
 	</dev/null >"$work/log" 2>&1
@@ -67,7 +67,7 @@ if [ -z "$totals" ]; then
 	failed=$(grep -c ': FAIL' "$work/log")
 	if [ $status -eq 124 ] && [ "$failed" -eq 0 ]; then
 		# Nothing failed; this machine has too much else to do.
-		echo "only $(grep -c ': pass' "$work/log") tests were done in 500 s: skip"
+		echo "only $(grep -c ': pass' "$work/log") tests were done in 300 s: skip"
 		echo "0 passed, 0 failed, 1 skipped"
 		exit 77
 	fi
