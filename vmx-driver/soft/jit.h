@@ -101,6 +101,7 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 				     * looks at the page: no exceptions here */
 #define JIT_SITE_WRITE (1u << 31)
 
+#define JIT_KEPT_SIZE 1024u
 #define JIT_HASH_SIZE 65536u
 #define JIT_PAGES_TOP 1024u /* gpa >> 30: guest memory up to 1 TiB */
 #define JIT_PAGES_LEAF (1u << 18)
@@ -111,7 +112,12 @@ struct jit_buf { /* where code is being written */
 	bool full;
 };
 
-struct jit_scratch; /* translate.c: decoded instructions of the block being made */
+struct jit_kept { /* its address is computed when it runs, so that its bytes say all */
+	struct jit_kept *next;
+	struct soft_insn insn;
+};
+
+struct jit_scratch; /* jit_tr.h: decoded instructions of the block being made */
 
 struct soft_cache {
 	soft_spin lock; /* blocks, hash, pages; translation itself happens under `translating` */
@@ -129,6 +135,7 @@ struct soft_cache {
 	struct jit_block **order; /* by host address */
 	size_t order_count, order_max;
 	struct jit_block *hash[JIT_HASH_SIZE];
+	struct jit_kept *kept[JIT_KEPT_SIZE]; /* instructions that operations are called with */
 	struct jit_page ***pages; /* [gpa >> 30][(gpa >> 12) & 0x3ffff] */
 	struct jit_scratch *scratch;
 	bool strict_flags, chain, use_l0;
@@ -196,6 +203,8 @@ static inline bool jit_near_end(uint64_t rip)
 struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *host);
 void jit_block_add(struct soft_vm *vm, struct jit_block *block);
 void *jit_meta_alloc(struct soft_cache *cache, size_t size);
+/* A copy that lives as long as the blocks do; one for all instructions of the same bytes. NULL: full. */
+const struct soft_insn *jit_insn_keep(struct soft_cache *cache, const struct soft_insn *insn);
 /* The record of a guest page, NULL if it never held code. GENERAL. */
 struct jit_page *jit_page_get(struct soft_cache *cache, uint64_t gpa);
 void jit_page_narrow(struct jit_page *page);

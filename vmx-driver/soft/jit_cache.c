@@ -143,6 +143,26 @@ void *jit_meta_alloc(struct soft_cache *cache, size_t size)
 	return cache->meta + at;
 }
 
+const struct soft_insn *jit_insn_keep(struct soft_cache *cache, const struct soft_insn *insn)
+{
+	struct jit_kept **slot, *kept;
+	unsigned hash = insn->len;
+
+	for (unsigned i = 0; i < insn->len; i++)
+		hash = hash * 31 + insn->bytes[i];
+	slot = &cache->kept[hash % JIT_KEPT_SIZE];
+	for (kept = *slot; kept; kept = kept->next)
+		if (kept->insn.len == insn->len && memcmp(kept->insn.bytes, insn->bytes, insn->len) == 0)
+			return &kept->insn;
+	kept = jit_meta_alloc(cache, sizeof(*kept));
+	if (!kept)
+		return NULL;
+	kept->insn = *insn;
+	kept->next = *slot;
+	*slot = kept;
+	return &kept->insn;
+}
+
 /* --- pages ---------------------------------------------------------------------------------- */
 
 /* The record of a page, made if need be. cache->lock held. NULL: no memory, or beyond 1 TiB. */
@@ -365,6 +385,7 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 		}
 	}
 	memset(cache->hash, 0, sizeof(cache->hash));
+	memset(cache->kept, 0, sizeof(cache->kept));
 	cache->order_count = 0;
 	cache->meta_used = 0;
 	cache->used = cache->stubs_end;

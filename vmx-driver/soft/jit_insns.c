@@ -331,15 +331,14 @@ static void emit_op(struct tr *t, struct item *it)
 {
 	struct soft_cache *cache = t->cache;
 	struct jit_op_site *site = jit_meta_alloc(cache, sizeof(*site));
-	struct soft_insn *copy = jit_meta_alloc(cache, sizeof(*copy));
+	const struct soft_insn *kept = jit_insn_keep(cache, &it->insn);
 
-	if (!site || !copy) {
+	if (!site || !kept) {
 		t->b.full = true;
 		return;
 	}
-	*copy = it->insn;
 	site->fn = it->insn.soft_op->fn;
-	site->insn = copy;
+	site->insn = kept;
 	site->rip = it->rip;
 	site->next_rip = it->rip + it->insn.len;
 	jit_flags_clobber(t, FL_ARITH);
