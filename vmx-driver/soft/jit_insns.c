@@ -256,8 +256,19 @@ static void emit_call(struct tr *t, struct item *it)
 
 	jit_flags_clobber(t, FL_ARITH);
 	if (!is_direct(it)) {
+		uint8_t *hole;
+
 		emit_branch_target(t, it);
 		e_store(b, H_R10, GS_OFF(scratch) + 8);
+		/* nothing is pushed for a target that is not canonical: bits 63:47 all 0 or all 1 */
+		e_shift_imm(b, true, 7, H_R10, 47);
+		e_lea(b, H_R10, H_R10, 1);
+		e_alu_imm(b, true, 7, H_R10, 1);
+		hole = e_jcc_fwd(b, CC_A);
+		jit_cold_begin(t);
+		e_fix(b, hole, b->p);
+		jit_emit_leave(t, it->rip, SOFT_STEP);
+		jit_cold_end(t);
 	}
 	e_lea(b, H_R10, H_R8, -8);
 	jit_emit_check(t, 8, true);
