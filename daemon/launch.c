@@ -151,10 +151,12 @@ int launch_spawn(const struct vm *vm, const struct launch *l, const struct confi
 {
 	uv_stdio_container_t io[MACHINE_FD_FILES + 2 + CONFIG_DISKS_MAX];
 	char *args[] = { (char *)(uintptr_t)"vmxd-machine", (char *)(uintptr_t)vm->name, NULL };
+	char *env[] = { NULL }; /* nothing of the daemon's surroundings is the guest process's affair */
 	uv_process_options_t options = {
 		.exit_cb = on_exit,
 		.file = vm->daemon->options.machine,
 		.args = args,
+		.env = env,
 		.cwd = "/",
 		.flags = UV_PROCESS_DETACHED, /* a session of its own: it outlives the daemon */
 		.stdio = io,

@@ -24,5 +24,6 @@ include tests/insn/local.mk
 include tests/guest/local.mk
 include tests/protocol/local.mk
 include tests/fuzz/local.mk
+include tests/security/local.mk
 include tests/bench/local.mk
 include tests/lint/local.mk
