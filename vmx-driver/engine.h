@@ -129,7 +129,23 @@ static inline bool vmx_kick_take(struct vmx_vcpu *vcpu)
 #define VMX_GPA_LIMIT (1ull << 52) /* first address that no processor can reach */
 
 /* Finds the slot that holds gpa, or NULL. Safe on a vCPU thread that runs, or under vm->lock. */
-const struct vmx_slot *vmx_slot_find(const struct vmx_slots *slots, uint64_t gpa);
+static inline const struct vmx_slot *vmx_slot_find(const struct vmx_slots *slots, uint64_t gpa)
+{
+	size_t lo = 0, hi = slots->count;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		const struct vmx_slot *s = &slots->slot[mid];
+
+		if (gpa < s->gpa)
+			hi = mid;
+		else if (gpa - s->gpa < s->size)
+			return s;
+		else
+			lo = mid + 1;
+	}
+	return NULL;
+}
 /* Looks up the trap that an access of `size` bytes at addr hits: MEM and IO by its first byte, BELL
  * by exact address and size. Copies it to *ret (may be NULL); false if there is none. Any thread. */
 bool vmx_trap_find(struct vmx_vm *vm, enum vmx_trap_kind kind, uint64_t addr, uint64_t size,

@@ -16,24 +16,6 @@
 #define MAP_ALL                                                                                    \
 	((uint32_t)(VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC | VMX_MAP_TRACK_DIRTY))
 
-const struct vmx_slot *vmx_slot_find(const struct vmx_slots *slots, uint64_t gpa)
-{
-	size_t lo = 0, hi = slots->count;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		const struct vmx_slot *s = &slots->slot[mid];
-
-		if (gpa < s->gpa)
-			hi = mid;
-		else if (gpa - s->gpa < s->size)
-			return s;
-		else
-			lo = mid + 1;
-	}
-	return NULL;
-}
-
 static size_t dirty_words(uint64_t size)
 {
 	return (size / VMX_PAGE_SIZE + 63) / 64;

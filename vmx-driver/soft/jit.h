@@ -148,10 +148,9 @@ struct jit_vcpu {
 	size_t snippets_size, snippets_used;
 	uint32_t generation;
 	volatile bool in_snippet; /* a native fault belongs to soft_exec_native() */
-	struct soft_vcpu *v;
 };
 
-/* Index of a guest address in an indirect-branch table. */
+/* Index of a guest address in an indirect-branch table; e_branch_slot() computes the same. */
 static inline unsigned jit_branch_slot(uint64_t rip)
 {
 	return (unsigned)(rip ^ rip >> 7) & (SOFT_IBTC_SIZE - 1);

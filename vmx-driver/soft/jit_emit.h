@@ -158,6 +158,15 @@ static inline void e_poll(struct jit_buf *b)
 	e4(b, GS_OFF(exit_req));
 	e1(b, 0);
 }
+/* r11 = byte offset in an indirect-branch table of the entry for r10: jit_branch_slot() */
+static inline void e_branch_slot(struct jit_buf *b)
+{
+	e_mov(b, H_R11, H_R10);
+	e_shift_imm(b, true, 5, H_R11, 7);
+	e_rr(b, true, 0x31, H_R11, H_R10); /* xor r11, r10 */
+	e_alu_imm(b, false, 4, H_R11, SOFT_IBTC_SIZE - 1);
+	e_shift_imm(b, false, 4, H_R11, 4); /* * sizeof(struct soft_ibtc) */
+}
 /* Direct jumps and calls; target as an address of the writable mapping. */
 static inline void e_rel32(struct jit_buf *b, const uint8_t *target_rw)
 {

@@ -106,11 +106,7 @@ void jit_emit_indirect(struct tr *t, int32_t undo)
 		emit_indirect_miss(t, undo);
 		return;
 	}
-	e_mov(b, H_R11, H_R10);
-	e_shift_imm(b, true, 5, H_R11, 7);
-	e_rr(b, true, 0x31, H_R11, H_R10);              /* xor r11, r10 */
-	e_alu_imm(b, false, 4, H_R11, SOFT_IBTC_SIZE - 1);
-	e_shift_imm(b, false, 4, H_R11, 4);
+	e_branch_slot(b);
 	e_poll(b);
 	poll = e_jcc_fwd(b, CC_NE);
 	e_gs_idx(b, true, 0x3b, H_R10, H_R11, table);   /* cmp r10, [rip] */

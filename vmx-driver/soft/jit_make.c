@@ -190,7 +190,6 @@ int soft_jit_vcpu_init(struct soft_vcpu *v)
 	if (!j)
 		return -ENOMEM;
 	v->jit = j;
-	j->v = v;
 	j->generation = 1;
 	j->snippets_size = SNIPPETS_SIZE;
 	fd = memfd_create("vmx-snippets", MFD_CLOEXEC);

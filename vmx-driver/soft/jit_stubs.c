@@ -212,11 +212,7 @@ static void emit_dispatch(struct soft_cache *cache, struct jit_buf *b)
 	poll = e_jcc_fwd(b, CC_NE);
 	if (cache->chain) {
 		e_load(b, H_R10, GS_OFF(rip));
-		e_mov(b, H_R11, H_R10);
-		e_shift_imm(b, true, 5, H_R11, 7);
-		e_rr(b, true, 0x31, H_R11, H_R10);
-		e_alu_imm(b, false, 4, H_R11, SOFT_IBTC_SIZE - 1);
-		e_shift_imm(b, false, 4, H_R11, 4);
+		e_branch_slot(b);
 		e_gs(b, true, 0x03, H_R11, GS_OFF(ibtc)); /* add r11, gs:[ibtc] */
 		e3(b, 0x4d, 0x3b, 0x13);                  /* cmp r10, [r11] */
 		miss = e_jcc_fwd(b, CC_NE);

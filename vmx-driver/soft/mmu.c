@@ -31,21 +31,7 @@ struct walk_path {
 
 const struct vmx_slot *soft_slot(const struct soft_vcpu *v, uint64_t gpa)
 {
-	const struct vmx_slots *slots = atomic_load_explicit(&v->v.vm->slots, memory_order_acquire);
-	size_t lo = 0, hi = slots->count;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		const struct vmx_slot *s = &slots->slot[mid];
-
-		if (gpa < s->gpa)
-			hi = mid;
-		else if (gpa - s->gpa < s->size)
-			return s;
-		else
-			lo = mid + 1;
-	}
-	return NULL;
+	return vmx_slot_find(atomic_load_explicit(&v->v.vm->slots, memory_order_acquire), gpa);
 }
 
 void soft_mark_dirty(const struct vmx_slot *slot, uint64_t gpa)
