@@ -85,17 +85,20 @@ static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct
 	soft_tlb_note(v, ctx, la, w, false);
 }
 
-/* Translates, checks, finds what is there, and fills L1 if it is RAM. SOFT_OK or SOFT_EXCEPTION. */
+/* Translates, checks, finds what is there, and fills L1 if it is RAM. SOFT_OK, SOFT_EXCEPTION or
+ * SOFT_VMEXIT. */
 static int resolve(struct soft_vcpu *v, uint64_t la, unsigned flags, struct page *p)
 {
 	unsigned ctx = soft_ctx(v, flags);
 	const struct vmx_slot *s;
 	uint32_t need = VMX_MAP_READ;
+	int rc;
 
 	if ((v->efer & EFER_LMA) && !soft_canonical(la))
 		return soft_raise_error(v, EXC_GP, 0);
-	if (!soft_walk_tables(v, la, flags, ctx, true, &p->walk))
-		return soft_raise_pf(v, la, p->walk.error);
+	rc = soft_walk_tables(v, la, flags, ctx, true, &p->walk);
+	if (rc != SOFT_OK)
+		return rc == SOFT_EXCEPTION ? soft_raise_pf(v, la, p->walk.error) : rc;
 	p->gpa = p->walk.gpa;
 	p->host = NULL;
 	p->code = false;
@@ -430,7 +433,7 @@ int soft_host_ptr(struct soft_vcpu *v, uint64_t la, unsigned n, unsigned flags, 
 
 static void fill_x(struct soft_vcpu *v, uint64_t page, const struct page *p)
 {
-	struct soft_xtlb *x = &v->xtlb[v->ctx != CTX_USER][(page >> 12) % SOFT_X_SIZE];
+	struct soft_xtlb *x = &soft_xtlb_of(v, v->ctx)[(page >> 12) % SOFT_X_SIZE];
 
 	x->tag = page;
 	x->gpa = p->gpa & PAGE_BASE;
@@ -441,7 +444,7 @@ static void fill_x(struct soft_vcpu *v, uint64_t page, const struct page *p)
 static int code_ptr(struct soft_vcpu *v, uint64_t la, uint8_t **ret_host, uint64_t *ret_gpa)
 {
 	uint64_t page = la & PAGE_BASE;
-	struct soft_xtlb *x = &v->xtlb[v->ctx != CTX_USER][(page >> 12) % SOFT_X_SIZE];
+	struct soft_xtlb *x = &soft_xtlb_of(v, v->ctx)[(page >> 12) % SOFT_X_SIZE];
 	struct page p;
 	int rc;
 

@@ -80,6 +80,10 @@ void soft_update_mode(struct soft_vcpu *v)
 	/* At CPL 1 and 2 IOPL decides about CLI; translated supervisor code is CPL 0 code. */
 	if (soft_single(v) || soft_aligned_only(v) || v->cpl == 1 || v->cpl == 2)
 		mode |= MODE_SLOW;
+	if (v->nonroot) {
+		mode |= MODE_NONROOT;
+		ctx += CTX_KINDS;
+	}
 	v->mode = mode;
 	v->ctx = (uint8_t)ctx;
 	v->ibtc = v->tlb[ctx].ibtc;

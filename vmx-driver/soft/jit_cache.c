@@ -246,7 +246,7 @@ static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
 		struct soft_vcpu *v = (struct soft_vcpu *)vm->vm.vcpus[i];
 
-		for (unsigned ctx = 0; v && ctx < CTX_COUNT; ctx++) {
+		for (unsigned ctx = 0; v && ctx < v->ctx_count; ctx++) {
 			struct soft_ibtc *slot = &v->tlb[ctx].ibtc[jit_branch_slot(block->rip)];
 
 			if (slot->rip == block->rip) /* slot 0 must not hold the invalid tag */
@@ -392,9 +392,12 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 	cache->used_cold = cache->size / 2;
 	cache->n_flushes++;
 	soft_unlock(&cache->lock);
-	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++)
-		for (unsigned ctx = 0; vm->vm.vcpus[i] && ctx < CTX_COUNT; ctx++)
-			soft_ibtc_flush((struct soft_vcpu *)vm->vm.vcpus[i], ctx);
+	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
+		struct soft_vcpu *at = (struct soft_vcpu *)vm->vm.vcpus[i];
+
+		for (unsigned ctx = 0; at && ctx < at->ctx_count; ctx++)
+			soft_ibtc_flush(at, ctx);
+	}
 	soft_exclusive_end(vm, v);
 }
 

@@ -58,7 +58,7 @@ int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret
 
 	v->rip = *(const u64_any *)(ret + 5);
 	rc = fill(v, la, site);
-	return rc == SOFT_EXCEPTION && (site & JIT_SITE_WIDE) ? SOFT_STEP : rc;
+	return rc != SOFT_OK && (site & JIT_SITE_WIDE) ? SOFT_STEP : rc;
 }
 
 /* The same for a group of accesses. Whatever is in its way, one access after the other finds out

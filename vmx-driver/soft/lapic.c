@@ -479,7 +479,7 @@ static int set_base(struct soft_vcpu *v, uint64_t value)
 		v->lapic->ldr = v->v.id >> 4 << 16 | 1u << (v->v.id & 15);
 	/* The page at the base is RAM or registers depending on it. */
 	if (changed & ~(uint64_t)APIC_BASE_BSP)
-		soft_tlb_flush(v, false);
+		soft_tlb_flush_all(v);
 	soft_events_recheck(v);
 	return SOFT_OK;
 }

@@ -17,11 +17,12 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/flags.c vmx-driver/soft/operand.c \
 	vmx-driver/soft/step_stack.c vmx-driver/soft/step_int.c vmx-driver/soft/step_vector.c \
 	vmx-driver/soft/step_ops.c vmx-driver/soft/string.c
 libsoft_la_SOURCES += vmx-driver/soft/step.h vmx-driver/soft/decode.c
-libsoftgeneral_la_SOURCES += vmx-driver/soft/mmu.c vmx-driver/soft/tlb.c vmx-driver/soft/access.c \
+libsoftgeneral_la_SOURCES += vmx-driver/soft/mmu.c vmx-driver/soft/ept.c vmx-driver/soft/tlb.c \
+	vmx-driver/soft/access.c \
 	vmx-driver/soft/lapic.c vmx-driver/soft/apic_send.c vmx-driver/soft/event.c \
 	vmx-driver/soft/run.c
-libsoft_la_SOURCES += vmx-driver/soft/mmu.h vmx-driver/soft/lapic.h vmx-driver/soft/glue.h \
-	vmx-driver/soft/timer.c vmx-driver/soft/exclusive.c vmx-driver/soft/soft.c \
+libsoft_la_SOURCES += vmx-driver/soft/mmu.h vmx-driver/soft/ept.h vmx-driver/soft/lapic.h \
+	vmx-driver/soft/glue.h vmx-driver/soft/timer.c vmx-driver/soft/exclusive.c vmx-driver/soft/soft.c \
 	vmx-driver/soft/state.c
 libsoftgeneral_la_SOURCES += vmx-driver/soft/sys.h vmx-driver/soft/segment.c \
 	vmx-driver/soft/exception.c vmx-driver/soft/transfer.c vmx-driver/soft/task.c \

@@ -2,6 +2,8 @@
 /* mmu.c - page walks (SDM 3A chapter 4). GENERAL. */
 #include "vmx-driver/soft/mmu.h"
 
+#include "vmx-driver/soft/ept.h"
+
 enum { /* page-table entries */
 	PTE_P = 1u << 0,
 	PTE_W = 1u << 1,
@@ -20,8 +22,11 @@ enum { /* page-table entries */
 
 struct walk_entry {
 	uint64_t gpa, value;
+	uint64_t guest; /* its address in the VMX guest, if EPT is in use */
 };
 struct walk_path {
+	uint64_t la;
+	bool set_ad;
 	struct walk_entry entry[WALK_LEVELS];
 	unsigned count;
 	unsigned size;   /* of an entry: 4 or 8 */
@@ -70,44 +75,67 @@ static uint64_t reserved_bits(const struct soft_vcpu *v, unsigned shift, bool la
 	return mask;
 }
 
-/* Reads the entry at gpa into the path. False: page fault w->error. */
-static bool read_entry(struct soft_vcpu *v, uint64_t gpa, struct walk_path *path,
-		       struct soft_walk *w)
+/* Where an entry of the paging structures is: through EPT in its guest. SOFT_OK or SOFT_VMEXIT. */
+static int entry_address(struct soft_vcpu *v, const struct walk_path *path, uint64_t guest,
+			 uint32_t need, uint64_t *ret_gpa)
 {
-	uint8_t *p = soft_gpa_ptr(v, gpa, false);
-	uint64_t value;
+	const struct soft_ept_access a = {
+		.gla = path->la, .need = need, .what = EPT_Q_GLA, .set_ad = path->set_ad,
+	};
+	struct soft_ept_entry e;
+	int rc = soft_ept_translate(v, guest, &a, &e);
 
+	*ret_gpa = e.mem;
+	return rc;
+}
+
+/* Reads the entry at `guest` into the path. SOFT_EXCEPTION: page fault w->error. */
+static int read_entry(struct soft_vcpu *v, uint64_t guest, struct walk_path *path,
+		      struct soft_walk *w)
+{
+	uint64_t value, gpa = guest;
+	const uint8_t *p;
+
+	if (v->eptp) {
+		int rc = entry_address(v, path, guest, soft_ept_table_need(v), &gpa);
+
+		if (rc != SOFT_OK)
+			return rc;
+	}
+	p = soft_gpa_ptr(v, gpa, false);
 	if (!p) { /* no memory there: a bus would give ones, which has reserved bits set */
 		w->error |= PF_P | PF_RSVD;
-		return false;
+		return SOFT_EXCEPTION;
 	}
 	if (path->size == 8)
-		value = __atomic_load_n((uint64_t *)p, __ATOMIC_RELAXED);
+		value = __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
 	else
-		value = __atomic_load_n((uint32_t *)p, __ATOMIC_RELAXED);
+		value = __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
 	if (!(value & PTE_P))
-		return false;
-	path->entry[path->count++] = (struct walk_entry){ gpa, value };
+		return SOFT_EXCEPTION;
+	path->entry[path->count++] = (struct walk_entry){ gpa, value, guest };
 	path->user &= (value & PTE_U) != 0;
 	path->write &= (value & PTE_W) != 0;
 	path->nx |= path->size == 8 && (value & PTE_NX);
 	path->leaf = value;
-	return true;
+	return SOFT_OK;
 }
 
 /* 4-level and PAE tables from `shift` on. */
-static bool walk_8(struct soft_vcpu *v, uint64_t la, uint64_t table, unsigned shift,
-		   struct walk_path *path, struct soft_walk *w)
+static int walk_8(struct soft_vcpu *v, uint64_t la, uint64_t table, unsigned shift,
+		  struct walk_path *path, struct soft_walk *w)
 {
 	for (;; shift -= 9) {
 		bool large;
+		int rc;
 
-		if (!read_entry(v, table + (la >> shift & 511) * 8, path, w))
-			return false;
+		rc = read_entry(v, table + (la >> shift & 511) * 8, path, w);
+		if (rc != SOFT_OK)
+			return rc;
 		large = (shift == 30 || shift == 21) && (path->leaf & PTE_PS);
 		if (path->leaf & reserved_bits(v, shift, large)) {
 			w->error |= PF_P | PF_RSVD;
-			return false;
+			return SOFT_EXCEPTION;
 		}
 		if (shift == 12 || large)
 			break;
@@ -115,31 +143,34 @@ static bool walk_8(struct soft_vcpu *v, uint64_t la, uint64_t table, unsigned sh
 	}
 	w->level = (uint8_t)((shift - 12) / 9 + 1);
 	w->gpa = (path->leaf & PTE_ADDR & ~((1ull << shift) - 1)) | (la & ((1ull << shift) - 1));
-	return true;
+	return SOFT_OK;
 }
 
-static bool walk_4(struct soft_vcpu *v, uint64_t la, struct walk_path *path, struct soft_walk *w)
+static int walk_4(struct soft_vcpu *v, uint64_t la, struct walk_path *path, struct soft_walk *w)
 {
-	if (!read_entry(v, (v->cr3 & 0xfffff000u) + (la >> 22 & 1023) * 4, path, w))
-		return false;
+	int rc = read_entry(v, (v->cr3 & 0xfffff000u) + (la >> 22 & 1023) * 4, path, w);
+
+	if (rc != SOFT_OK)
+		return rc;
 	if ((path->leaf & PTE_PS) && (v->cr4 & CR4_PSE)) {
 		w->level = 2;
 		w->gpa = (path->leaf & 0xffc00000u) | (path->leaf >> 13 & 0xff) << 32 |
 			 (la & 0x3fffff);
 		if ((path->leaf & 1u << 21) || (w->gpa & v->pa_reserved)) {
 			w->error |= PF_P | PF_RSVD;
-			return false;
+			return SOFT_EXCEPTION;
 		}
-		return true;
+		return SOFT_OK;
 	}
-	if (!read_entry(v, (path->leaf & 0xfffff000u) + (la >> 12 & 1023) * 4, path, w))
-		return false;
+	rc = read_entry(v, (path->leaf & 0xfffff000u) + (la >> 12 & 1023) * 4, path, w);
+	if (rc != SOFT_OK)
+		return rc;
 	w->level = 1;
 	w->gpa = (path->leaf & 0xfffff000u) | (la & PAGE_OFFSET);
-	return true;
+	return SOFT_OK;
 }
 
-static bool walk_mode(struct soft_vcpu *v, uint64_t la, struct walk_path *path, struct soft_walk *w)
+static int walk_mode(struct soft_vcpu *v, uint64_t la, struct walk_path *path, struct soft_walk *w)
 {
 	path->size = (v->cr4 & CR4_PAE) ? 8 : 4;
 	path->user = path->write = true;
@@ -148,7 +179,7 @@ static bool walk_mode(struct soft_vcpu *v, uint64_t la, struct walk_path *path, 
 	if (v->efer & EFER_LMA)
 		return walk_8(v, la, v->cr3 & PTE_ADDR, 39, path, w);
 	if (!(v->pdpte[la >> 30 & 3] & PTE_P))
-		return false;
+		return SOFT_EXCEPTION;
 	return walk_8(v, la, v->pdpte[la >> 30 & 3] & PTE_ADDR, 21, path, w);
 }
 
@@ -169,18 +200,25 @@ static bool permitted(const struct soft_vcpu *v, const struct walk_path *path, u
 	return path->write || !(flags & ACC_WRITE) || !(v->cr0 & CR0_WP);
 }
 
-static bool set_entry_bits(struct soft_vcpu *v, const struct walk_path *path, unsigned i,
-			   uint64_t bits)
+/* SOFT_AGAIN: the entry is another one by now. */
+static int set_entry_bits(struct soft_vcpu *v, const struct walk_path *path, unsigned i,
+			  uint64_t bits)
 {
 	uint64_t old = path->entry[i].value, gpa = path->entry[i].gpa;
 	uint8_t *p;
 	bool done;
 
 	if ((old & bits) == bits)
-		return true;
+		return SOFT_OK;
+	if (v->eptp) { /* reading it took no right to write yet */
+		int rc = entry_address(v, path, path->entry[i].guest, EPT_R | EPT_W, &gpa);
+
+		if (rc != SOFT_OK)
+			return rc;
+	}
 	p = soft_gpa_ptr(v, gpa, true);
 	if (!p) /* tables in ROM */
-		return true;
+		return SOFT_OK;
 	if (path->size == 8) {
 		done = __atomic_compare_exchange_n((uint64_t *)p, &old, old | bits, false,
 						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
@@ -192,68 +230,110 @@ static bool set_entry_bits(struct soft_vcpu *v, const struct walk_path *path, un
 	}
 	if (done && soft_code_overlaps(soft_vm_of(v), gpa, path->size))
 		soft_code_written(soft_vm_of(v), v, gpa, path->size);
-	return done;
+	return done ? SOFT_OK : SOFT_AGAIN;
 }
 
-static bool set_ad_bits(struct soft_vcpu *v, struct walk_path *path, bool write)
+static int set_ad_bits(struct soft_vcpu *v, struct walk_path *path, bool write)
 {
 	for (unsigned i = 0; i < path->count; i++) {
 		uint64_t bits = PTE_A | (write && i == path->count - 1 ? (uint64_t)PTE_D : 0);
+		int rc = set_entry_bits(v, path, i, bits);
 
-		if (!set_entry_bits(v, path, i, bits))
-			return false;
+		if (rc != SOFT_OK)
+			return rc;
 	}
 	if (write)
 		path->leaf |= PTE_D;
-	return true;
+	return SOFT_OK;
 }
 
-bool soft_walk_tables(struct soft_vcpu *v, uint64_t la, unsigned flags, unsigned ctx, bool set_ad,
-		      struct soft_walk *w)
+/* The paging structures' own part of the walk: what they say goes through EPT yet. */
+static int walk_paging(struct soft_vcpu *v, uint64_t la, unsigned flags, unsigned kind, bool set_ad,
+		       struct soft_walk *w)
 {
-	struct walk_path path;
+	struct walk_path path = { .la = la, .set_ad = set_ad };
+	int rc;
 
-	if (!(v->cr0 & CR0_PG)) {
+	for (unsigned retry = 0;; retry++) {
+		w->error = ((flags & ACC_WRITE) ? PF_W : 0) | (kind == CTX_USER ? PF_U : 0);
+		if ((flags & ACC_EXEC) && ((v->efer & EFER_NX) || (v->cr4 & CR4_SMEP)))
+			w->error |= PF_I;
+		path.count = 0;
+		path.nx = false;
+		rc = walk_mode(v, la, &path, w);
+		if (rc != SOFT_OK)
+			return rc;
+		if (!permitted(v, &path, flags, kind)) {
+			w->error |= PF_P;
+			return SOFT_EXCEPTION;
+		}
+		rc = set_ad ? set_ad_bits(v, &path, flags & ACC_WRITE) : SOFT_OK;
+		if (rc == SOFT_VMEXIT)
+			return rc;
+		if (rc == SOFT_OK || retry == WALK_RETRIES)
+			break;
+	}
+	w->write = permitted(v, &path, ACC_WRITE, kind);
+	w->dirty = path.leaf & PTE_D;
+	w->global = (path.leaf & PTE_G) && (v->cr4 & CR4_PGE);
+	return SOFT_OK;
+}
+
+/* The address that the paging structures gave, through EPT. */
+static int walk_ept(struct soft_vcpu *v, uint64_t la, unsigned flags, bool set_ad,
+		    struct soft_walk *w)
+{
+	struct soft_ept_access a = {
+		.gla = la, .need = EPT_R, .what = EPT_Q_GLA | EPT_Q_FINAL, .set_ad = set_ad,
+	};
+	struct soft_ept_entry e;
+	int rc;
+
+	if (flags & ACC_WRITE)
+		a.need = EPT_W;
+	else if (flags & ACC_EXEC)
+		a.need = EPT_X;
+	rc = soft_ept_translate(v, w->gpa, &a, &e);
+	if (rc != SOFT_OK)
+		return rc;
+	w->gpa = e.mem;
+	w->write = w->write && (e.rights & EPT_W);
+	w->dirty = w->dirty && e.dirty;
+	return SOFT_OK;
+}
+
+int soft_walk_tables(struct soft_vcpu *v, uint64_t la, unsigned flags, unsigned ctx, bool set_ad,
+		     struct soft_walk *w)
+{
+	if (v->cr0 & CR0_PG) {
+		int rc = walk_paging(v, la, flags, soft_ctx_kind(ctx), set_ad, w);
+
+		if (rc != SOFT_OK)
+			return rc;
+	} else {
 		w->gpa = la & 0xffffffffu;
 		w->error = 0;
 		w->level = 0;
 		w->write = w->dirty = true;
 		w->global = false;
-		return true;
 	}
-	for (unsigned retry = 0;; retry++) {
-		w->error = ((flags & ACC_WRITE) ? PF_W : 0) | (ctx == CTX_USER ? PF_U : 0);
-		if ((flags & ACC_EXEC) && ((v->efer & EFER_NX) || (v->cr4 & CR4_SMEP)))
-			w->error |= PF_I;
-		path.count = 0;
-		path.nx = false;
-		if (!walk_mode(v, la, &path, w))
-			return false;
-		if (!permitted(v, &path, flags, ctx)) {
-			w->error |= PF_P;
-			return false;
-		}
-		if (!set_ad || set_ad_bits(v, &path, flags & ACC_WRITE) || retry == WALK_RETRIES)
-			break;
-	}
-	w->write = permitted(v, &path, ACC_WRITE, ctx);
-	w->dirty = path.leaf & PTE_D;
-	w->global = (path.leaf & PTE_G) && (v->cr4 & CR4_PGE);
-	return true;
+	return v->eptp ? walk_ept(v, la, flags, set_ad, w) : SOFT_OK;
 }
 
 int soft_walk(struct soft_vcpu *v, uint64_t la, unsigned access_flags, bool user, bool set_ad,
 	      uint64_t *ret_gpa, uint32_t *ret_pf_error, unsigned *ret_level)
 {
 	struct soft_walk w;
-	unsigned ctx = user ? CTX_USER : CTX_KERNEL;
+	unsigned ctx = soft_ctx_half(v) + (user ? CTX_USER : CTX_KERNEL);
+	int rc = SOFT_EXCEPTION;
 
 	if (!user && !(access_flags & ACC_SYSTEM) && (v->mode & MODE_AC))
-		ctx = CTX_KERNEL_AC;
+		ctx = soft_ctx_half(v) + CTX_KERNEL_AC;
 	w.error = 0;
 	if ((v->efer & EFER_LMA) && !soft_canonical(la))
 		goto fault;
-	if (!soft_walk_tables(v, la, access_flags, ctx, set_ad, &w))
+	rc = soft_walk_tables(v, la, access_flags, ctx, set_ad, &w);
+	if (rc != SOFT_OK)
 		goto fault;
 	/* Who asks about code caches the answer by linear address (ibtc). */
 	if (access_flags & ACC_EXEC)
@@ -265,5 +345,5 @@ int soft_walk(struct soft_vcpu *v, uint64_t la, unsigned access_flags, bool user
 fault:
 	if (ret_pf_error)
 		*ret_pf_error = w.error;
-	return SOFT_EXCEPTION;
+	return rc;
 }

@@ -18,7 +18,7 @@ enum { /* page-fault error code (SDM 3A 4.7) */
 
 /* What a page walk found. */
 struct soft_walk {
-	uint64_t gpa;   /* of the address itself */
+	uint64_t gpa;   /* of the address itself, in this VM: after EPT, if that is in use */
 	uint32_t error; /* page-fault error code when it failed */
 	uint8_t level;  /* 0: no paging, 1: 4 KiB, 2: 2 or 4 MiB, 3: 1 GiB */
 	bool write;     /* a write by this kind of access would be allowed */
@@ -26,9 +26,10 @@ struct soft_walk {
 	bool global;
 };
 
-/* The whole walk for an access in context ctx (user, kernel, kernel with AC). False: w->error. */
-bool soft_walk_tables(struct soft_vcpu *v, uint64_t la, unsigned flags, unsigned ctx, bool set_ad,
-		      struct soft_walk *w);
+/* The whole walk for an access in context ctx. SOFT_OK, SOFT_EXCEPTION: a page fault with w->error,
+ * SOFT_VMEXIT: refused by EPT. */
+int soft_walk_tables(struct soft_vcpu *v, uint64_t la, unsigned flags, unsigned ctx, bool set_ad,
+		     struct soft_walk *w);
 /* Slot that holds gpa, or NULL. */
 const struct vmx_slot *soft_slot(const struct soft_vcpu *v, uint64_t gpa);
 /* Sets the dirty bit of the page if its slot is tracked. */
@@ -45,10 +46,25 @@ static inline bool soft_canonical(uint64_t la)
 	return (uint64_t)((int64_t)(la << 16) >> 16) == la;
 }
 
+/* The first context of the current operation. */
+static inline unsigned soft_ctx_half(const struct soft_vcpu *v)
+{
+	return v->nonroot ? CTX_KINDS : 0;
+}
+/* CTX_USER, CTX_KERNEL or CTX_KERNEL_AC: the rules, in whichever operation. */
+static inline unsigned soft_ctx_kind(unsigned ctx)
+{
+	return ctx >= CTX_KINDS ? ctx - CTX_KINDS : ctx;
+}
 /* Context whose rules an access with these flags follows. */
 static inline unsigned soft_ctx(const struct soft_vcpu *v, unsigned flags)
 {
-	return (flags & ACC_SYSTEM) ? CTX_KERNEL : v->ctx;
+	return (flags & ACC_SYSTEM) ? soft_ctx_half(v) + CTX_KERNEL : v->ctx;
+}
+/* The exec TLB of a context: one for both kernel ones. */
+static inline struct soft_xtlb *soft_xtlb_of(struct soft_vcpu *v, unsigned ctx)
+{
+	return v->xtlb[(ctx >= CTX_KINDS ? 2 : 0) + (soft_ctx_kind(ctx) != CTX_USER)];
 }
 
 /* Linear addresses wrap at 4 GiB outside 64-bit mode. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/checked.h"
+#include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/glue.h"
 #include "vmx-driver/soft/lapic.h"
 
@@ -89,7 +90,7 @@ static int soft_slots_changed(struct vmx_vm *base, const struct vmx_slots *old,
 	soft_exclusive_begin(vm, NULL);
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++)
 		if (vm->vcpus[i])
-			soft_tlb_flush(vm->vcpus[i], false);
+			soft_tlb_flush_all(vm->vcpus[i]);
 	soft_cache_slots_changed(vm, now);
 	soft_exclusive_end(vm, NULL);
 	return 0;
@@ -108,7 +109,7 @@ static int soft_dirty_cleared(struct vmx_vm *base, const struct vmx_slot *slot, 
 		if (!v)
 			continue;
 		if (size > PROTECT_PAGES_MAX * VMX_PAGE_SIZE) {
-			soft_tlb_flush(v, false);
+			soft_tlb_flush_all(v);
 			continue;
 		}
 		for (uint64_t at = 0; at < size; at += VMX_PAGE_SIZE)
@@ -330,7 +331,10 @@ static int soft_vcpu_init(struct vmx_vcpu *vcpu)
 	v->self = v;
 	v->parked = true;
 	v->tsc_offset = soft_vm_of(v)->tsc_offset;
-	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
+	v->ctx_count = vcpu->vm->options.flags & VMX_VM_NESTED ? CTX_COUNT : CTX_KINDS;
+	v->ept_cached = v->ctx_count == CTX_COUNT; /* so that everything is set */
+	soft_ept_cache_flush(v);
+	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++) {
 		v->tlb[ctx].used = true; /* so that everything is set */
 		v->tlb[ctx].l1_chunks = v->tlb[ctx].ibtc_chunks = ~0ull;
 		soft_tlb_flush_ctx(v, ctx);

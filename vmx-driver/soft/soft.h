@@ -44,6 +44,8 @@ enum soft_rc {
 	SOFT_STEP = 4,      /* jit: let the stepper execute the instruction at v->rip */
 	SOFT_AGAIN = 5,     /* look at v->exit_req / the mode, then go on at v->rip */
 	SOFT_HALT = 6,      /* HLT or MWAIT completed (v->rip is after it): wait for an event */
+	SOFT_VMEXIT = 7,    /* non-root operation: v->vmexit says why the VMX host goes on; nothing of
+			     * what was being done happened (the resume loop carries it out) */
 };
 
 enum { SOFT_ES, SOFT_CS, SOFT_SS, SOFT_DS, SOFT_FS, SOFT_GS, SOFT_LDTR, SOFT_TR };
@@ -111,11 +113,13 @@ enum {
 	MODE_SLOW = 1u << 8, /* stepper only: TF, breakpoints armed, alignment checks, 16/32-bit */
 	MODE_FLAT = 1u << 9, /* 16/32-bit: CS DS ES SS have base 0 and limit 4 GiB */
 	MODE_REAL = 1u << 10, /* CR0.PE=0 or EFLAGS.VM: segment registers load as selector * 16 */
+	MODE_NONROOT = 1u << 11, /* VMX non-root operation */
 };
 enum { CODE_16 = 0, CODE_32 = 1, CODE_64 = 2 };
 
-/* TLB contexts */
-enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_COUNT = 3 };
+/* TLB contexts: whose rules an access follows. The second half is for VMX non-root operation; its
+ * tables are not set up and not looked at where the VM has no VMX (v->ctx_count). */
+enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_KINDS = 3, CTX_COUNT = 2 * CTX_KINDS };
 
 #define SOFT_L0_SIZE 1024u
 #define SOFT_L1_SIZE 4096u
@@ -261,12 +265,29 @@ struct soft_vm {
 	_Atomic unsigned lowest_next; /* lowest-priority interrupts go round */
 };
 
-/* Exec TLB of soft_fetch(): index (la >> 12) % SIZE, per context (CTX_KERNEL for both kernel ones). */
+/* Exec TLB of soft_fetch(): index (la >> 12) % SIZE, per context (both kernel ones share it). */
 #define SOFT_X_SIZE 256u
 struct soft_xtlb {
 	uint64_t tag; /* linear page, or SOFT_TAG_INVALID */
 	uint64_t gpa; /* page */
 	uint8_t *host;
+};
+
+/* Why non-root operation ends (SDM 3C 27.2): what is known where it happens. Instruction length,
+ * interruption and IDT-vectoring information are added by who carries the exit out. */
+struct soft_vmexit {
+	uint32_t reason;        /* basic exit reason */
+	uint64_t qualification;
+	uint64_t gla, gpa;      /* guest-linear and guest-physical address, where the reason has them */
+};
+
+/* Guest-physical mappings: what EPT says of a page. Index (gpa >> 12) % SIZE. */
+#define SOFT_EPT_CACHE 1024u
+struct soft_ept_entry {
+	uint64_t gpa;   /* page in the VMX guest, or SOFT_TAG_INVALID */
+	uint64_t mem;   /* page in this VM */
+	uint8_t rights; /* EPT_R, EPT_W, EPT_X (ept.h) */
+	bool dirty;     /* a write sets no bit any more */
 };
 
 struct soft_vcpu {
@@ -323,7 +344,19 @@ struct soft_vcpu {
 	/* exclusive sections and waiting */
 	bool parked;
 	_Atomic int wake;    /* futex word: 1 while its thread sleeps or is about to */
-	struct soft_xtlb xtlb[2][SOFT_X_SIZE];
+	struct soft_xtlb xtlb[4][SOFT_X_SIZE];
+	/* VMX non-root operation, as far as memory and the loop are concerned (ept.c, tlb.c) */
+	bool nonroot;
+	uint8_t ctx_count;   /* CTX_COUNT, or CTX_KINDS where there is no VMX */
+	uint64_t eptp;       /* EPT pointer of this operation; 0: no EPT */
+	struct soft_vmexit vmexit; /* with SOFT_VMEXIT */
+	struct soft_tlb_owner {    /* whose mappings the tables hold: [root, non-root] */
+		uint64_t eptp, cr0, cr3, cr4, efer;
+		uint16_t vpid;
+	} tlb_owner[2];
+	struct soft_ept_entry ept_cache[SOFT_EPT_CACHE];
+	uint64_t ept_cache_of; /* EPT pointer */
+	bool ept_cached;       /* there is something in it */
 	uint64_t pa_reserved; /* bits 51:MAXPHYADDR of page-table entries */
 	bool exc_pending;    /* exc is to be delivered before the next instruction */
 	bool restart;        /* resume runs what made the last exit again before all else */
@@ -422,8 +455,22 @@ int soft_tlb_fill(struct soft_vcpu *v, uint64_t la, unsigned size, bool write,
 /* Whole page walk without side effects other than (flags) A/D bits: for vmx_vcpu_translate. */
 int soft_walk(struct soft_vcpu *v, uint64_t la, unsigned access_flags, bool user, bool set_ad,
 	      uint64_t *ret_gpa, uint32_t *ret_pf_error, unsigned *ret_level);
+/* What the guest's own invalidations do: only of the current operation (root or non-root). */
 void soft_tlb_flush(struct soft_vcpu *v, bool keep_global); /* MOV CR3, CR4 changes, INVPCID */
 void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la); /* INVLPG */
+/* All that is known of memory, in both operations: slots or the state changed from outside. */
+void soft_tlb_flush_all(struct soft_vcpu *v);
+/* VM entry and VM exit (SDM 3C 28.4). leave: before anything of the operation that ends changes
+ * (v->nonroot, v->eptp, control registers); enter: after all of it did, before soft_update_mode().
+ * The mappings of both operations stay, unless they are of another VPID, EPT pointer or paging mode
+ * now. vpid: of the VMCS, 0: VPIDs are not in use. */
+void soft_tlb_leave(struct soft_vcpu *v, uint16_t vpid);
+void soft_tlb_enter(struct soft_vcpu *v, uint16_t vpid);
+/* INVEPT of one EPT pointer (all: of every one), INVVPID of all (all), one VPID or one address. In
+ * root operation; operands were checked. */
+void soft_invept(struct soft_vcpu *v, bool all, uint64_t eptp);
+enum soft_invvpid { INVVPID_ADDRESS, INVVPID_SINGLE, INVVPID_ALL, INVVPID_KEEP_GLOBAL };
+void soft_invvpid(struct soft_vcpu *v, enum soft_invvpid type, uint16_t vpid, uint64_t la);
 void soft_tlb_flush_ctx(struct soft_vcpu *v, unsigned ctx);
 void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx);
 /* Takes write permission to a guest page out of this vCPU's L0 and L1 (the page got code, or dirty

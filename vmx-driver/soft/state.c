@@ -112,7 +112,7 @@ static int write_sregs(struct soft_vcpu *v, const struct vmx_sregs *s)
 	v->xcr0 = s->xcr0;
 	v->apic_base = s->apic_base;
 	soft_lapic_set_cr8(v, s->cr8);
-	soft_tlb_flush(v, false);
+	soft_tlb_flush_all(v);
 	settle(v);
 	return 0;
 }
@@ -372,17 +372,25 @@ static enum vmx_translate_result translate(struct soft_vcpu *v, uint64_t gva, ui
 		(flags & VMX_TRANSLATE_EXEC) ? ACC_EXEC : 0u,
 		(flags & VMX_TRANSLATE_WRITE) ? ACC_WRITE : 0u,
 	};
-	unsigned ctx = (flags & VMX_TRANSLATE_PRIVILEGE_EXEMPT) ? (unsigned)CTX_KERNEL_AC : v->ctx;
+	unsigned ctx = v->ctx;
 	struct soft_walk w = { .error = 0 };
 
+	int rc;
+
+	if (flags & VMX_TRANSLATE_PRIVILEGE_EXEMPT)
+		ctx = soft_ctx_half(v) + CTX_KERNEL_AC;
 	if ((v->efer & EFER_LMA) && !soft_canonical(gva))
 		return VMX_TRANSLATE_NOT_PRESENT;
 	for (unsigned set = 0; set < 2; set++) {
 		if (set && !(flags & VMX_TRANSLATE_SET_AD))
 			break;
-		for (unsigned i = 0; i < 2; i++)
-			if (!soft_walk_tables(v, gva, kinds[i], ctx, set, &w))
+		for (unsigned i = 0; i < 2; i++) {
+			rc = soft_walk_tables(v, gva, kinds[i], ctx, set, &w);
+			if (rc == SOFT_EXCEPTION)
 				return walk_result(w.error);
+			if (rc != SOFT_OK) /* nothing of EPT's is there */
+				return VMX_TRANSLATE_GPA_UNMAPPED;
+		}
 	}
 	*ret_gpa = w.gpa;
 	return check_slot(v, w.gpa, flags);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* system_cr.c - control and debug registers, reset (SDM 3A 2.5, 9.1, 9.8.5; 3B 17.2). GENERAL. */
+#include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/sys.h"
 
 #define DR6_FIXED 0xffff0ff0ull
@@ -27,9 +28,12 @@ void sys_set_flags(struct soft_vcpu *v, uint64_t value, uint64_t mask)
 int sys_load_pdptes(struct soft_vcpu *v, uint64_t cr3)
 {
 	uint64_t reserved = (~sys_cpuid(v)->phys_mask & ~(1ull << 63)) | (1ull << 63) | 0x1e6;
-	const uint8_t *table = soft_gpa_ptr(v, cr3 & 0xffffffe0u, false);
 	uint64_t entry[4] = { 0 };
+	uint8_t *table;
+	int rc = soft_guest_phys(v, cr3 & 0xffffffe0u, &table);
 
+	if (rc != SOFT_OK)
+		return rc;
 	if (table)
 		soft_copy(entry, table, sizeof(entry));
 	for (unsigned i = 0; i < 4; i++)

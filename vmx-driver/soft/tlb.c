@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tlb.c - the caches of translations, and forgetting them. GENERAL. */
+#include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/mmu.h"
 
 static void note(struct soft_tlb *t, uint64_t page, uint64_t size, bool global, bool code)
@@ -32,9 +33,11 @@ void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct 
 		size = (v->cr4 & CR4_PAE) ? 1u << 21 : 1u << 22;
 	note(&v->tlb[ctx], la & PAGE_BASE, size, w->global, code);
 	/* The kernel contexts share an exec TLB: what one looked up, the other puts into its ibtc. */
-	if (code && ctx != CTX_USER)
-		note(&v->tlb[ctx == CTX_KERNEL ? CTX_KERNEL_AC : CTX_KERNEL], la & PAGE_BASE, size,
-		     w->global, code);
+	if (code && soft_ctx_kind(ctx) != CTX_USER) {
+		unsigned other = ctx + (soft_ctx_kind(ctx) == CTX_KERNEL ? 1u : -1u);
+
+		note(&v->tlb[other], la & PAGE_BASE, size, w->global, code);
+	}
 }
 
 /* Whole tables at once: every word becomes SOFT_TAG_INVALID. As a distance that leads an access to
@@ -73,7 +76,7 @@ static unsigned next_l1(const struct soft_tlb *t, unsigned i)
 
 static void clear_x(struct soft_vcpu *v, unsigned ctx)
 {
-	struct soft_xtlb *x = v->xtlb[ctx != CTX_USER];
+	struct soft_xtlb *x = soft_xtlb_of(v, ctx);
 
 	for (unsigned i = 0; i < SOFT_X_SIZE; i++)
 		x[i].tag = SOFT_TAG_INVALID;
@@ -126,19 +129,29 @@ static void flush_nonglobal(struct soft_vcpu *v, unsigned ctx)
 
 void soft_tlb_flush(struct soft_vcpu *v, bool keep_global)
 {
+	unsigned first = soft_ctx_half(v);
+
 	v->n_flushes++;
-	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
-		if (!keep_global || ctx == CTX_USER || v->tlb[ctx].nonglobal_code)
+	for (unsigned ctx = first; ctx < first + CTX_KINDS; ctx++) {
+		if (!keep_global || soft_ctx_kind(ctx) == CTX_USER || v->tlb[ctx].nonglobal_code)
 			soft_tlb_flush_ctx(v, ctx);
 		else if (v->tlb[ctx].has_nonglobal)
 			flush_nonglobal(v, ctx);
 	}
 }
 
+void soft_tlb_flush_all(struct soft_vcpu *v)
+{
+	v->n_flushes++;
+	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++)
+		soft_tlb_flush_ctx(v, ctx);
+	soft_ept_cache_flush(v);
+}
+
 static void flush_page_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t page)
 {
 	struct soft_tlb *t = &v->tlb[ctx];
-	struct soft_xtlb *x = &v->xtlb[ctx != CTX_USER][(page >> 12) % SOFT_X_SIZE];
+	struct soft_xtlb *x = &soft_xtlb_of(v, ctx)[(page >> 12) % SOFT_X_SIZE];
 	uint64_t number = page >> 12, bit = (number ^ number >> 12) % 4096;
 
 	if (x->tag == page)
@@ -165,7 +178,7 @@ static void flush_page_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t page)
 static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 {
 	struct soft_tlb *t = &v->tlb[ctx];
-	struct soft_xtlb *x = v->xtlb[ctx != CTX_USER];
+	struct soft_xtlb *x = soft_xtlb_of(v, ctx);
 	unsigned shift = t->large_shift;
 	uint64_t number = la >> shift;
 
@@ -189,19 +202,22 @@ static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 		}
 }
 
-void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la)
+static void flush_page(struct soft_vcpu *v, unsigned first, uint64_t la)
 {
-	uint64_t page = la & PAGE_BASE;
-
 	v->n_flushes++;
-	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
+	for (unsigned ctx = first; ctx < first + CTX_KINDS; ctx++) {
 		struct soft_tlb *t = &v->tlb[ctx];
 
 		if (la >= t->large_lo && la <= t->large_hi)
 			flush_large_ctx(v, ctx, la);
 		else
-			flush_page_ctx(v, ctx, page);
+			flush_page_ctx(v, ctx, la & PAGE_BASE);
 	}
+}
+
+void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la)
+{
+	flush_page(v, soft_ctx_half(v), la);
 }
 
 /* Entries are told apart by the host page, so that two addresses of one page are both found. */
@@ -213,7 +229,7 @@ void soft_tlb_protect_page(struct soft_vcpu *v, uint64_t gpa)
 	if (!s)
 		return;
 	host = (uint64_t)(uintptr_t)(s->host + ((gpa & PAGE_BASE) - s->gpa));
-	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
+	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++) {
 		struct soft_tlb *t = &v->tlb[ctx];
 
 		if (!t->used)
@@ -227,4 +243,69 @@ void soft_tlb_protect_page(struct soft_vcpu *v, uint64_t gpa)
 				t->l0[i].delta = SOFT_DELTA_INVALID;
 			}
 	}
+}
+
+/* --- VMX (SDM 3C 28.4) ---------------------------------------------------------------------- */
+
+#define PAGING_CR0 (CR0_PG | CR0_WP)
+#define PAGING_CR4 (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)
+#define PAGING_EFER (EFER_LMA | EFER_NX)
+
+static struct soft_tlb_owner owner_now(const struct soft_vcpu *v, uint16_t vpid)
+{
+	return (struct soft_tlb_owner){
+		.eptp = v->eptp, .vpid = v->nonroot ? vpid : 0, .cr3 = v->cr3,
+		.cr0 = v->cr0 & PAGING_CR0, .cr4 = v->cr4 & PAGING_CR4,
+		.efer = v->efer & PAGING_EFER,
+	};
+}
+
+/* What rights the tables' entries stand for depends on the control registers: other ones, other
+ * entries. A CR3 that was changed in the VMCS need not be noticed, but is. */
+static bool same_owner(const struct soft_tlb_owner *a, const struct soft_tlb_owner *b)
+{
+	return a->vpid == b->vpid && a->eptp == b->eptp && a->cr0 == b->cr0 && a->cr3 == b->cr3 &&
+	       a->cr4 == b->cr4 && a->efer == b->efer;
+}
+
+void soft_tlb_leave(struct soft_vcpu *v, uint16_t vpid)
+{
+	v->tlb_owner[v->nonroot] = owner_now(v, vpid);
+}
+
+void soft_tlb_enter(struct soft_vcpu *v, uint16_t vpid)
+{
+	struct soft_tlb_owner now = owner_now(v, vpid);
+
+	if (v->eptp && v->eptp != v->ept_cache_of) {
+		soft_ept_cache_flush(v);
+		v->ept_cache_of = v->eptp;
+	}
+	if (!vpid || !same_owner(&now, &v->tlb_owner[v->nonroot]))
+		soft_tlb_flush(v, false);
+}
+
+static void flush_nonroot(struct soft_vcpu *v)
+{
+	v->n_flushes++;
+	for (unsigned ctx = CTX_KINDS; ctx < v->ctx_count; ctx++)
+		soft_tlb_flush_ctx(v, ctx);
+}
+
+void soft_invept(struct soft_vcpu *v, bool all, uint64_t eptp)
+{
+	if (all || !((eptp ^ v->ept_cache_of) & EPT_ADDR))
+		soft_ept_cache_flush(v);
+	if (all || !((eptp ^ v->tlb_owner[1].eptp) & EPT_ADDR))
+		flush_nonroot(v);
+}
+
+void soft_invvpid(struct soft_vcpu *v, enum soft_invvpid type, uint16_t vpid, uint64_t la)
+{
+	if (type != INVVPID_ALL && vpid != v->tlb_owner[1].vpid)
+		return;
+	if (type == INVVPID_ADDRESS)
+		flush_page(v, CTX_KINDS, la);
+	else
+		flush_nonroot(v);
 }
