@@ -8,6 +8,7 @@ libdevices_la_SOURCES += devices/board.h devices/chips.h \
 	devices/backend/console.c devices/backend/console.h
 libdevices_la_SOURCES += \
 	devices/backend/block.h devices/backend/block_raw.c \
+	devices/backend/limit.c devices/backend/limit.h \
 	devices/backend/net.h devices/backend/net_stream.c devices/virtio/net.c devices/virtio/net.h \
 	devices/backend/workers.c devices/backend/workers.h \
 	devices/virtio/blk.c devices/virtio/blk.h devices/virtio/core.c devices/virtio/core.h \

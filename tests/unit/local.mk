@@ -91,3 +91,10 @@ TESTS += tests/unit/acpi-iasl.sh
 EXTRA_DIST += tests/unit/acpi-iasl.sh
 tests_unit_acpi_dump_SOURCES = tests/unit/acpi_dump.c
 tests_unit_acpi_dump_LDADD = libmachine.la
+
+# Token buckets.
+check_PROGRAMS += tests/unit/test-limit
+TESTS += tests/unit/test-limit
+tests_unit_test_limit_SOURCES = tests/unit/test_limit.c tests/unit/unit.h
+tests_unit_test_limit_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_limit_LDADD = libdevices.la $(CUNIT_LIBS)
