@@ -194,7 +194,7 @@ static void enter_handler(struct soft_vcpu *v, uint64_t rip, bool clear_if, uint
 {
 	v->rip = v->next_rip = rip;
 	v->rflags &= ~(clear | (clear_if ? (uint64_t)FL_IF : 0));
-	v->shadow = false;
+	v->shadow = 0;
 	soft_update_mode(v);
 }
 

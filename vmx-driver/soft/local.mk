@@ -30,3 +30,5 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/sys.h vmx-driver/soft/segment.c \
 	vmx-driver/soft/system_table.c vmx-driver/soft/system_ops.c vmx-driver/soft/xsave.c \
 	vmx-driver/soft/msr.c vmx-driver/soft/cpuid_guest.c
 libsoft_la_SOURCES += vmx-driver/soft/cpuid.c
+libsoftgeneral_la_SOURCES += vmx-driver/soft/vmcs.h vmx-driver/soft/vmx_ops.h \
+	vmx-driver/soft/vmcs.c

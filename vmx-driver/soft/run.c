@@ -356,7 +356,7 @@ static int handle(struct soft_vcpu *v, struct vmx_exit *exit, int rc, bool in_ev
 		return plain_exit(v, exit, VMX_EXIT_SHUTDOWN);
 	case SOFT_HALT:
 		v->log.count = v->log.next = 0;
-		v->shadow = false; /* STI; HLT: the one that it covered is done */
+		v->shadow = 0; /* STI; HLT: the one that it covered is done */
 		soft_events_recheck(v);
 		if (v->v.vm->exit_options.optional & VMX_OPT_HALT)
 			return plain_exit(v, exit, VMX_EXIT_HALT);

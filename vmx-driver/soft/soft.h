@@ -17,6 +17,7 @@
  * files (no libc: not even memcpy - use soft_copy()), and so may run with fp_live. All other code
  * must be reached through soft_fp_save() first.
  *   GENERAL: step.c step_*.c string.c system*.c segment.c exception.c msr.c mmu.c tlb.c lapic.c(*)
+ *            vmcs.c vmx_*.c (but vmx_caps.c)
  *   not:     decode.c cpuid.c(setup) jit*.c(translator) soft.c(glue) state.c timer.c
  *   (*) lapic.c may take v->vm locks only through soft_lock()/soft_unlock() (spin locks in soft.h).
  *
@@ -33,6 +34,7 @@
 #include <stdatomic.h>
 
 #include "vmx-driver/engine.h"
+#include "vmx-driver/soft/vmcs.h"
 
 enum soft_rc {
 	SOFT_OK = 0,        /* done; v->rip is the next instruction */
@@ -210,6 +212,8 @@ struct soft_decoder; /* decode.c: per-vCPU cache of decoded instructions */
 struct soft_timer;  /* timer.c: per-VM timer thread */
 struct soft_cpuid;  /* cpuid.c: what this VM's guest is offered */
 
+enum { SHADOW_STI = 1, SHADOW_MOV_SS = 2 }; /* v->shadow; 0: none */
+
 struct soft_vcpu;
 struct soft_insn;
 typedef int soft_op_fn(struct soft_vcpu *v, const struct soft_insn *insn);
@@ -263,6 +267,7 @@ struct soft_vm {
 	unsigned excl_depth;
 	struct soft_vcpu *excl_vcpu; /* that vCPU, if it ran before: it goes on after the section */
 	uint64_t tsc_offset;   /* of new vCPUs: guest time begins at 0 */
+	struct soft_vmx_caps vmx_caps;
 	_Atomic unsigned lowest_next; /* lowest-priority interrupts go round */
 };
 
@@ -280,6 +285,8 @@ struct soft_vmexit {
 	uint32_t reason;        /* basic exit reason */
 	uint64_t qualification;
 	uint64_t gla, gpa;      /* guest-linear and guest-physical address, where the reason has them */
+	uint32_t insn_info;     /* VM-exit instruction information */
+	uint32_t event, event_error; /* VM-exit interruption information */
 };
 
 /* Guest-physical mappings: what EPT says of a page. Index (gpa >> 12) % SIZE. */
@@ -327,7 +334,7 @@ struct soft_vcpu {
 	uint8_t exit_answered; /* enum vmx_exit_reason of an opt-in exit (MSR CPUID EXCEPTION RDTSC
 			      * HYPERCALL) whose answer the caller left in exit_request; set by the
 			      * resume loop, consumed by the operation when it runs again */
-	bool shadow;         /* STI or MOV SS just executed: no interrupt before the next one ends */
+	uint8_t shadow;      /* SHADOW_*: just executed, no interrupt before the next one ends */
 	bool nmi_pending, nmi_blocked, init_pending, sipi_pending;
 	uint8_t sipi_vector;
 	_Atomic bool extint_line;
@@ -364,6 +371,7 @@ struct soft_vcpu {
 	bool restart_event;  /* the exit happened while an event was delivered, not in an instruction */
 	uint32_t poll_ns;    /* how long HLT spins before it sleeps; adapts */
 	_Atomic uint64_t eoi_exits[4]; /* level-triggered vectors whose EOI the caller must see */
+	struct soft_vmx vmx; /* VMX operation: vmcs.h, vmx_ops.h */
 	/* counters for vmx_vm_stats */
 	uint64_t n_exits, n_translations, n_steps, n_tlb_fills, n_flushes, n_interrupts, n_exceptions,
 		n_invalidations;

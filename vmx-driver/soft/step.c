@@ -399,7 +399,7 @@ static int retire(struct soft_vcpu *v, const struct soft_insn *insn, const struc
 	soft_log_clear(v);
 	v->n_steps++;
 	if (s->shadow) {
-		v->shadow = false;
+		v->shadow = 0;
 		soft_events_recheck(v);
 	}
 	if (s->rf && !is_iret(insn))

@@ -41,7 +41,7 @@ static int pop_sreg(struct soft_vcpu *v, unsigned seg, unsigned size)
 		return rc;
 	soft_set_gpr(v, SOFT_RSP, width, sp + size);
 	if (seg == SOFT_SS)
-		v->shadow = true;
+		v->shadow = SHADOW_MOV_SS;
 	return soft_done(v);
 }
 
@@ -179,7 +179,7 @@ int soft_op_mov_to_sreg(struct soft_vcpu *v, const struct soft_insn *insn)
 	if (rc)
 		return rc;
 	if (seg == SOFT_SS)
-		v->shadow = true;
+		v->shadow = SHADOW_MOV_SS;
 	return soft_done(v);
 }
 

@@ -25,7 +25,7 @@ int sys_op_sti(struct soft_vcpu *v, const struct soft_insn *insn)
 		return sys_gp0(v);
 	if (!(v->rflags & FL_IF)) {
 		v->rflags |= FL_IF;
-		v->shadow = true;
+		v->shadow = SHADOW_STI;
 		soft_events_recheck(v);
 	}
 	return sys_done(v);
@@ -140,7 +140,7 @@ int sys_op_hlt(struct soft_vcpu *v, const struct soft_insn *insn)
 	(void)insn;
 	if (v->cpl != 0)
 		return sys_gp0(v);
-	v->shadow = false;
+	v->shadow = 0;
 	(void)sys_done(v);
 	return SOFT_HALT;
 }

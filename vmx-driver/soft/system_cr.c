@@ -383,7 +383,7 @@ void soft_cpu_reset(struct soft_vcpu *v, bool init)
 	v->dr6 = DR6_FIXED;
 	v->dr7 = DR7_FIXED;
 	v->delivering = 0;
-	v->shadow = false;
+	v->shadow = 0;
 	v->nmi_blocked = false;
 	v->exit_answered = VMX_EXIT_NONE;
 	v->log.count = v->log.next = 0;

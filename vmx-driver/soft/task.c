@@ -217,7 +217,7 @@ static int enter_task(struct soft_vcpu *v, const struct task *t, bool tss32, boo
 	for (unsigned i = 0; i < 8; i++)
 		v->gpr[i] = tss32 ? t->gpr[i] : (v->gpr[i] & 0xffff0000u) | t->gpr[i];
 	v->cpl = (t->flags & FL_VM) ? 3 : t->seg[SOFT_CS] & 3;
-	v->shadow = false;
+	v->shadow = 0;
 	sys_set_flags(v, t->flags, tss32 ? FL_ALL : 0xffff);
 	rc = load_segments(v, t, ext);
 	soft_update_mode(v);
