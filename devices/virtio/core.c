@@ -17,7 +17,8 @@
 #include "machine/loop.h"
 
 #define RING_FEATURES \
-	(1ull << VIRTIO_F_INDIRECT_DESC | 1ull << VIRTIO_F_EVENT_IDX | 1ull << VIRTIO_F_VERSION_1)
+	(1ull << VIRTIO_F_INDIRECT_DESC | 1ull << VIRTIO_F_EVENT_IDX | 1ull << VIRTIO_F_VERSION_1 | \
+	 1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_F_RING_RESET)
 #define DRIVER_STATUS_BITS \
 	(VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK | VIRTIO_FEATURES_OK | VIRTIO_FAILED)
 #define ERRORS_LOGGED 8u
@@ -71,8 +72,10 @@ static void finish_reset(struct virtio *v)
 	unsigned i;
 
 	assert(!v->in_flight);
-	for (i = 0; i < v->queue_count; i++)
+	for (i = 0; i < v->queue_count; i++) {
 		virtq_reset(&v->queue[i].ring);
+		v->queue[i].resetting = v->queue[i].renewable = false;
+	}
 	v->status = 0;
 	v->accepted = 0;
 	v->resetting = false;
@@ -81,6 +84,27 @@ static void finish_reset(struct virtio *v)
 		v->transport->interrupt_clear(v->transport_opaque);
 	if (v->ops->stopped)
 		v->ops->stopped(v);
+}
+
+/* The end of a queue's own reset. */
+static void finish_queue_reset(struct virtio_queue *q)
+{
+	virtq_reset(&q->ring);
+	q->resetting = false;
+	q->renewable = true;
+}
+
+/* 2.6.1: allowed only once the queue runs. */
+static void queue_reset(struct virtio *v, struct virtio_queue *q)
+{
+	if (!virtio_has_feature(v, VIRTIO_F_RING_RESET) || !virtio_running(v) || !q->ring.enabled ||
+	    q->resetting)
+		return;
+	q->resetting = true;
+	if (v->ops->queue_reset)
+		v->ops->queue_reset(v, (unsigned)(q - v->queue));
+	if (!q->ring.in_flight)
+		finish_queue_reset(q);
 }
 
 static void begin_reset(struct virtio *v)
@@ -116,16 +140,20 @@ static bool rings_open(const struct virtio *v)
 	return virtio_running(v) && dma_allowed(v);
 }
 
-bool virtio_has(struct virtio *v, unsigned queue)
+static bool ring_open(const struct virtio *v, unsigned queue)
 {
 	assert(queue < v->queue_count);
-	return rings_open(v) && virtq_has(&v->queue[queue].ring);
+	return rings_open(v) && !v->queue[queue].resetting;
+}
+
+bool virtio_has(struct virtio *v, unsigned queue)
+{
+	return ring_open(v, queue) && virtq_has(&v->queue[queue].ring);
 }
 
 void virtio_want_kicks(struct virtio *v, unsigned queue, bool want)
 {
-	assert(queue < v->queue_count);
-	if (rings_open(v))
+	if (ring_open(v, queue))
 		virtq_want_kicks(&v->queue[queue].ring, want);
 }
 
@@ -133,8 +161,7 @@ int virtio_get(struct virtio *v, unsigned queue, struct virtq_chain *chain)
 {
 	int r;
 
-	assert(queue < v->queue_count);
-	if (!rings_open(v))
+	if (!ring_open(v, queue))
 		return 0;
 	r = virtq_get(&v->queue[queue].ring, chain);
 	if (r < 0) {
@@ -148,11 +175,15 @@ int virtio_get(struct virtio *v, unsigned queue, struct virtq_chain *chain)
 void virtio_release(struct virtio *v, unsigned queue, const struct virtq_chain *chain,
 		    uint32_t written)
 {
-	assert(queue < v->queue_count && v->in_flight);
-	if (rings_open(v))
-		virtq_release(&v->queue[queue].ring, chain, written);
+	struct virtio_queue *q = &v->queue[queue];
+
+	assert(v->in_flight);
+	if (ring_open(v, queue))
+		virtq_release(&q->ring, chain, written);
 	else
-		virtq_drop(&v->queue[queue].ring, chain);
+		virtq_drop(&q->ring, chain);
+	if (q->resetting && !q->ring.in_flight)
+		finish_queue_reset(q);
 	if (--v->in_flight)
 		return;
 	if (v->resetting)
@@ -164,7 +195,7 @@ void virtio_end(struct virtio *v, unsigned queue)
 {
 	struct virtq *ring = &v->queue[queue].ring;
 
-	if (rings_open(v) && virtq_end(ring))
+	if (ring_open(v, queue) && virtq_end(ring))
 		interrupt(v, VIRTIO_ISR_QUEUE, ring->vector);
 }
 
@@ -196,7 +227,7 @@ static void queue_kicked(void *opaque, uint32_t events)
 	(void)events;
 	(void)eventfd_read(q->kick_fd, &count);
 	pthread_mutex_lock(&v->lock);
-	run = virtio_running(v) && q->ring.enabled && !q->ring.dead;
+	run = virtio_running(v) && q->ring.enabled && !q->ring.dead && !q->resetting;
 	pthread_mutex_unlock(&v->lock);
 	if (run)
 		v->ops->kick(v, (unsigned)(q - v->queue));
@@ -301,8 +332,10 @@ void virtio_set_config_vector(struct virtio *v, uint16_t vector)
 
 /* --- queues ----------------------------------------------------------------------------------- */
 
-static uint32_t ring_get(const struct virtq *q, enum virtio_queue_field field)
+static uint32_t ring_get(const struct virtio_queue *queue, enum virtio_queue_field field)
 {
+	const struct virtq *q = &queue->ring;
+
 	switch (field) {
 	case VIRTQ_SIZE_LIMIT:
 		return q->size_max;
@@ -312,6 +345,8 @@ static uint32_t ring_get(const struct virtq *q, enum virtio_queue_field field)
 		return q->vector;
 	case VIRTQ_ENABLE:
 		return q->enabled;
+	case VIRTQ_RESET:
+		return queue->resetting;
 	case VIRTQ_DESC_LOW:
 		return (uint32_t)q->desc;
 	case VIRTQ_DESC_HIGH:
@@ -334,7 +369,7 @@ uint32_t virtio_queue_get(struct virtio *v, uint32_t queue, enum virtio_queue_fi
 
 	pthread_mutex_lock(&v->lock);
 	if (queue < v->queue_count)
-		value = ring_get(&v->queue[queue].ring, field);
+		value = ring_get(&v->queue[queue], field);
 	pthread_mutex_unlock(&v->lock);
 	return value;
 }
@@ -351,8 +386,13 @@ static void set_high(uint64_t *address, uint32_t value)
 
 static void ring_enable(struct virtio *v, struct virtq *q)
 {
-	if (virtq_enable(q, virtio_has_feature(v, VIRTIO_F_EVENT_IDX),
-			 virtio_has_feature(v, VIRTIO_F_INDIRECT_DESC)) < 0)
+	const struct virtq_format format = {
+		.packed = virtio_has_feature(v, VIRTIO_F_RING_PACKED),
+		.event_idx = virtio_has_feature(v, VIRTIO_F_EVENT_IDX),
+		.indirect = virtio_has_feature(v, VIRTIO_F_INDIRECT_DESC),
+	};
+
+	if (virtq_enable(q, &format) < 0)
 		virtio_guest_error(v, "queue enabled with a bad size or bad addresses");
 }
 
@@ -390,28 +430,35 @@ static void ring_set(struct virtio *v, struct virtq *q, enum virtio_queue_field 
 	}
 }
 
-/* Between FEATURES_OK and DRIVER_OK, and only while the queue is not enabled (4.1.4.3). */
-static bool queue_settable(const struct virtio *v, const struct virtq *q)
+/* Only while the queue is not enabled, and between FEATURES_OK and DRIVER_OK (4.1.4.3) or after a
+ * reset of its own (2.6.1.2). */
+static bool queue_settable(const struct virtio *v, const struct virtio_queue *q)
 {
 	uint8_t mask = VIRTIO_DRIVER | VIRTIO_FEATURES_OK | VIRTIO_DRIVER_OK | VIRTIO_NEEDS_RESET;
 
-	return (v->status & mask) == (VIRTIO_DRIVER | VIRTIO_FEATURES_OK) && !v->resetting &&
-	       !q->enabled;
+	if (v->resetting || q->ring.enabled)
+		return false;
+	return (v->status & mask) == (VIRTIO_DRIVER | VIRTIO_FEATURES_OK) ||
+	       (q->renewable && virtio_running(v));
 }
 
 void virtio_queue_set(struct virtio *v, uint32_t queue, enum virtio_queue_field field,
 		      uint32_t value)
 {
-	struct virtq *q;
+	struct virtio_queue *q;
 
 	if (queue >= v->queue_count)
 		return;
-	q = &v->queue[queue].ring;
+	q = &v->queue[queue];
 	pthread_mutex_lock(&v->lock);
 	if (field == VIRTQ_VECTOR)
-		q->vector = checked_vector(v, value);
+		q->ring.vector = checked_vector(v, value);
+	else if (field == VIRTQ_RESET && value == 1)
+		queue_reset(v, q);
 	else if (queue_settable(v, q))
-		ring_set(v, q, field, value);
+		ring_set(v, &q->ring, field, value);
+	if (q->ring.enabled && virtio_running(v) && field == VIRTQ_ENABLE)
+		virtio_kick_again(v, queue); /* what was put in before is not forgotten */
 	pthread_mutex_unlock(&v->lock);
 }
 
@@ -495,7 +542,7 @@ int virtio_init(struct virtio *v, struct machine *machine, const struct virtio_i
 	assert(!(info->features & ~info->ops->features));
 	v->machine = machine;
 	v->ops = info->ops;
-	v->offered = info->features | RING_FEATURES;
+	v->offered = (info->features | RING_FEATURES) & ~info->without;
 	v->queue_count = info->queue_count;
 	v->config_size = info->config_size;
 	v->config_vector = VIRTIO_NO_VECTOR;

@@ -13,8 +13,8 @@
  * Reset at any moment: once the driver wrote 0 to the status, nothing of the rings is touched any
  * more, and the status reads 0 when the last chain in flight has come back.
  *
- * Locks: one per device, v->lock. It is held in ops.started, ops.stopped, ops.config_written, not in
- * ops.kick. Everything a transport calls takes it.
+ * Locks: one per device, v->lock. It is held in ops.started, ops.stopped, ops.queue_reset and
+ * ops.config_written, not in ops.kick. Everything a transport calls takes it.
  */
 #ifndef DEVICES_VIRTIO_CORE_H
 #define DEVICES_VIRTIO_CORE_H
@@ -47,7 +47,13 @@ enum { /* features of rings and transports (6) */
 	VIRTIO_F_INDIRECT_DESC = 28,
 	VIRTIO_F_EVENT_IDX = 29,
 	VIRTIO_F_VERSION_1 = 32,
+	VIRTIO_F_RING_PACKED = 34,
+	VIRTIO_F_IN_ORDER = 35, /* offered by types that give every queue's chains back in order */
+	VIRTIO_F_RING_RESET = 40,
 };
+
+/* Not offered: NOTIFICATION_DATA. A doorbell is an eventfd, which carries no data, and the ring
+ * says it all. */
 
 enum { /* device types (5) */
 	VIRTIO_ID_NET = 1, VIRTIO_ID_BLOCK = 2, VIRTIO_ID_CONSOLE = 3, VIRTIO_ID_RNG = 4,
@@ -59,13 +65,16 @@ enum { VIRTIO_ISR_QUEUE = 1, VIRTIO_ISR_CONFIG = 2 };
 struct virtio_ops {
 	const char *name;       /* "virtio-blk" */
 	uint16_t id;
-	uint64_t features;      /* bits 0..23 and 50..63 that any instance may offer */
+	uint64_t features;      /* bits 0..23 and 50..63 that any instance may offer, and IN_ORDER */
 	/* A queue has something, or had: loop thread, no lock held, DRIVER_OK, queue enabled. */
 	void (*kick)(struct virtio *v, unsigned queue);
 	/* DRIVER_OK was set. May be NULL. */
 	void (*started)(struct virtio *v);
 	/* The driver is gone, nothing is in flight. May be NULL. */
 	void (*stopped)(struct virtio *v);
+	/* The driver resets this queue alone (2.6.1): virtio_has() and virtio_get() find nothing
+	 * there until it is set up anew. Chains in flight come back as in a reset. May be NULL. */
+	void (*queue_reset)(struct virtio *v, unsigned queue);
 	/* The driver wrote config bytes (those that config_wmask lets it). May be NULL. */
 	void (*config_written)(struct virtio *v, unsigned offset, unsigned size);
 };
@@ -80,6 +89,8 @@ struct virtio_transport_ops {
 
 struct virtio_queue {
 	struct virtq ring;
+	bool resetting; /* by itself: chains of it are still in flight */
+	bool renewable; /* it was reset by itself, and may be set up while the device runs */
 	int kick_fd; /* eventfd */
 	struct loop_watch *watch;
 	struct virtio *virtio;
@@ -112,6 +123,7 @@ struct virtio {
 struct virtio_info {
 	const struct virtio_ops *ops;
 	uint64_t features;          /* of this instance, within ops->features */
+	uint64_t without;           /* features of rings that it keeps back */
 	unsigned queue_count;       /* 1..VIRTIO_QUEUES_MAX */
 	uint16_t queue_size;        /* power of two, at most VIRTQ_SIZE_MAX */
 	const void *config;
@@ -166,6 +178,7 @@ enum virtio_queue_field {
 	VIRTQ_SIZE,
 	VIRTQ_VECTOR,
 	VIRTQ_ENABLE,
+	VIRTQ_RESET, /* reads 1 while the reset is under way */
 	VIRTQ_DESC_LOW, VIRTQ_DESC_HIGH,
 	VIRTQ_DRIVER_LOW, VIRTQ_DRIVER_HIGH,
 	VIRTQ_DEVICE_LOW, VIRTQ_DEVICE_HIGH,

@@ -26,6 +26,7 @@ enum { /* 4.2.2 */
 	R_QUEUE_DRIVER_LOW = 0x090, R_QUEUE_DRIVER_HIGH = 0x094,
 	R_QUEUE_DEVICE_LOW = 0x0a0, R_QUEUE_DEVICE_HIGH = 0x0a4,
 	R_SHM_LEN_LOW = 0x0b0, R_SHM_BASE_HIGH = 0x0bc, /* no shared memory: all ones */
+	R_QUEUE_RESET = 0x0c0,
 	R_CONFIG_GENERATION = 0x0fc, R_CONFIG = 0x100,
 };
 
@@ -47,6 +48,8 @@ static int queue_field(uint64_t offset)
 		return VIRTQ_SIZE;
 	case R_QUEUE_READY:
 		return VIRTQ_ENABLE;
+	case R_QUEUE_RESET:
+		return VIRTQ_RESET;
 	case R_QUEUE_DESC_LOW:
 		return VIRTQ_DESC_LOW;
 	case R_QUEUE_DESC_HIGH:

@@ -41,7 +41,7 @@ struct virtio_pci {
 enum common_what {
 	C_DEVICE_FEATURE_SELECT, C_DEVICE_FEATURE, C_DRIVER_FEATURE_SELECT, C_DRIVER_FEATURE,
 	C_CONFIG_VECTOR, C_NUM_QUEUES, C_STATUS, C_GENERATION, C_QUEUE_SELECT, C_NOTIFY_OFF,
-	C_NOTIFY_DATA, C_QUEUE_RESET,
+	C_NOTIFY_DATA,
 	C_QUEUE_FIELD, /* + enum virtio_queue_field */
 };
 
@@ -71,7 +71,7 @@ static const struct common_field common_fields[] = {
 	{ 0x30, 4, C_QUEUE_FIELD + VIRTQ_DEVICE_LOW },
 	{ 0x34, 4, C_QUEUE_FIELD + VIRTQ_DEVICE_HIGH },
 	{ 0x38, 2, C_NOTIFY_DATA },
-	{ 0x3a, 2, C_QUEUE_RESET },
+	{ 0x3a, 2, C_QUEUE_FIELD + VIRTQ_RESET },
 };
 
 static uint32_t selector_get(struct virtio_pci *p, const uint32_t *selector)
@@ -126,8 +126,6 @@ static uint32_t common_get(struct virtio_pci *p, unsigned what)
 	case C_NOTIFY_OFF:
 	case C_NOTIFY_DATA: /* cell n belongs to queue n */
 		return queue_select(p);
-	case C_QUEUE_RESET:
-		return 0; /* not offered */
 	default:
 		return virtio_queue_get(v, queue_select(p),
 					(enum virtio_queue_field)(what - C_QUEUE_FIELD));
@@ -164,7 +162,6 @@ static void common_set(struct virtio_pci *p, unsigned what, uint32_t value)
 	case C_GENERATION:
 	case C_NOTIFY_OFF:
 	case C_NOTIFY_DATA:
-	case C_QUEUE_RESET:
 		break; /* read-only */
 	default:
 		virtio_queue_set(v, queue_select(p),

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * queue.h - the device's side of a split virtqueue (virtio 1.2, 2.6 and 2.7).
+ * queue.h - the device's side of a virtqueue, split or packed (virtio 1.2, 2.6 to 2.8).
  *
- * The driver puts chains of descriptors into the available ring; the device takes them and gives
- * them back through the used ring:
+ * The driver makes chains of descriptors available; the device takes them and gives them back as
+ * used, in any order. Here for the split format; in the packed one all three parts are one ring
+ * (queue_packed.c):
  *
  *     driver                                            device
  *     descriptor table  { gpa len flags next } ...      virtq_get()      a checked copy of a chain
@@ -14,8 +15,8 @@
  * Four verbs: has, get, release, end. Only end decides about the interrupt. A descriptor is read
  * once, into the chain; nothing is looked at in guest memory again. What a chain holds when get
  * returns 1: heads and links inside the table, no more segments than the limit, each segment wholly
- * in RAM, those to read before those to write, at most 4 GiB - 1 bytes, a head that is not in
- * flight. Anything else is -EPROTO: the queue is dead until the device is reset.
+ * in RAM, those to read before those to write, at most 4 GiB - 1 bytes, a head (packed: a buffer
+ * id) below the queue's size that is not in flight. Anything else is -EPROTO: the queue is dead until the device is reset.
  *
  * Threads: one at a time; the virtio core's lock is held around every call.
  */
@@ -38,11 +39,18 @@ struct virtq_segment {
 };
 
 struct virtq_chain {
-	uint16_t head;
+	uint16_t head;  /* packed: the buffer's id */
+	uint16_t slots; /* of the ring that it takes up; split: 1 */
 	uint16_t readable, writable; /* segments: readable ones first */
 	uint32_t out_bytes, in_bytes; /* for the device to read, to write */
 	struct virtq_segment segment[VIRTQ_SEGMENTS_MAX];
 };
+
+struct virtq_format { /* negotiated */
+	bool packed, event_idx, indirect;
+};
+
+struct virtq_ring_ops;
 
 struct virtq {
 	struct memory *memory;
@@ -51,20 +59,31 @@ struct virtq {
 	uint64_t desc, driver, device;
 	uint16_t vector;
 	bool enabled;
-	/* negotiated: set by virtq_enable() */
-	bool event_idx, indirect;
+	/* set by virtq_enable() */
+	struct virtq_format format;
+	const struct virtq_ring_ops *ops;
 	/* running */
 	bool dead;             /* a guest error was found */
-	uint16_t next_avail;   /* next entry of the available ring to take */
-	uint16_t next_used;    /* next entry of the used ring to fill */
-	uint16_t signalled;    /* next_used at the last virtq_end() */
+	union { /* by format.packed */
+		struct {
+			uint16_t next_avail; /* next entry of the available ring to take */
+			uint16_t next_used;  /* next entry of the used ring to fill */
+			uint16_t signalled;  /* next_used at the last virtq_end() */
+		} split;
+		struct {
+			uint16_t next_avail, next_used; /* slots */
+			bool avail_wrap, used_wrap;     /* wrap counters at those */
+			unsigned slots_out;             /* taken and not given back */
+			unsigned unsignalled;           /* slots used since the last virtq_end() */
+		} packed;
+	};
 	unsigned in_flight;
 	uint64_t busy[VIRTQ_SIZE_MAX / 64]; /* heads in flight */
 };
 
-/* Checks the geometry that the driver gave, once, and starts the queue. -EINVAL: size no power of
- * two or out of range, ring misaligned or not wholly in RAM. */
-int virtq_enable(struct virtq *q, bool event_idx, bool indirect);
+/* Checks the geometry that the driver gave, once, and starts the queue. -EINVAL: size out of range
+ * (split: or no power of two), ring misaligned or not wholly in RAM. */
+int virtq_enable(struct virtq *q, const struct virtq_format *format);
 /* Stops it and forgets the driver's settings. Nothing may be in flight. */
 void virtq_reset(struct virtq *q);
 

@@ -28,3 +28,7 @@ check_PROGRAMS += tests/device/test-virtio-net
 TESTS += tests/device/test-virtio-net
 tests_device_test_virtio_net_SOURCES = tests/device/test_virtio_net.c
 tests_device_test_virtio_net_LDADD = librig.la
+check_PROGRAMS += tests/device/test-virtio-ring
+TESTS += tests/device/test-virtio-ring
+tests_device_test_virtio_ring_SOURCES = tests/device/test_virtio_ring.c
+tests_device_test_virtio_ring_LDADD = librig.la

@@ -113,7 +113,7 @@ static void discovery(struct rig *r)
 
 	disk_open(r, &k, false);
 	features = vd_features(&k.d);
-	CHECK_EQ(features, VF_VERSION_1 | VF_EVENT_IDX | VF_INDIRECT | 1 << 2 | 1 << 6 | 1 << 9 |
+	CHECK_EQ(features, VF_CORE | 1 << 2 | 1 << 6 | 1 << 9 |
 				   1 << 13 | 1 << 14);
 	CHECK_EQ(vd_cfg_read(&k.d, 8, 4), 0x01000001); /* class, revision 1 */
 	CHECK_EQ(vd_get(&k.d, VC_NUMQ, 2), 1);

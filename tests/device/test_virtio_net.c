@@ -95,8 +95,7 @@ static void configuration(struct rig *r)
 	static struct card c;
 
 	card_open(r, &c);
-	CHECK_EQ(vd_features(&c.d),
-		 VF_VERSION_1 | VF_EVENT_IDX | VF_INDIRECT | 1 << 5 | 1 << 16);
+	CHECK_EQ(vd_features(&c.d), VF_CORE | 1 << 5 | 1 << 16);
 	CHECK_EQ(rig_read(r, c.d.config, 4), 0x01005452);
 	CHECK_EQ(rig_read(r, c.d.config + 4, 2), 0x0302);
 	CHECK_EQ(rig_read(r, c.d.config + 6, 2), 1); /* link up */

@@ -108,6 +108,7 @@ static unsigned mmio_register(unsigned offset, bool write)
 		{ VC_STATUS, 0x70 }, { VC_GEN, 0xfc }, { VC_QSEL, 0x30 }, { VC_QENABLE, 0x44 },
 		{ VC_QDESC, 0x80 }, { VC_QDESC + 4, 0x84 }, { VC_QDRIVER, 0x90 },
 		{ VC_QDRIVER + 4, 0x94 }, { VC_QDEVICE, 0xa0 }, { VC_QDEVICE + 4, 0xa4 },
+		{ VC_QRESET, 0xc0 },
 	};
 	size_t i;
 
@@ -170,6 +171,7 @@ uint8_t vd_negotiate(struct vdriver *d, uint64_t features)
 	vd_set(d, VC_GFSEL, 4, 1);
 	vd_set(d, VC_GF, 4, features >> 32);
 	vd_set(d, VC_STATUS, 1, 0xb);
+	d->packed = features & VF_PACKED;
 	return (uint8_t)vd_get(d, VC_STATUS, 1);
 }
 
@@ -191,6 +193,17 @@ void vd_queue(struct vdriver *d, unsigned queue, uint16_t size)
 	set_address(d, VC_QDRIVER, VD_AVAIL(queue));
 	set_address(d, VC_QDEVICE, VD_USED(queue));
 	vd_set(d, VC_QENABLE, 2, 1);
+	vd_restart_ring(d, queue);
+}
+
+void vd_restart_ring(struct vdriver *d, unsigned queue)
+{
+	if (queue >= VD_QUEUES)
+		return;
+	memset(&d->ring[queue], 0, sizeof(d->ring[queue]));
+	d->ring[queue].wrap = d->ring[queue].used_wrap = true;
+	if (queue == d->queue)
+		d->avail = 0;
 }
 
 void vd_start(struct vdriver *d, uint64_t features, uint16_t size)
@@ -209,7 +222,7 @@ void vd_start_queues(struct vdriver *d, uint64_t features, uint16_t size, unsign
 	}
 	d->queue_size = size;
 	d->queue = 0;
-	d->avail = d->saved[0] = d->saved[1] = 0;
+	d->avail = 0;
 	vd_set(d, VC_STATUS, 1, 0xf);
 	CHECK_EQ(vd_get(d, VC_STATUS, 1), 0xf);
 }
@@ -246,18 +259,103 @@ void vd_desc_at(struct vdriver *d, uint64_t table, unsigned index, uint64_t gpa,
 void vd_desc(struct vdriver *d, unsigned index, uint64_t gpa, uint32_t len, uint16_t flags,
 	     uint16_t next)
 {
-	vd_desc_at(d, VD_DESC(d->queue), index, gpa, len, flags, next);
+	vd_desc_at(d, d->packed ? VD_SHADOW(d->queue) : VD_DESC(d->queue), index, gpa, len, flags,
+		   next);
 }
 
 void vd_select(struct vdriver *d, unsigned queue)
 {
-	d->saved[d->queue] = d->avail;
+	d->ring[d->queue].avail = d->avail;
 	d->queue = queue;
-	d->avail = d->saved[queue];
+	d->avail = d->ring[queue].avail;
+}
+
+/* --- packed ----------------------------------------------------------------------------------- */
+
+static void packed_write(struct vdriver *d, unsigned slot, uint64_t gpa, uint32_t len, uint16_t id,
+			 uint16_t flags)
+{
+	uint8_t raw[14];
+
+	put_le64(raw, gpa);
+	put_le32(raw + 8, len);
+	put_le16(raw + 12, id);
+	vd_store(d, VD_SLOT(d->queue, slot), raw, sizeof(raw));
+	vd_store16(d, VD_SLOT(d->queue, slot) + 14, flags);
+}
+
+static void packed_next(const struct vdriver *d, uint16_t *slot, bool *wrap, unsigned by)
+{
+	*slot = (uint16_t)(*slot + by);
+	if (*slot >= d->queue_size) {
+		*slot = (uint16_t)(*slot - d->queue_size);
+		*wrap = !*wrap;
+	}
+}
+
+void vd_slot(struct vdriver *d, uint64_t gpa, uint32_t len, uint16_t id, uint16_t flags)
+{
+	struct vd_ring *ring = &d->ring[d->queue];
+
+	packed_write(d, ring->slot, gpa, len, id, flags ^ (ring->wrap ? 0x80 : 0x8000));
+	packed_next(d, &ring->slot, &ring->wrap, 1);
+}
+
+/* The head's flags last: that makes the chain available. */
+static void packed_push(struct vdriver *d, uint16_t head)
+{
+	struct vd_ring *ring = &d->ring[d->queue];
+	uint16_t at = head, head_slot = ring->slot, head_flags = 0, n = 0;
+	uint8_t raw[16];
+
+	do {
+		uint16_t flags;
+
+		vd_load(d, VD_SHADOW(d->queue) + 16ull * at, raw, sizeof(raw));
+		flags = get_le16(raw + 12) ^ (ring->wrap ? 0x80 : 0x8000);
+		if (!n)
+			head_flags = flags;
+		packed_write(d, ring->slot, get_le64(raw), get_le32(raw + 8), head,
+			     n ? flags : vd_load16(d, VD_SLOT(d->queue, head_slot) + 14));
+		packed_next(d, &ring->slot, &ring->wrap, 1);
+		at = get_le16(raw + 14);
+		n++;
+	} while (get_le16(raw + 12) & VD_NEXT && n < d->queue_size);
+	if (head < 1024)
+		ring->slots[head] = n;
+	vd_store16(d, VD_SLOT(d->queue, head_slot) + 14, head_flags);
+}
+
+/* Takes what came back. */
+static uint16_t packed_used(struct vdriver *d)
+{
+	struct vd_ring *ring = &d->ring[d->queue];
+
+	for (;;) {
+		uint64_t slot = VD_SLOT(d->queue, ring->used_slot);
+		uint16_t flags = vd_load16(d, slot + 14), id;
+		uint8_t raw[6];
+
+		if (!(flags & 0x80) != !ring->used_wrap || !(flags & 0x8000) != !ring->used_wrap)
+			return ring->used;
+		vd_load(d, slot + 8, raw, sizeof(raw));
+		id = get_le16(raw + 4);
+		ring->log[ring->used % VD_USED_LOG].id = id;
+		ring->log[ring->used % VD_USED_LOG].len = flags & VD_WRITE ? get_le32(raw) : 0;
+		ring->used++;
+		CHECK(id < 1024 && ring->slots[id]);
+		packed_next(d, &ring->used_slot, &ring->used_wrap,
+			    id < 1024 && ring->slots[id] ? ring->slots[id] : 1);
+	}
 }
 
 void vd_push(struct vdriver *d, uint16_t head)
 {
+	if (d->packed) {
+		packed_push(d, head);
+		d->avail++;
+		return;
+	}
 	vd_store16(d, VD_AVAIL(d->queue) + 4 + 2ull * (d->avail % d->queue_size), head);
 	d->avail++;
 	vd_store16(d, VD_AVAIL(d->queue) + 2, d->avail);
@@ -273,7 +371,7 @@ void vd_kick(struct vdriver *d, unsigned queue)
 
 uint16_t vd_used_idx(struct vdriver *d)
 {
-	return vd_load16(d, VD_USED(d->queue) + 2);
+	return d->packed ? packed_used(d) : vd_load16(d, VD_USED(d->queue) + 2);
 }
 
 struct waiting {
@@ -314,6 +412,12 @@ void vd_used(struct vdriver *d, uint16_t index, uint32_t *ret_id, uint32_t *ret_
 {
 	uint8_t raw[8];
 
+	if (d->packed) {
+		(void)packed_used(d);
+		*ret_id = d->ring[d->queue].log[index % VD_USED_LOG].id;
+		*ret_len = d->ring[d->queue].log[index % VD_USED_LOG].len;
+		return;
+	}
 	vd_load(d, VD_USED(d->queue) + 4 + 8ull * (index % d->queue_size), raw, sizeof(raw));
 	*ret_id = get_le32(raw);
 	*ret_len = get_le32(raw + 4);

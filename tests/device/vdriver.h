@@ -18,11 +18,39 @@ enum { /* offsets of the common configuration */
 	VC_DFSEL = 0x00, VC_DF = 0x04, VC_GFSEL = 0x08, VC_GF = 0x0c, VC_CVEC = 0x10,
 	VC_NUMQ = 0x12, VC_STATUS = 0x14, VC_GEN = 0x15, VC_QSEL = 0x16, VC_QSIZE = 0x18,
 	VC_QVEC = 0x1a, VC_QENABLE = 0x1c, VC_QNOTIFY = 0x1e, VC_QDESC = 0x20, VC_QDRIVER = 0x28,
-	VC_QDEVICE = 0x30,
+	VC_QDEVICE = 0x30, VC_QRESET = 0x3a,
 };
 #define VF_INDIRECT (1ull << 28)
 #define VF_EVENT_IDX (1ull << 29)
 #define VF_VERSION_1 (1ull << 32)
+#define VF_PACKED (1ull << 34)
+#define VF_IN_ORDER (1ull << 35)
+#define VF_RING_RESET (1ull << 40)
+/* What the core offers for every device. */
+#define VF_CORE (VF_INDIRECT | VF_EVENT_IDX | VF_VERSION_1 | VF_PACKED | VF_RING_RESET)
+
+#define VD_QUEUES 8u
+#define VD_USED_LOG 512u
+
+/*
+ * Packed rings: descriptors are still written with vd_desc(), into a table of the driver's own that
+ * the device does not see; vd_push() copies the chain from `head` on into the ring, with the head
+ * as buffer id. What comes back is logged, so that vd_used() works as for the split format.
+ */
+#define VD_SHADOW(q) (VD_DESC(q) + 0x4000)
+#define VD_SLOT(q, n) (VD_DESC(q) + 16ull * (n))
+
+struct vd_ring { /* what the driver knows of one queue */
+	uint16_t avail;             /* chains pushed */
+	uint16_t slot;              /* packed: where the next goes */
+	bool wrap;
+	uint16_t used, used_slot;   /* packed: chains that came back; where the next one will */
+	bool used_wrap;
+	uint16_t slots[1024];       /* packed: of the chain with this id */
+	struct {
+		uint32_t id, len;
+	} log[VD_USED_LOG];
+};
 
 struct vdriver {
 	struct rig *rig;
@@ -36,7 +64,8 @@ struct vdriver {
 	uint16_t queue_size;
 	unsigned queue;       /* that the verbs below mean */
 	uint16_t avail;       /* our index of it */
-	uint16_t saved[2];    /* of the others */
+	bool packed;          /* was negotiated */
+	struct vd_ring ring[VD_QUEUES]; /* avail: of those that are not `queue` */
 };
 
 uint64_t vd_cfg_read(struct vdriver *d, unsigned offset, unsigned size);
@@ -61,8 +90,12 @@ void vd_desc_at(struct vdriver *d, uint64_t table, unsigned index, uint64_t gpa,
 		uint16_t flags, uint16_t next);
 void vd_desc(struct vdriver *d, unsigned index, uint64_t gpa, uint32_t len, uint16_t flags,
 	     uint16_t next);
-void vd_select(struct vdriver *d, unsigned queue); /* 0 (as after the start) or 1 */
+void vd_select(struct vdriver *d, unsigned queue); /* 0 after the start */
 void vd_push(struct vdriver *d, uint16_t head); /* not kicked */
+/* Packed: one descriptor straight into the ring, at the next slot. */
+void vd_slot(struct vdriver *d, uint64_t gpa, uint32_t len, uint16_t id, uint16_t flags);
+/* After the queue alone was set up again: the driver's view of it as at the start. */
+void vd_restart_ring(struct vdriver *d, unsigned queue);
 void vd_kick(struct vdriver *d, unsigned queue);
 uint16_t vd_used_idx(struct vdriver *d);
 /* Waits until n chains came back since the start; false: they don't. */

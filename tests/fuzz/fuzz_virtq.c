@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ring parser alone: chains built mostly as they should be, each rule broken behind a knob, and
- * memory that changes between two calls. What get returns must keep what queue.h promises.
+ * The ring parser alone, in both formats: chains built mostly as they should be, each rule broken
+ * behind a knob, and memory that changes between two calls and, by wrapping the functions that read
+ * guest memory (-Wl,--wrap), right after each single read. What get returns must keep what queue.h
+ * promises.
  */
 #include <config.h>
 
@@ -25,12 +27,51 @@ struct state {
 	struct memory *memory;
 	struct virtq q;
 	struct input in;
-	uint16_t avail;
+	bool hostile;       /* memory changes behind each read */
+	uint16_t avail;     /* split: chains pushed; packed: the next slot */
+	bool wrap;
 	struct virtq_chain *held[HELD_MAX];
 	unsigned helds;
 };
 
 #define MUST(condition) do { if (!(condition)) abort(); } while (0)
+
+/* What the wrapped functions may spoil. */
+static struct state *spoiler;
+
+/* The other processor was faster: what was just read is something else now. */
+static void after_read(uint64_t gpa, size_t len)
+{
+	struct state *s = spoiler;
+	uint8_t byte;
+
+	if (!s || !s->hostile || !len || !rarely(&s->in))
+		return;
+	byte = input8(&s->in);
+	spoiler = NULL; /* not from within */
+	(void)mem_write(s->memory, gpa + pick(&s->in, len < 16 ? (unsigned)len : 16), &byte, 1);
+	spoiler = s;
+}
+
+int __real_mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
+int __wrap_mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
+int __wrap_mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len)
+{
+	int r = __real_mem_read(memory, gpa, buf, len);
+
+	after_read(gpa, len);
+	return r;
+}
+
+int __real_mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value);
+int __wrap_mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value);
+int __wrap_mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value)
+{
+	int r = __real_mem_load16(memory, gpa, ret_value);
+
+	after_read(gpa, 2);
+	return r;
+}
 
 static uint64_t any_gpa(struct input *in)
 {
@@ -73,7 +114,53 @@ static void put_chain(struct state *s, uint64_t table, unsigned size, unsigned f
 	}
 }
 
-static void push(struct state *s)
+static void put_slot(struct state *s, uint64_t gpa, uint32_t len, uint16_t id, uint16_t flags)
+{
+	flags ^= s->wrap ? 0x80 : 0x8000;
+	if (rarely(&s->in))
+		flags ^= (uint16_t)(1u << pick(&s->in, 16));
+	put_desc(s, DESC, s->avail, id, flags, gpa, len); /* the last two fields change places */
+	if (++s->avail >= s->q.size) {
+		s->avail = 0;
+		s->wrap = !s->wrap;
+	}
+}
+
+/* Entries of an indirect table of the packed format: only the direction counts. */
+static void put_table(struct state *s, unsigned entries)
+{
+	unsigned writable = pick(&s->in, entries + 1), i;
+
+	for (i = 0; i < entries; i++) {
+		uint16_t flags = i >= entries - writable ? 2 : 0;
+
+		if (rarely(&s->in))
+			flags ^= (uint16_t)(1u << pick(&s->in, 4));
+		put_desc(s, TABLE, i, 0, flags, any_gpa(&s->in), any_len(&s->in));
+	}
+}
+
+static void push_packed(struct state *s)
+{
+	struct input *in = &s->in;
+	uint16_t id = rarely(in) ? input16(in) : (uint16_t)pick(in, s->q.size);
+	unsigned n = 1 + pick(in, rarely(in) ? s->q.size + 3u : 6), writable = pick(in, n + 1), i;
+
+	if (input8(in) & 1u) {
+		unsigned entries = 1 + pick(in, 40);
+
+		put_table(s, entries);
+		put_slot(s, rarely(in) ? any_gpa(in) : TABLE,
+			 rarely(in) ? (uint32_t)input_edge(in) : 16 * entries, id,
+			 rarely(in) ? 5 : 4);
+		return;
+	}
+	for (i = 0; i < n; i++)
+		put_slot(s, any_gpa(in), any_len(in), id,
+			 (uint16_t)((i + 1 < n ? 1 : 0) | (i >= n - writable ? 2 : 0)));
+}
+
+static void push_split(struct state *s)
 {
 	struct input *in = &s->in;
 	uint16_t head = (uint16_t)pick(in, s->q.size);
@@ -98,12 +185,21 @@ static void push(struct state *s)
 	(void)mem_store16(s->memory, AVAIL + 2, s->avail);
 }
 
+static void push(struct state *s)
+{
+	if (s->q.format.packed)
+		push_packed(s);
+	else
+		push_split(s);
+}
+
 static void check_chain(const struct state *s, const struct virtq_chain *c)
 {
 	uint64_t out = 0, in = 0;
 	unsigned i;
 
 	MUST(c->head < s->q.size);
+	MUST(c->slots && c->slots <= s->q.size);
 	MUST(c->readable + c->writable <= (int)VIRTQ_SEGMENTS_MAX);
 	for (i = 0; i < (unsigned)c->readable + c->writable; i++) {
 		MUST(c->segment[i].len);
@@ -148,7 +244,7 @@ static void take(struct state *s)
 	MUST(c);
 	memset(c, 0xcc, sizeof(*c)); /* get must fill what it promises */
 	r = virtq_get(&s->q, c);
-	MUST(r == 1 || !virtq_has(&s->q) || r < 0);
+	MUST(r == 1 || s->hostile || !virtq_has(&s->q) || r < 0);
 	if (r != 1) {
 		MUST(r == 0 || s->q.dead);
 		free(c);
@@ -203,7 +299,8 @@ static void step(struct state *s)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct state s = { .in = { data, size } };
+	struct state s = { .in = { data, size }, .wrap = true };
+	struct virtq_format format;
 	unsigned i;
 
 	if (memory_create(MEMORY, &s.memory) < 0)
@@ -217,7 +314,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	s.q.device = rarely(&s.in) ? input_edge(&s.in) : USED;
 	if (rarely(&s.in))
 		s.q.size = input16(&s.in);
-	if (virtq_enable(&s.q, input8(&s.in) & 1u, input8(&s.in) & 1u) == 0 &&
+	format = (struct virtq_format){ .packed = input8(&s.in) & 1u,
+					.event_idx = input8(&s.in) & 1u,
+					.indirect = !rarely(&s.in) };
+	s.hostile = input8(&s.in) & 1u;
+	spoiler = &s;
+	if (virtq_enable(&s.q, &format) == 0 &&
 	    s.q.desc == DESC && s.q.driver == AVAIL && s.q.device == USED)
 		for (i = 0; i < 2000 && s.in.left; i++)
 			step(&s);
@@ -226,6 +328,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free(s.held[s.helds]);
 	}
 	virtq_reset(&s.q);
+	spoiler = NULL;
 	memory_destroy(s.memory);
 	return 0;
 }

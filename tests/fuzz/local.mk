@@ -10,6 +10,7 @@ tests_fuzz_fuzz_chips_SOURCES = tests/fuzz/fuzz_chips.c tests/fuzz/replay.c test
 tests_fuzz_fuzz_chips_LDADD = librig.la
 tests_fuzz_fuzz_virtq_SOURCES = tests/fuzz/fuzz_virtq.c tests/fuzz/replay.c tests/fuzz/input.h
 tests_fuzz_fuzz_virtq_LDADD = librig.la
+tests_fuzz_fuzz_virtq_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mem_read -Wl,--wrap=mem_load16
 tests_fuzz_fuzz_virtio_blk_SOURCES = tests/fuzz/fuzz_virtio_blk.c tests/fuzz/replay.c \
 	tests/fuzz/input.h
 tests_fuzz_fuzz_virtio_blk_LDADD = librig.la
