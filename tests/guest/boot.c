@@ -8,6 +8,7 @@
  *     --initrd FILE       --cmdline TEXT       --disk FILE[,readonly] (repeatable)
  *     --timeout SECONDS   (default 60)         --expect TEXT   end with success once it is printed
  *     --on-reboot stop    --debug-exit         --soft-debug BITS  --stdin  --log LEVEL
+ *     --nested            offer VMX to the guest
  *     --pause-every MS    pauses and resumes all the time
  *     --when TEXT --do power-button|reset|pause-resume|kill   once TEXT is printed, once
  *
@@ -86,7 +87,7 @@ static void usage(void)
 static void parse(struct run *run, int argc, char **argv)
 {
 	enum { ENGINE = 256, MEMORY, CPUS, INITRD, CMDLINE, DISK, TIMEOUT, EXPECT, REBOOT,
-	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE, WHEN, DO };
+	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE, WHEN, DO, NESTED };
 	static const struct option options[] = {
 		{ "engine", 1, 0, ENGINE },     { "memory", 1, 0, MEMORY },
 		{ "cpus", 1, 0, CPUS },         { "initrd", 1, 0, INITRD },
@@ -96,6 +97,7 @@ static void parse(struct run *run, int argc, char **argv)
 		{ "soft-debug", 1, 0, SOFT_DEBUG }, { "stdin", 0, 0, STDIN },
 		{ "log", 1, 0, LOG },           { "pause-every", 1, 0, PAUSE },
 		{ "when", 1, 0, WHEN },         { "do", 1, 0, DO },
+		{ "nested", 0, 0, NESTED },
 		{ 0 },
 	};
 	struct board_config *c = &run->config;
@@ -135,6 +137,9 @@ static void parse(struct run *run, int argc, char **argv)
 			break;
 		case SOFT_DEBUG:
 			c->soft_debug = (uint32_t)strtoul(optarg, NULL, 0);
+			break;
+		case NESTED:
+			c->vm_flags |= VMX_VM_NESTED;
 			break;
 		case STDIN:
 			run->use_stdin = true;

@@ -3,6 +3,13 @@
 check_PROGRAMS += tests/guest/boot
 tests_guest_boot_SOURCES = tests/guest/boot.c
 tests_guest_boot_LDADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread
+# A static user of /dev/kvm, for the inside of a guest.
+check_PROGRAMS += tests/guest/kvm-run
+tests_guest_kvm_run_SOURCES = tests/guest/kvm-run.c
+tests_guest_kvm_run_CFLAGS = -std=gnu17 -O2 -fno-stack-protector -fcf-protection=none \
+	$(GENERAL_CFLAGS) $(WARN_CFLAGS)
+tests_guest_kvm_run_LDFLAGS = -all-static
+EXTRA_DIST += tests/guest/nested.sh tests/guest/nested-init
 TESTS += tests/guest/payloads tests/guest/linux-modes.sh
 EXTRA_DIST += tests/guest/payloads tests/guest/linux-modes.sh \
 	tests/guest/payload/payload.ld tests/guest/payload/macros.h \

@@ -86,7 +86,7 @@ static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct
 }
 
 /* Translates, checks, finds what is there, and fills L1 if it is RAM. SOFT_OK, SOFT_EXCEPTION or
- * SOFT_MEMEXIT. */
+ * SOFT_VMEXIT. */
 static int resolve(struct soft_vcpu *v, uint64_t la, unsigned flags, struct page *p)
 {
 	unsigned ctx = soft_ctx(v, flags);

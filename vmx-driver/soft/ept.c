@@ -29,7 +29,7 @@ static int violation(struct soft_vcpu *v, uint64_t gpa, const struct soft_ept_ac
 		.gla = a->gla,
 		.gpa = gpa,
 	};
-	return SOFT_MEMEXIT;
+	return SOFT_VMEXIT;
 }
 
 static int misconfiguration(struct soft_vcpu *v, uint64_t gpa, const struct soft_ept_access *a)
@@ -37,7 +37,7 @@ static int misconfiguration(struct soft_vcpu *v, uint64_t gpa, const struct soft
 	v->vmexit = (struct soft_vmexit){
 		.reason = EXIT_EPT_MISCONFIG, .gla = a->gla, .gpa = gpa,
 	};
-	return SOFT_MEMEXIT;
+	return SOFT_VMEXIT;
 }
 
 /* SDM 3C 28.3.3.1. Execute-only pages are offered. */
@@ -53,7 +53,7 @@ static bool misconfigured(const struct soft_vcpu *v, uint64_t value, unsigned sh
 	       (value & EPT_ADDR & ((1ull << shift) - 1));
 }
 
-/* Collects the entries for gpa. SOFT_OK or SOFT_MEMEXIT. */
+/* Collects the entries for gpa. SOFT_OK or SOFT_VMEXIT. */
 static int walk(struct soft_vcpu *v, uint64_t gpa, const struct soft_ept_access *a,
 		struct ept_path *path)
 {

@@ -28,7 +28,7 @@ struct soft_ept_access {
 };
 
 /* Translates an address of the VMX guest with v->eptp (not 0). SOFT_OK: ret->mem is the address in
- * this VM, ret->rights and ret->dirty are the page's. SOFT_MEMEXIT: violation or misconfiguration. */
+ * this VM, ret->rights and ret->dirty are the page's. SOFT_VMEXIT: violation or misconfiguration. */
 int soft_ept_translate(struct soft_vcpu *v, uint64_t gpa, const struct soft_ept_access *a,
 		       struct soft_ept_entry *ret);
 /* An entry of the guest's paging structures: what its processor needs of EPT to read it. With
@@ -38,7 +38,7 @@ static inline uint32_t soft_ept_table_need(const struct soft_vcpu *v)
 	return EPT_R | ((v->eptp & EPTP_AD) ? (uint32_t)EPT_W : 0);
 }
 /* Memory that the processor reads by guest-physical address, outside any translation (PDPTEs).
- * *ret_host is NULL where no memory is. SOFT_OK or SOFT_MEMEXIT. */
+ * *ret_host is NULL where no memory is. SOFT_OK or SOFT_VMEXIT. */
 int soft_guest_phys(struct soft_vcpu *v, uint64_t gpa, uint8_t **ret_host);
 /* Forgets the cached guest-physical mappings. */
 void soft_ept_cache_flush(struct soft_vcpu *v);

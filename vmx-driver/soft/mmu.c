@@ -75,7 +75,7 @@ static uint64_t reserved_bits(const struct soft_vcpu *v, unsigned shift, bool la
 	return mask;
 }
 
-/* Where an entry of the paging structures is: through EPT in its guest. SOFT_OK or SOFT_MEMEXIT. */
+/* Where an entry of the paging structures is: through EPT in its guest. SOFT_OK or SOFT_VMEXIT. */
 static int entry_address(struct soft_vcpu *v, const struct walk_path *path, uint64_t guest,
 			 uint32_t need, uint64_t *ret_gpa)
 {
@@ -268,7 +268,7 @@ static int walk_paging(struct soft_vcpu *v, uint64_t la, unsigned flags, unsigne
 			return SOFT_EXCEPTION;
 		}
 		rc = set_ad ? set_ad_bits(v, &path, flags & ACC_WRITE) : SOFT_OK;
-		if (rc == SOFT_MEMEXIT)
+		if (rc == SOFT_VMEXIT)
 			return rc;
 		if (rc == SOFT_OK || retry == WALK_RETRIES)
 			break;

@@ -27,7 +27,7 @@ struct soft_walk {
 };
 
 /* The whole walk for an access in context ctx. SOFT_OK, SOFT_EXCEPTION: a page fault with w->error,
- * SOFT_MEMEXIT: refused by EPT. */
+ * SOFT_VMEXIT: refused by EPT. */
 int soft_walk_tables(struct soft_vcpu *v, uint64_t la, unsigned flags, unsigned ctx, bool set_ad,
 		     struct soft_walk *w);
 /* Slot that holds gpa, or NULL. */

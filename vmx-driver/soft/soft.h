@@ -46,9 +46,9 @@ enum soft_rc {
 	SOFT_STEP = 4,      /* jit: let the stepper execute the instruction at v->rip */
 	SOFT_AGAIN = 5,     /* look at v->exit_req / the mode, then go on at v->rip */
 	SOFT_HALT = 6,      /* HLT or MWAIT completed (v->rip is after it): wait for an event */
-	SOFT_MEMEXIT = 8,   /* non-root operation: a memory access is refused by EPT; nothing of what was
-			     * being done happened, and who only asked may forget it. v->vmexit says
-			     * what kind of VM exit it is: the resume loop makes it one. */
+	SOFT_VMEXIT = 7,    /* non-root operation ends: v->vmexit says why. Nothing of what was being done
+			     * happened; the resume loop carries the exit out (vmx_ops.h), and who
+			     * only asked may forget it */
 };
 
 enum { SOFT_ES, SOFT_CS, SOFT_SS, SOFT_DS, SOFT_FS, SOFT_GS, SOFT_LDTR, SOFT_TR };
@@ -357,7 +357,7 @@ struct soft_vcpu {
 	bool nonroot;
 	uint8_t ctx_count;   /* CTX_COUNT, or CTX_KINDS where there is no VMX */
 	uint64_t eptp;       /* EPT pointer of this operation; 0: no EPT */
-	struct soft_vmexit vmexit; /* with SOFT_MEMEXIT */
+	struct soft_vmexit vmexit; /* with SOFT_VMEXIT */
 	struct soft_tlb_owner {    /* whose mappings the tables hold: [root, non-root] */
 		uint64_t eptp, cr0, cr3, cr4, efer;
 		uint16_t vpid;

@@ -178,7 +178,7 @@ int sys_task_gate(struct soft_vcpu *v, uint64_t gate, enum sys_task_reason reaso
 		  uint32_t error, uint64_t old_rip, unsigned ext);
 
 /* system_cr.c */
-int sys_load_pdptes(struct soft_vcpu *v, uint64_t cr3); /* SOFT_OK, #GP(0) or SOFT_MEMEXIT */
+int sys_load_pdptes(struct soft_vcpu *v, uint64_t cr3); /* SOFT_OK, #GP(0) or SOFT_VMEXIT */
 void sys_set_flags(struct soft_vcpu *v, uint64_t value, uint64_t mask); /* RFLAGS bits of mask */
 
 /* msr.c: as soft_read_msr() and soft_write_msr(), but SOFT_AGAIN for an MSR that is not known. */
