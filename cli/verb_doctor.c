@@ -15,6 +15,27 @@ static void print_engine(const char *name, json_object *engine)
 		printf("         %s\n", advice);
 }
 
+static void print_sandbox(json_object *sandbox)
+{
+	int64_t landlock = json_get_int(sandbox, "landlock", 0);
+
+	if (!json_get_bool(sandbox, "enabled", false)) {
+		printf("%-8s not possible: %s\n", "sandbox", json_get_str(sandbox, "why", "?"));
+		printf("         VMs do not start; vmxd --no-sandbox does without it\n");
+		return;
+	}
+	printf("%-8s seccomp; ", "sandbox");
+	if (landlock)
+		printf("Landlock ABI %" PRId64 "%s; ", landlock,
+		       json_get_bool(sandbox, "landlock_tcp", false) ? "" : " (without TCP)");
+	else
+		printf("no Landlock in this kernel; ");
+	printf("%s (%s); %s\n", json_get_bool(sandbox, "empty_root", false) ? "empty root" :
+		"the host's root", json_get_str(sandbox, "root", ""),
+		json_get_bool(sandbox, "no_capabilities", false) ? "no capabilities" :
+		"no capabilities but in the bounding set, where they do nothing");
+}
+
 int verb_doctor(struct ctl *ctl)
 {
 	json_object *params = json_object_new_object(), *info, *probe;
@@ -43,6 +64,7 @@ int verb_doctor(struct ctl *ctl)
 		print_engine("soft", json_get(probe, "soft"));
 		printf("%-8s %s: %s\n", "auto", json_get_str(probe, "choice", "?"),
 		       json_get_str(probe, "why", ""));
+		print_sandbox(json_get(probe, "sandbox"));
 	}
 	if (r == EXIT_OK && strcmp(json_get_str(probe, "choice", "auto"), "auto") == 0)
 		r = EXIT_FAILED;

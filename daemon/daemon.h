@@ -29,6 +29,7 @@ struct daemon_options {
 	const char *state_dir;
 	const char *machine;     /* vmxd-machine's path */
 	enum log_level log_level;
+	bool no_sandbox;         /* of the VMs' processes: for development */
 };
 
 struct daemon {

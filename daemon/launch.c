@@ -69,6 +69,7 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 	json_add(config, "soft_debug", json_object_get(json_get(vm->config, "soft_debug")));
 	json_add_bool(config, "initrd", files->initrd >= 0);
 	json_add(config, "disks", disks_json(json_get(vm->config, "disks")));
+	json_add_bool(config, "sandbox", !vm->daemon->options.no_sandbox);
 	json_add_int(config, "log_level", vm->daemon->options.log_level);
 	return config;
 }

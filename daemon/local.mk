@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-daemon_cppflags = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(UV_CFLAGS)
+daemon_cppflags = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(UV_CFLAGS) $(SECCOMP_CFLAGS)
 daemon_libs = libprotocol.la libcommon.la $(JSONC_LIBS) $(UV_LIBS) -lm
 
 sbin_PROGRAMS += vmxd
@@ -31,12 +31,15 @@ machine_program_sources = \
 	daemon/console.c daemon/control.c daemon/launch.h \
 	daemon/machine.h daemon/machine_board.c daemon/machine_main.c \
 	daemon/machine_probe.c daemon/machine_report.c \
+	daemon/sandbox.c daemon/sandbox.h daemon/sandbox_filter.c daemon/sandbox_internal.h \
+	daemon/sandbox_process.c daemon/sandbox_rules.c \
 	daemon/stream.c daemon/stream.h
 
 libexec_PROGRAMS += vmxd-machine
 vmxd_machine_SOURCES = $(machine_program_sources)
 vmxd_machine_CPPFLAGS = $(daemon_cppflags)
-vmxd_machine_LDADD = libdevices.la libmachine.la libvmxdriver.la $(daemon_libs) -lpthread
+vmxd_machine_LDADD = libdevices.la libmachine.la libvmxdriver.la $(daemon_libs) \
+	$(SECCOMP_LIBS) -lpthread
 
 dist_man_MANS += docs/vmxd.8 docs/vmxd-rpc.7
 

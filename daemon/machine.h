@@ -16,6 +16,7 @@
 #include <uv.h>
 
 #include "common/log.h"
+#include "daemon/sandbox.h"
 #include "devices/board.h"
 #include "protocol/json.h"
 
@@ -33,6 +34,9 @@ struct machine {
 	struct console *console;  /* NULL: the VM has none */
 	enum board_state told;    /* the state that control was told last */
 	unsigned told_resets;
+	struct sandbox *sandbox;  /* NULL: vmxd --no-sandbox */
+	struct thread_hook threads;
+	int kvm_fd;               /* opened while there were files to open; 0: none */
 	bool ran;
 	bool ended;               /* the board is gone, the end is being told */
 	int status_fd;
@@ -45,6 +49,8 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 json_object *machine_stats(struct machine *machine);
 
 /* machine_report.c: what the daemon is told. info NULL: there is no board. */
+json_object *machine_report_base(const struct machine *machine, const char *state,
+				 const char *reason, const char *detail);
 json_object *machine_report(const struct machine *machine, const struct board_info *info);
 json_object *machine_boot_failure(const struct machine *machine, int err, const char *why);
 

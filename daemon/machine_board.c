@@ -42,6 +42,8 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 		.engine = strcmp(engine, "kvm") == 0 ? VMX_ENGINE_KVM : VMX_ENGINE_SOFT,
 		.soft_debug = soft_debug(json_get(config, "soft_debug")),
 		.code_cache_bytes = (uint64_t)json_get_int(config, "code_cache", 0),
+		.kvm_fd = machine->kvm_fd,
+		.threads = &machine->threads,
 		.kernel_fd = MACHINE_FD_FILES,
 		.initrd_fd = initrd ? MACHINE_FD_FILES + 1 : -1,
 		.cmdline = json_get_str(config, "cmdline", ""),

@@ -91,6 +91,8 @@ static void on_changed(uv_async_t *async)
 	board_info(m->board, &info);
 	if (info.state == BOARD_RUNNING || info.state == BOARD_PAUSED || info.run_ns)
 		m->ran = true;
+	if (m->ran)
+		sandbox_guest_runs(m->sandbox);
 	if (info.state == BOARD_STOPPED || info.state == BOARD_FAILED) {
 		finish(m, &info);
 		return;
@@ -137,11 +139,9 @@ static json_object *read_config(void)
 	return config;
 }
 
-/* Nothing but what was handed over stays open, nothing of it reaches a program that is exec'd, and
- * no privilege can be won. The full sandbox comes with its own issue. */
-static int confine(json_object *config)
+/* Nothing but what was handed over stays open, nothing of it reaches a program that is exec'd. */
+static int close_rest(json_object *config)
 {
-	struct rlimit none = { 0, 0 };
 	json_object *disks = json_get(config, "disks");
 	unsigned first = MACHINE_FD_FILES + 1 + json_get_bool(config, "initrd", false) +
 			 (unsigned)(disks ? json_object_array_length(disks) : 0);
@@ -152,8 +152,43 @@ static int confine(json_object *config)
 	for (unsigned fd = MACHINE_FD_CONTROL; fd < first; fd++)
 		if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
 			return -errno;
-	setrlimit(RLIMIT_CORE, &none); /* a core file would hold the guest's memory */
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+	return 0;
+}
+
+static void begin_thread(void *opaque, enum thread_kind kind)
+{
+	struct machine *m = opaque;
+
+	sandbox_thread(m->sandbox, kind);
+}
+
+/* Before there is a second thread, and anything of the guest's is looked at. */
+static int confine(struct machine *m, char **ret_error)
+{
+	struct sandbox_options options = { .status_fd = m->status_fd };
+	int r;
+
+	*ret_error = NULL;
+	m->threads = (struct thread_hook){ .begin = begin_thread, .opaque = m };
+	if (strcmp(json_get_str(m->config, "engine", ""), "kvm") == 0) {
+		options.kvm = true;
+		m->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+		if (m->kvm_fd < 0)
+			m->kvm_fd = 0; /* the engine says what is wrong with it */
+	}
+	if (!json_get_bool(m->config, "sandbox", true)) {
+		struct rlimit none = { 0, 0 };
+
+		log_line(m->log, LOG_LEVEL_WARNING, "no sandbox: vmxd was started with --no-sandbox");
+		setrlimit(RLIMIT_CORE, &none); /* a core file would hold the guest's registers */
+		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+	}
+	options.report = machine_report_base(m, "failed", "sandbox-violation", "");
+	json_object_object_del(options.report, "detail"); /* known when it happens */
+	json_object_object_del(options.report, "ran");
+	r = sandbox_create(&options, &m->sandbox, ret_error);
+	json_object_put(options.report);
+	return r;
 }
 
 static int make_console(struct machine *m, int *ret_guest_fd)
@@ -202,11 +237,13 @@ static int serve(struct machine *m)
 {
 	uv_signal_t terminate;
 	char *why = NULL;
-	int guest_fd, r;
+	int guest_fd = -1, r;
 
 	uv_async_init(m->loop, &m->changed, on_changed);
 	m->changed.data = m;
-	r = make_console(m, &guest_fd);
+	r = confine(m, &why);
+	if (r == 0)
+		r = make_console(m, &guest_fd);
 	if (r == 0) {
 		r = machine_make_board(m, guest_fd, &why);
 		if (r < 0 && guest_fd >= 0)
@@ -220,6 +257,7 @@ static int serve(struct machine *m)
 	uv_signal_init(m->loop, &terminate);
 	terminate.data = m;
 	uv_signal_start(&terminate, on_signal, SIGTERM);
+	sandbox_thread(m->sandbox, THREAD_CONTROL);
 	uv_run(m->loop, UV_RUN_DEFAULT);
 	uv_close((uv_handle_t *)&terminate, NULL);
 	uv_close((uv_handle_t *)&m->changed, NULL);
@@ -239,7 +277,7 @@ static int run(const char *name)
 	signal(SIGHUP, SIG_IGN);
 	umask(0077);
 	m.config = read_config();
-	if (!m.config || confine(m.config) < 0) {
+	if (!m.config || close_rest(m.config) < 0) {
 		fputs("vmxd-machine: this program is started by vmxd\n", stderr);
 		json_object_put(m.config);
 		return 2;
@@ -248,12 +286,16 @@ static int run(const char *name)
 	m.log = log_new(STDERR_FILENO,
 			(enum log_level)json_get_int(m.config, "log_level", LOG_LEVEL_INFO), prefix);
 	m.loop = &loop;
+	setenv("UV_USE_IO_URING", "0", 1); /* of the event library: the sandbox has no use for it */
 	if (uv_loop_init(&loop) == 0)
 		status = serve(&m);
 	board_destroy(m.board);
 	m.control = control_free(m.control);
 	m.console = console_free(m.console);
 	uv_loop_close(&loop);
+	if (m.kvm_fd > 0)
+		close(m.kvm_fd);
+	m.sandbox = sandbox_free(m.sandbox);
 	log_free(m.log);
 	json_object_put(m.config);
 	return status;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* machine_probe.c - `vmxd-machine --probe`: one line of JSON about the engines, in a process that
- * may die of it. */
+/* machine_probe.c - `vmxd-machine --probe`: one line of JSON about the engines and the sandbox,
+ * in a process that may die of it. */
 #include <stdio.h>
 
 #include "daemon/machine.h"
@@ -19,10 +19,11 @@ static json_object *result_json(const struct vmx_probe_result *r)
 int machine_probe(void)
 {
 	struct vmx_probe probe;
-	json_object *object;
+	json_object *object, *sandbox = sandbox_probe(); /* forks: before there are threads */
 	int r = vmx_probe(&probe);
 
 	if (r < 0) {
+		json_object_put(sandbox);
 		fprintf(stderr, "vmxd-machine: the probe failed: error %d\n", -r);
 		return 1;
 	}
@@ -31,6 +32,7 @@ int machine_probe(void)
 	json_add_str(object, "why", probe.why);
 	json_add(object, "kvm", result_json(&probe.kvm));
 	json_add(object, "soft", result_json(&probe.soft));
+	json_add(object, "sandbox", sandbox);
 	puts(json_text(object));
 	json_object_put(object);
 	return fflush(stdout) == 0 ? 0 : 1;

@@ -10,8 +10,8 @@
 
 #define TAIL_LINES 20
 
-static json_object *report_base(const struct machine *machine, const char *state,
-				const char *reason, const char *detail)
+json_object *machine_report_base(const struct machine *machine, const char *state,
+				 const char *reason, const char *detail)
 {
 	json_object *report = json_object_new_object();
 
@@ -22,12 +22,13 @@ static json_object *report_base(const struct machine *machine, const char *state
 	json_add_str(report, "engine", json_get_str(machine->config, "engine", ""));
 	json_add_str(report, "engine_reason", json_get_str(machine->config, "engine_reason", ""));
 	json_add_bool(report, "ran", machine->ran);
+	json_add(report, "sandbox", sandbox_json(machine->sandbox));
 	return report;
 }
 
 json_object *machine_report(const struct machine *machine, const struct board_info *info)
 {
-	json_object *report = report_base(machine, board_state_name(info->state),
+	json_object *report = machine_report_base(machine, board_state_name(info->state),
 					  board_stop_name(info->stop), info->detail);
 	char rip[24];
 
@@ -48,7 +49,7 @@ json_object *machine_report(const struct machine *machine, const struct board_in
 json_object *machine_boot_failure(const struct machine *machine, int err, const char *why)
 {
 	bool engine = err == -ENOTSUP;
-	json_object *report = report_base(machine, "failed", engine ? "engine-error" : "boot-error",
+	json_object *report = machine_report_base(machine, "failed", engine ? "engine-error" : "boot-error",
 					  why ? why : strerror(-err));
 
 	json_add_int(report, "errno", -err);

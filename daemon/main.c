@@ -32,13 +32,14 @@
 #define ADOPT_MS 2000
 #define LOCKS 3
 
-enum { OPT_SOCKET = 256, OPT_RUNTIME, OPT_STATE, OPT_LEVEL, OPT_MACHINE };
+enum { OPT_SOCKET = 256, OPT_RUNTIME, OPT_STATE, OPT_LEVEL, OPT_MACHINE, OPT_NO_SANDBOX };
 
 static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, OPT_SOCKET },
 	{ "runtime-dir", required_argument, NULL, OPT_RUNTIME },
 	{ "state-dir", required_argument, NULL, OPT_STATE },
 	{ "log-level", required_argument, NULL, OPT_LEVEL },
+	{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
 	{ "machine-program", required_argument, NULL, OPT_MACHINE }, /* for tests: not in --help */
 	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' },
@@ -47,7 +48,7 @@ static const struct option long_options[] = {
 
 struct setup {
 	char *socket, *runtime, *state, *machine;
-	bool socket_given;
+	bool socket_given, no_sandbox;
 	enum log_level level;
 	int locks[LOCKS];
 	size_t lock_count;
@@ -61,6 +62,7 @@ static void usage(FILE *out)
 	      "  --runtime-dir DIR   sockets of the VMs (/run/vmxd; a user's: $XDG_RUNTIME_DIR/vmxd)\n"
 	      "  --state-dir DIR     configurations (/var/lib/vmxd; a user's: $XDG_STATE_HOME/vmxd)\n"
 	      "  --log-level LEVEL   error, warning, notice, info (default) or debug\n"
+	      "  --no-sandbox        VMs' processes are not confined: for development only\n"
 	      "  --version           print the version and exit\n"
 	      "  --help              print this and exit\n", out);
 }
@@ -101,6 +103,9 @@ static int parse_options(int argc, char **argv, struct setup *setup)
 			break;
 		case OPT_MACHINE:
 			replace(&setup->machine, optarg);
+			break;
+		case OPT_NO_SANDBOX:
+			setup->no_sandbox = true;
 			break;
 		case OPT_LEVEL:
 			if (log_level_parse(optarg, &setup->level) < 0) {
@@ -340,7 +345,7 @@ static int run(struct setup *setup, struct log *log, int listen_fd)
 	struct daemon daemon = {
 		.log = log,
 		.options = { setup->socket, setup->runtime, setup->state, setup->machine,
-			     setup->level },
+			     setup->level, setup->no_sandbox },
 		.started_ns = clock_monotonic_ns(),
 	};
 	struct sysinfo host;

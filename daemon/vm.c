@@ -62,6 +62,8 @@ static void forget_run(struct vm *vm)
 	vm->run_s = vm->boot_ms = 0;
 	json_object_put(vm->console_tail);
 	vm->console_tail = NULL;
+	json_object_put(vm->sandbox);
+	vm->sandbox = NULL;
 }
 
 int vm_add(struct daemon *daemon, json_object *config, struct vm **ret_vm)
@@ -99,6 +101,7 @@ void vm_remove(struct vm *vm)
 	TAILQ_REMOVE(&vm->daemon->vms, vm, entry);
 	vm->daemon->vm_count--;
 	json_object_put(vm->console_tail);
+	json_object_put(vm->sandbox);
 	json_object_put(vm->config);
 	free(vm);
 }
@@ -157,6 +160,8 @@ json_object *vm_info(const struct vm *vm, bool with_config)
 		json_add_str(info, "console_socket", path);
 		free(path);
 	}
+	if (with_config && vm->link && vm->sandbox)
+		json_add(info, "sandbox", json_object_get(vm->sandbox));
 	if (with_config)
 		json_add(info, "config", json_object_get(vm->config));
 	return info;
@@ -310,6 +315,10 @@ static void take_report(struct vm *vm, json_object *report)
 	if (json_object_is_type(tail, json_type_array)) {
 		json_object_put(vm->console_tail);
 		vm->console_tail = json_object_get(tail);
+	}
+	if (json_get(report, "sandbox")) {
+		json_object_put(vm->sandbox);
+		vm->sandbox = json_object_get(json_get(report, "sandbox"));
 	}
 	/* After a daemon's restart the machine knows better which engine it runs on. */
 	if (json_get_str(report, "engine", NULL))

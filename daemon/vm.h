@@ -47,6 +47,7 @@ struct vm {
 	double run_s, boot_ms;
 	uint64_t reported_ns;  /* when run_s was true */
 	json_object *console_tail; /* array, or NULL */
+	json_object *sandbox;      /* of its process; NULL: none, or not told yet */
 	LIST_HEAD(, waiter) waiters;
 	TAILQ_ENTRY(vm) entry;
 };

@@ -18,6 +18,7 @@
 #include "machine/boot.h"
 #include "machine/loop.h"
 #include "machine/memory.h"
+#include "machine/thread.h"
 
 /* --- names ------------------------------------------------------------------------------------ */
 
@@ -103,6 +104,13 @@ static void vm_log(void *opaque, int level, const char *line)
 	log_line(opaque, (enum log_level)level, "%s", line);
 }
 
+static void engine_thread(void *opaque)
+{
+	struct board *board = opaque;
+
+	machine_thread_begin(board->config.threads, THREAD_TIMER);
+}
+
 static int make_vm(struct board *board, char **ret_error)
 {
 	const struct board_config *c = &board->config;
@@ -114,6 +122,9 @@ static int make_vm(struct board *board, char **ret_error)
 		.code_cache_bytes = c->code_cache_bytes,
 		.log = vm_log,
 		.log_opaque = board->log,
+		.thread_started = c->threads ? engine_thread : NULL,
+		.thread_opaque = board,
+		.kvm_fd = c->kvm_fd,
 	};
 	int r = vmx_vm_create(&options, &board->vm);
 
@@ -127,7 +138,8 @@ static int make_machine(struct board *board, char **ret_error)
 {
 	struct machine_options options = { .memory_bytes = board->config.memory_bytes,
 					   .vm = board->vm,
-					   .log = board->log };
+					   .log = board->log,
+					   .threads = board->config.threads };
 	int r = machine_create(&options, &board->machine);
 
 	if (r < 0)

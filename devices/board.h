@@ -17,6 +17,7 @@
 
 struct log;
 struct board;
+struct thread_hook;
 
 enum board_state {
 	BOARD_CREATED,
@@ -54,6 +55,8 @@ struct board_config {
 	uint32_t vm_flags;      /* VMX_VM_* */
 	uint32_t soft_debug;    /* VMX_SOFT_* */
 	uint64_t code_cache_bytes;
+	int kvm_fd;             /* open /dev/kvm, still the caller's; 0: opened by the engine */
+	const struct thread_hook *threads; /* machine/thread.h; outlives the board; may be NULL */
 	int kernel_fd;          /* bzImage, PVH ELF or multiboot 1 image; -1: none (then -EINVAL) */
 	int initrd_fd;          /* -1: none */
 	const char *cmdline;    /* may be NULL; copied */

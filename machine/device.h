@@ -29,6 +29,7 @@ struct memory;
 struct pci;
 struct state_in;
 struct state_out;
+struct thread_hook;
 struct timers;
 struct vmx_vcpu;
 struct vmx_vm;
@@ -60,7 +61,8 @@ enum machine_request {
 	MACHINE_REQUEST_DEBUG_EXIT, /* code = (value << 1) | 1 */
 };
 
-/* Read-only for devices. Members are never NULL but vm (no processors in device tests) and log. */
+/* Read-only for devices. Members are never NULL but vm (no processors in device tests),
+ * log and threads. */
 struct machine {
 	struct memory *memory;
 	struct bus *ports;
@@ -72,6 +74,7 @@ struct machine {
 	struct vmx_vm *vm;
 	struct vmx_vcpu *boot_vcpu; /* NULL until it exists; vcpu.c's, for the INTR wire */
 	struct log *log; /* log_line() takes NULL */
+	const struct thread_hook *threads; /* for machine_thread_create(); NULL in tests */
 	struct device *devices; /* in order of creation, by device_create() */
 	/* Notes what the guest asked for; the first one since the last reset wins. Set by the life
 	 * cycle or by a test; use machine_request(). */
@@ -83,6 +86,7 @@ struct machine_options {
 	uint64_t memory_bytes;
 	struct vmx_vm *vm; /* not owned; NULL: a machine without processors */
 	struct log *log;   /* not owned */
+	const struct thread_hook *threads; /* not owned, may be NULL */
 	bool manual;       /* manual clock, and no event thread: turn it with loop_turn() */
 };
 

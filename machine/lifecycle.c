@@ -417,7 +417,7 @@ int life_create(const struct life_options *options, const struct boot_entry *ent
 		hold(life); /* nothing moves before the start */
 		life->machine->request_opaque = life;
 		life->machine->request = on_request;
-		r = loop_start(life->machine->loop);
+		r = loop_start(life->machine->loop, life->machine->threads);
 	}
 	if (r < 0) {
 		life->machine->request = NULL;

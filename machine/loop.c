@@ -407,13 +407,13 @@ static void *loop_main(void *opaque)
 	return NULL;
 }
 
-int loop_start(struct loop *loop)
+int loop_start(struct loop *loop, const struct thread_hook *hook)
 {
 	int r;
 
 	assert(!loop->started);
 	loop->stopping = false;
-	r = machine_thread_create(&loop->thread, "loop", loop_main, loop);
+	r = machine_thread_create(&loop->thread, hook, THREAD_LOOP, "loop", loop_main, loop);
 	loop->started = r >= 0;
 	return r;
 }

@@ -13,6 +13,7 @@
 
 struct loop;
 struct loop_watch;
+struct thread_hook;
 struct timers;
 
 /* events: EPOLLIN, EPOLLOUT, ... that are ready. Loop thread. */
@@ -24,8 +25,8 @@ int loop_create(struct timers *timers, struct loop **ret_loop);
 /* Stops the thread (not from the loop thread), drops what is posted. NULL is fine; returns NULL.
  * Watches must be gone. */
 struct loop *loop_destroy(struct loop *loop);
-/* Starts the event thread. Without it loop_turn() does the work. */
-int loop_start(struct loop *loop);
+/* Starts the event thread (hook: thread.h). Without it loop_turn() does the work. */
+int loop_start(struct loop *loop, const struct thread_hook *hook);
 /* Ends and joins the event thread; not from the loop thread. Posted calls wait for a turn. */
 void loop_stop(struct loop *loop);
 bool loop_on_thread(const struct loop *loop); /* also true inside loop_turn() */

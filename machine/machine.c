@@ -54,6 +54,7 @@ int machine_create(const struct machine_options *options, struct machine **ret_m
 		return -ENOMEM;
 	machine->vm = options->vm;
 	machine->log = options->log;
+	machine->threads = options->threads;
 	r = memory_create(options->memory_bytes, &machine->memory);
 	if (r < 0)
 		goto fail;

@@ -206,8 +206,10 @@ static void *vcpu_main(void *opaque)
 	struct vcpu *vcpu = opaque;
 	struct vcpus *all = vcpu->all;
 	struct vmx_vcpu *vmx = NULL;
+	bool kvm = vmx_vm_engine(all->machine->vm) == VMX_ENGINE_KVM;
 	int r = vmx_vcpu_create(all->machine->vm, vcpu->id, &vmx);
 
+	machine_thread_begin(all->machine->threads, kvm ? THREAD_VCPU_KVM : THREAD_VCPU_SOFT);
 	pthread_mutex_lock(&all->lock);
 	vcpu->vmx = vmx;
 	vcpu->result = r;
@@ -228,7 +230,8 @@ static int start(struct vcpu *vcpu)
 	int r;
 
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
-	r = machine_thread_create(&vcpu->thread, name, vcpu_main, vcpu);
+	/* No hook: making a vCPU takes more than running it. vcpu_main() begins. */
+	r = machine_thread_create(&vcpu->thread, NULL, THREAD_KINDS, name, vcpu_main, vcpu);
 	if (r < 0)
 		return r;
 	vcpu->started = true;

@@ -116,13 +116,29 @@ static const struct schema_field probe_params[] = {
 	END
 };
 
+static const struct schema_field sandbox_result[] = {
+	{ .name = "enabled", .type = SCHEMA_BOOL, .required = true,
+	  .summary = "The VM's process is confined." },
+	{ .name = "why", .type = SCHEMA_STRING, .summary = "Of one that is not: why not." },
+	{ .name = "seccomp", .type = SCHEMA_BOOL, .summary = "Each thread has its own few system calls." },
+	{ .name = "landlock", .type = SCHEMA_INT,
+	  .summary = "ABI of Landlock, which denies every file; 0: this kernel has none." },
+	{ .name = "landlock_tcp", .type = SCHEMA_BOOL, .summary = "Landlock denies TCP as well." },
+	{ .name = "empty_root", .type = SCHEMA_BOOL, .summary = "Its root directory is an empty one." },
+	{ .name = "root", .type = SCHEMA_STRING, .summary = "By which way, or why it is not." },
+	{ .name = "no_capabilities", .type = SCHEMA_BOOL,
+	  .summary = "It has none, and none is in its bounding set." },
+	END
+};
+
 static const struct schema_field info_result[] = {
 	{ .name = "name", .type = SCHEMA_NAME, .required = true, .summary = "The VM." },
 	{ .name = "state", .type = SCHEMA_STRING, .required = true,
 	  .summary = "created, starting, running, paused, stopping, stopped or failed." },
 	{ .name = "reason", .type = SCHEMA_STRING, .required = true,
 	  .summary = "Why it ended: none, guest-poweroff, guest-reset, triple-fault, debug-exit, "
-		     "killed, engine-error, boot-error, machine-died or host-restart." },
+		     "killed, engine-error, boot-error, sandbox-violation, machine-died or "
+		     "host-restart." },
 	{ .name = "detail", .type = SCHEMA_STRING, .summary = "The same as a sentence." },
 	{ .name = "engine", .type = SCHEMA_STRING, .required = true,
 	  .summary = "kvm or soft; auto before the first start of a VM that leaves it open." },
@@ -143,6 +159,8 @@ static const struct schema_field info_result[] = {
 	{ .name = "console_tail", .type = SCHEMA_STRINGS,
 	  .summary = "The last lines on the console, of a VM that failed." },
 	{ .name = "console_socket", .type = SCHEMA_STRING, .summary = "While there is a console." },
+	{ .name = "sandbox", .type = SCHEMA_OBJECT, .fields = sandbox_result,
+	  .summary = "How its process is confined (vm.info only, while it has one)." },
 	{ .name = "config", .type = SCHEMA_ANY, .summary = "As it was created (vm.info only)." },
 	{ .name = "stats", .type = SCHEMA_ANY, .summary = "The engine's counters, if asked for." },
 	END
@@ -222,6 +240,8 @@ static const struct schema_field probe_result[] = {
 	  .summary = "The engine over /dev/kvm." },
 	{ .name = "soft", .type = SCHEMA_OBJECT, .required = true, .fields = engine_result,
 	  .summary = "The software processor." },
+	{ .name = "sandbox", .type = SCHEMA_OBJECT, .required = true, .fields = sandbox_result,
+	  .summary = "What this host allows of a VM's sandbox." },
 	END
 };
 

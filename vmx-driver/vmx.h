@@ -73,6 +73,13 @@ struct vmx_vm_options {
 	 * level as in syslog (3 error .. 7 debug). */
 	void (*log)(void *opaque, int level, const char *line);
 	void *log_opaque;
+	/* May be NULL. Called once on each thread that the library starts, before it does anything
+	 * for a guest: the place for a thread's seccomp filter. Such a thread waits (futex), reads
+	 * clocks and signals this process; it takes no memory. */
+	void (*thread_started)(void *opaque);
+	void *thread_opaque;
+	/* KVM: /dev/kvm, opened O_RDWR by the caller and still his; 0: it is opened here. */
+	int kvm_fd;
 };
 
 /* Creates a virtual machine. The caller owns *ret_vm. Any thread.

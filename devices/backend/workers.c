@@ -87,8 +87,8 @@ void workers_submit(struct workers *w, struct work *work)
 	pthread_mutex_unlock(&w->lock);
 }
 
-int workers_create(const char *name, unsigned threads, struct loop *loop,
-		   struct workers **ret_workers)
+int workers_create(const char *name, unsigned threads, const struct thread_hook *hook,
+		   struct loop *loop, struct workers **ret_workers)
 {
 	struct workers *w = calloc(1, sizeof(*w));
 	int r = 0;
@@ -101,7 +101,8 @@ int workers_create(const char *name, unsigned threads, struct loop *loop,
 	pthread_cond_init(&w->more, NULL);
 	w->last = &w->first;
 	while (w->count < threads && r == 0) {
-		r = machine_thread_create(&w->thread[w->count], name, worker_main, w);
+		r = machine_thread_create(&w->thread[w->count], hook, THREAD_BLOCK, name, worker_main,
+					  w);
 		w->count += r == 0;
 	}
 	if (r < 0) {

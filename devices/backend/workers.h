@@ -4,6 +4,7 @@
 #define DEVICES_BACKEND_WORKERS_H
 
 struct loop;
+struct thread_hook;
 struct workers;
 
 struct work { /* embed it; stays the caller's */
@@ -13,10 +14,10 @@ struct work { /* embed it; stays the caller's */
 
 #define WORKERS_MAX 8u
 
-/* name: of the threads, at most 15 characters. 1..WORKERS_MAX threads; or none: then the work is
+/* name: of the threads, at most 15 characters; hook: thread.h. 1..WORKERS_MAX threads; or none: then the work is
  * posted to the loop, and everything happens in an order that a test can repeat. */
-int workers_create(const char *name, unsigned threads, struct loop *loop,
-		   struct workers **ret_workers);
+int workers_create(const char *name, unsigned threads, const struct thread_hook *hook,
+		   struct loop *loop, struct workers **ret_workers);
 /* Does what is queued and not begun, on this thread. Needed before waiting for work to end, as
  * there may be no threads. No lock held that the work takes. */
 void workers_help(struct workers *w);

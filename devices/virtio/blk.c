@@ -390,7 +390,8 @@ static int blk_create(struct machine *machine, const void *config, struct device
 	b->dev.machine = machine;
 	memcpy(b->serial, c->serial, strnlen(c->serial, sizeof(b->serial)));
 	init_requests(b);
-	r = workers_create("vmxd-blk", c->on_loop ? 0 : BLK_THREADS, machine->loop, &b->workers);
+	r = workers_create("vmxd-blk", c->on_loop ? 0 : BLK_THREADS, machine->threads,
+			   machine->loop, &b->workers);
 	if (r == 0)
 		r = init_virtio(b, c);
 	if (r == 0)

@@ -129,7 +129,7 @@ int main(void)
 		return 99;
 	h.console = fds[0];
 	make_chips(h.machine, fds[1]);
-	if (loop_start(h.machine->loop))
+	if (loop_start(h.machine->loop, NULL))
 		return 99;
 	for (i = 0; i < ROUNDS; i++) {
 		round_of(&h);

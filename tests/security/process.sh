@@ -7,7 +7,7 @@ set -u
 build=${VMXD_BUILDDIR:-$PWD}
 dir=$(mktemp -d /tmp/vmxd-sec-XXXXXX)
 export VMXD_SOCKET=$dir/s.sock VMXD_TEST_SECRET=must-not-reach-the-guest-process
-passed=0 failed=0
+passed=0 failed=0 skipped=0
 exec 7</etc/hostname # a descriptor that nobody must inherit
 
 "$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" \
@@ -37,6 +37,16 @@ head -c 4096 /dev/zero >>"$dir/k"
 pid=$("$build/vmctl" --json info sec | sed 's/.*"pid": *\([0-9]*\).*/\1/')
 is "the guest runs" grep -q vmxd-machine "/proc/$pid/cmdline"
 is "no new privileges" grep -q '^NoNewPrivs:[[:space:]]*1' "/proc/$pid/status"
+is "no capabilities" grep -Eq '^CapEff:[[:space:]]*0+$' "/proc/$pid/status"
+for thread in "/proc/$pid/task/"*; do
+	is "$(cat "$thread/comm") has a filter" grep -q '^Seccomp:[[:space:]]*2' "$thread/status"
+done
+if "$build/vmctl" info sec | grep -q 'empty_root *true'; then
+	is "its root is empty" bash -c "[ -z \"\$(ls -A /proc/$pid/root/)\" ]"
+else
+	skipped=$((skipped + 1))
+	echo "skip: no empty root here: $("$build/vmctl" info sec | grep ' root ')"
+fi
 is "no core files" grep -Eq '^Max core file size +0 +0' "/proc/$pid/limits"
 is "no inherited environment" bash -c "! tr '\\0' '\\n' <'/proc/$pid/environ' | grep -q VMXD_TEST_SECRET"
 is "no inherited descriptor" bash -c "! readlink /proc/$pid/fd/* | grep -q /etc/hostname"
@@ -45,5 +55,5 @@ is "no memory both writable and executable" bash -c "! grep -q '^[^ ]* rwx' /pro
 is "the daemon maps no guest memory" bash -c "! grep -q guest-ram /proc/$daemon/maps"
 is "its sockets are its owner's" bash -c "[ -z \"\$(find '$dir/run' -perm /077 ! -type l ! -name '*.sock' -print)\" ]"
 is "it ends when told" "$build/vmctl" -q kill sec
-echo "$passed passed, $failed failed, 0 skipped"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]

@@ -582,7 +582,7 @@ static void test_loop_thread(void)
 	timer_init(&tick.timer, timers, on_tick, &tick);
 	timer_arm(&tick.timer, timers_now(timers) + 20000000);
 	CU_ASSERT(loop_add(w.loop, w.fd, EPOLLIN, on_ready, &w, &w.watch) == 0);
-	CU_ASSERT(loop_start(w.loop) == 0);
+	CU_ASSERT(loop_start(w.loop, NULL) == 0);
 	CU_ASSERT(!loop_on_thread(w.loop));
 	for (int i = 0; i < 100; i++)
 		loop_post(w.loop, count_call, &calls);

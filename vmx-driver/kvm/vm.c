@@ -67,7 +67,8 @@ static int open_device(struct kvm_vm *k)
 {
 	int r;
 
-	k->dev_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	k->dev_fd = k->vm.options.kvm_fd > 0 ? fcntl(k->vm.options.kvm_fd, F_DUPFD_CLOEXEC, 3) :
+					       open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (k->dev_fd < 0) {
 		r = -errno;
 		vmx_log(&k->vm, 3, "/dev/kvm: %s", strerror(-r));

@@ -67,6 +67,8 @@ static void *timer_thread(void *arg)
 
 	prctl(PR_SET_NAME, "vmx-timer");
 	prctl(PR_SET_TIMERSLACK, 1);
+	if (t->vm->vm.options.thread_started)
+		t->vm->vm.options.thread_started(t->vm->vm.options.thread_opaque);
 	while (!atomic_load(&t->stop)) {
 		uint32_t seen = atomic_load(&t->changes);
 		uint64_t next;
