@@ -46,7 +46,7 @@ static void start(struct state *s, struct vdriver *d, unsigned queues)
 	vd_set(d, VC_STATUS, 1, 0xf);
 	d->queue_size = QUEUE_SIZE;
 	d->queue = 0;
-	d->avail = d->saved[0] = d->saved[1] = 0;
+	d->avail = d->ring[0].avail = d->ring[1].avail = 0;
 }
 
 /* A chain of one to three descriptors in the selected queue. */
