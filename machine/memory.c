@@ -187,6 +187,52 @@ int mem_iov(struct memory *memory, uint64_t gpa, size_t len, struct iovec *ret_i
 	return 0;
 }
 
+/* The next piece of at most len bytes, `skip` bytes on; NULL at the end. */
+static uint8_t *iov_piece(const struct iovec **iov, unsigned *n, size_t *skip, size_t *len)
+{
+	uint8_t *p;
+
+	while (*n && *skip >= (*iov)->iov_len) {
+		*skip -= (*iov)->iov_len;
+		++*iov;
+		--*n;
+	}
+	if (!*n || !*len)
+		return NULL;
+	p = (uint8_t *)(*iov)->iov_base + *skip;
+	if (*len > (*iov)->iov_len - *skip)
+		*len = (*iov)->iov_len - *skip;
+	return p;
+}
+
+size_t mem_iov_load(const struct iovec *iov, unsigned n, size_t skip, void *buf, size_t len)
+{
+	const uint8_t *from;
+	size_t done = 0, part = len;
+
+	while ((from = iov_piece(&iov, &n, &skip, &part))) {
+		memcpy((uint8_t *)buf + done, from, part);
+		done += part;
+		skip += part;
+		part = len - done;
+	}
+	return done;
+}
+
+size_t mem_iov_store(const struct iovec *iov, unsigned n, size_t skip, const void *buf, size_t len)
+{
+	uint8_t *to;
+	size_t done = 0, part = len;
+
+	while ((to = iov_piece(&iov, &n, &skip, &part))) {
+		memcpy(to, (const uint8_t *)buf + done, part);
+		done += part;
+		skip += part;
+		part = len - done;
+	}
+	return done;
+}
+
 void mem_written(struct memory *memory, uint64_t gpa, uint64_t len)
 {
 	if (len && find(memory, gpa, len))

@@ -48,6 +48,10 @@ int mem_zero(struct memory *memory, uint64_t gpa, uint64_t len);
  * the host side of each part, so one iovec is always enough. Whoever lets the kernel write through
  * it calls mem_written() afterwards, with the bytes really written, before the guest is told. */
 int mem_iov(struct memory *memory, uint64_t gpa, size_t len, struct iovec *ret_iov);
+/* The same by a copy, for a backend that has no system call to make: between buf and the bytes from
+ * `skip` on of n entries. How many bytes, less than len where the entries end. */
+size_t mem_iov_load(const struct iovec *iov, unsigned n, size_t skip, void *buf, size_t len);
+size_t mem_iov_store(const struct iovec *iov, unsigned n, size_t skip, const void *buf, size_t len);
 /* [gpa, gpa+len) was written through a mem_iov(). Ranges outside RAM are ignored. */
 void mem_written(struct memory *memory, uint64_t gpa, uint64_t len);
 

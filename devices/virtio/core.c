@@ -172,6 +172,18 @@ int virtio_get(struct virtio *v, unsigned queue, struct virtq_chain *chain)
 	return r;
 }
 
+/* A chain of that queue is not in flight any more. */
+static void chain_back(struct virtio *v, struct virtio_queue *q)
+{
+	if (q->resetting && !q->ring.in_flight)
+		finish_queue_reset(q);
+	if (--v->in_flight)
+		return;
+	if (v->resetting)
+		finish_reset(v);
+	pthread_cond_broadcast(&v->idle);
+}
+
 void virtio_release(struct virtio *v, unsigned queue, const struct virtq_chain *chain,
 		    uint32_t written)
 {
@@ -182,13 +194,19 @@ void virtio_release(struct virtio *v, unsigned queue, const struct virtq_chain *
 		virtq_release(&q->ring, chain, written);
 	else
 		virtq_drop(&q->ring, chain);
-	if (q->resetting && !q->ring.in_flight)
-		finish_queue_reset(q);
-	if (--v->in_flight)
-		return;
-	if (v->resetting)
-		finish_reset(v);
-	pthread_cond_broadcast(&v->idle);
+	chain_back(v, q);
+}
+
+void virtio_unget(struct virtio *v, unsigned queue, const struct virtq_chain *chain)
+{
+	struct virtio_queue *q = &v->queue[queue];
+
+	assert(v->in_flight);
+	if (ring_open(v, queue))
+		virtq_unget(&q->ring, chain);
+	else
+		virtq_drop(&q->ring, chain);
+	chain_back(v, q);
 }
 
 void virtio_end(struct virtio *v, unsigned queue)

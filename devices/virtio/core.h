@@ -30,7 +30,7 @@ struct loop_watch;
 struct machine;
 struct virtio;
 
-#define VIRTIO_QUEUES_MAX 16u
+#define VIRTIO_QUEUES_MAX 17u /* a network card with 8 each way, and its control queue */
 #define VIRTIO_CONFIG_MAX 256u
 #define VIRTIO_NO_VECTOR 0xffffu
 
@@ -151,6 +151,8 @@ int virtio_get(struct virtio *v, unsigned queue, struct virtq_chain *chain);
 /* As virtq_release(), or drops the chain when a reset is under way. Each chain once. */
 void virtio_release(struct virtio *v, unsigned queue, const struct virtq_chain *chain,
 		    uint32_t written);
+/* As virtq_unget(), or drops the chain when a reset is under way. */
+void virtio_unget(struct virtio *v, unsigned queue, const struct virtq_chain *chain);
 /* After releases: interrupts the driver if it wants that. */
 void virtio_end(struct virtio *v, unsigned queue);
 /* Rings the device's own bell: the queue is looked at again, on the loop thread. */

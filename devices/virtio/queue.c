@@ -119,6 +119,12 @@ void virtq_drop(struct virtq *q, const struct virtq_chain *chain)
 		q->packed.slots_out -= chain->slots;
 }
 
+void virtq_unget(struct virtq *q, const struct virtq_chain *chain)
+{
+	virtq_drop(q, chain);
+	q->ops->unget(q, chain);
+}
+
 void virtq_release(struct virtq *q, const struct virtq_chain *chain, uint32_t written)
 {
 	virtq_drop(q, chain);

@@ -93,6 +93,9 @@ bool virtq_has(struct virtq *q);
 int virtq_get(struct virtq *q, struct virtq_chain *chain);
 /* Gives a chain back, `written` bytes of it (from the start of its writable part) written. */
 void virtq_release(struct virtq *q, const struct virtq_chain *chain, uint32_t written);
+/* Puts a chain back as if it had not been taken: the one that was taken last, and so on backwards
+ * through those that were not released. */
+void virtq_unget(struct virtq *q, const struct virtq_chain *chain);
 /* Forgets a chain without a word to the driver (reset, guest error). */
 void virtq_drop(struct virtq *q, const struct virtq_chain *chain);
 /* After one or more releases: true if the driver wants an interrupt for them. */

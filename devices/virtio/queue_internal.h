@@ -21,6 +21,7 @@ struct virtq_ring_ops {
 	void (*start)(struct virtq *q); /* all counters as at the first descriptor */
 	bool (*has)(const struct virtq *q);
 	int (*get)(struct virtq *q, struct virtq_chain *chain); /* 1, 0, -EPROTO */
+	void (*unget)(struct virtq *q, const struct virtq_chain *chain);
 	void (*release)(struct virtq *q, const struct virtq_chain *chain, uint32_t written);
 	bool (*end)(struct virtq *q);
 	void (*want_kicks)(struct virtq *q, bool want);

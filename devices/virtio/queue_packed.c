@@ -142,6 +142,15 @@ static int packed_get(struct virtq *q, struct virtq_chain *chain)
 	return 1;
 }
 
+static void packed_unget(struct virtq *q, const struct virtq_chain *chain)
+{
+	if (q->packed.next_avail < chain->slots) { /* back into the lap before */
+		q->packed.next_avail = (uint16_t)(q->packed.next_avail + q->size);
+		q->packed.avail_wrap = !q->packed.avail_wrap;
+	}
+	q->packed.next_avail = (uint16_t)(q->packed.next_avail - chain->slots);
+}
+
 /* --- release and end -------------------------------------------------------------------------- */
 
 static void packed_release(struct virtq *q, const struct virtq_chain *chain, uint32_t written)
@@ -208,6 +217,7 @@ const struct virtq_ring_ops virtq_packed_ops = {
 	.start = packed_start,
 	.has = packed_has,
 	.get = packed_get,
+	.unget = packed_unget,
 	.release = packed_release,
 	.end = packed_end,
 	.want_kicks = packed_want_kicks,

@@ -126,6 +126,12 @@ static int split_get(struct virtq *q, struct virtq_chain *chain)
 	return 1;
 }
 
+static void split_unget(struct virtq *q, const struct virtq_chain *chain)
+{
+	(void)chain;
+	q->split.next_avail--;
+}
+
 /* --- release and end -------------------------------------------------------------------------- */
 
 static void split_release(struct virtq *q, const struct virtq_chain *chain, uint32_t written)
@@ -166,6 +172,7 @@ const struct virtq_ring_ops virtq_split_ops = {
 	.start = split_start,
 	.has = split_has,
 	.get = split_get,
+	.unget = split_unget,
 	.release = split_release,
 	.end = split_end,
 	.want_kicks = split_want_kicks,

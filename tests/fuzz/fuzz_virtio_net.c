@@ -160,7 +160,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
 		abort();
 	s.peer = fds[0];
-	config.fd = fds[1];
+	config.kind = NET_STREAM;
+	config.fds[0] = fds[1];
+	config.fd_count = 1;
 	rig_open(&s.rig);
 	rig_add(&s.rig, &virtio_net_class, &config);
 	rig_add(&s.rig, &virtio_rng_class, NULL);
