@@ -5,7 +5,9 @@
  */
 #include "vmx-driver/soft/mmu.h"
 
-enum page_kind { PAGE_RAM, PAGE_LAPIC, PAGE_DEVICE };
+#include "vmx-driver/soft/vmx_apic.h"
+
+enum page_kind { PAGE_RAM, PAGE_LAPIC, PAGE_VIRTUAL_APIC, PAGE_DEVICE };
 
 struct page {
 	uint64_t gpa; /* of the address itself */
@@ -102,6 +104,9 @@ static int resolve(struct soft_vcpu *v, uint64_t la, unsigned flags, struct page
 	p->gpa = p->walk.gpa;
 	p->host = NULL;
 	p->code = false;
+	p->kind = PAGE_VIRTUAL_APIC;
+	if (soft_vmx_apic_page(v, p->gpa))
+		return SOFT_OK;
 	p->kind = PAGE_LAPIC;
 	if (is_lapic_page(v, p->gpa))
 		return SOFT_OK;
@@ -236,6 +241,8 @@ static int outside(struct soft_vcpu *v, uint64_t la, const struct page *p, uint8
 {
 	uint64_t gpa = p->gpa;
 
+	if (p->kind == PAGE_VIRTUAL_APIC)
+		return soft_vmx_apic_access(v, la, gpa, buf, n, write);
 	while (n) {
 		unsigned size = n <= 8 ? n : 8 - (gpa & 7);
 		uint64_t data = 0;
@@ -484,6 +491,8 @@ int soft_fetch(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned max, uns
 	if (!host) {
 		struct vmx_exit *x = &v->exit_request;
 
+		if (soft_vmx_apic_page(v, *ret_gpa))
+			return soft_vmx_apic_exit(v, la, *ret_gpa, APIC_ACCESS_FETCH);
 		soft_zero(&x->mem, sizeof(x->mem));
 		x->reason = VMX_EXIT_MEM;
 		x->mem.gpa = *ret_gpa;

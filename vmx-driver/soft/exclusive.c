@@ -116,7 +116,7 @@ static bool poll_requests(struct soft_vcpu *v, uint64_t ticks, uint64_t expires)
 
 void soft_wait(struct soft_vcpu *v)
 {
-	uint64_t hz = soft_vm_of(v)->tsc_hz, expires = v->lapic->expires, start, slept;
+	uint64_t hz = soft_vm_of(v)->tsc_hz, expires = soft_next_expiry(v), start, slept;
 
 	soft_fp_save(v);
 	soft_leave_running(v);

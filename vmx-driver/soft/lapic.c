@@ -36,10 +36,17 @@ static uint64_t count_to_tsc(const struct soft_vcpu *v, uint32_t count)
 
 /* --- timer ---------------------------------------------------------------------------------- */
 
+uint64_t soft_next_expiry(const struct soft_vcpu *v)
+{
+	uint64_t expires = v->lapic->expires;
+
+	return v->vmx.timer_on && v->vmx.timer_end < expires ? v->vmx.timer_end : expires;
+}
+
 static void set_poke(struct soft_vcpu *v)
 {
 	struct soft_timer *t = soft_vm_of(v)->timer;
-	uint64_t expires = v->lapic->expires;
+	uint64_t expires = soft_next_expiry(v);
 
 	atomic_store(&v->lapic->poke, expires);
 	if (expires < atomic_load(&t->sleeps_until)) {
@@ -115,17 +122,19 @@ static void set_deadline(struct soft_vcpu *v, uint64_t guest_tsc)
 void soft_lapic_timer(struct soft_vcpu *v)
 {
 	struct soft_lapic *a = v->lapic;
-	uint64_t now;
+	uint64_t now, next = soft_next_expiry(v);
 
-	if (a->expires == SOFT_NEVER)
+	if (next == SOFT_NEVER)
 		return;
 	now = __builtin_ia32_rdtsc();
-	if (now < a->expires) {
+	if (now < next) {
 		/* Woken early, or for another reason: the thread may have crossed it off. */
-		if (atomic_load_explicit(&a->poke, memory_order_relaxed) != a->expires)
+		if (atomic_load_explicit(&a->poke, memory_order_relaxed) != next)
 			set_poke(v);
 		return;
 	}
+	if (now < a->expires) /* the other timer's time, which is looked at elsewhere */
+		return;
 	a->deadline_msr = 0;
 	if (a->period) {
 		uint64_t behind = now - a->expires;
@@ -141,6 +150,7 @@ void soft_lapic_time_shift(struct soft_vcpu *v, uint64_t ticks)
 {
 	struct soft_lapic *a = v->lapic;
 
+	v->vmx.timer_end += ticks;
 	if (a->expires != SOFT_NEVER && a->expires != 0)
 		arm(v, a->expires + ticks);
 }

@@ -77,6 +77,8 @@ void soft_lapic_accept(struct soft_vcpu *v, unsigned vector);
 bool soft_lapic_takes_extint(const struct soft_vcpu *v);
 /* Fires the timer if it is due, and has the timer thread know of the next expiry. Owner. */
 void soft_lapic_timer(struct soft_vcpu *v);
+/* Host TSC at which that timer or a VMX guest's is due, SOFT_NEVER. */
+uint64_t soft_next_expiry(const struct soft_vcpu *v);
 /* The host TSC jumped by that much while time stood still: expiries move. */
 void soft_lapic_time_shift(struct soft_vcpu *v, uint64_t ticks);
 uint32_t soft_lapic_read(struct soft_vcpu *v, unsigned offset);

@@ -3,6 +3,7 @@
 #include "vmx-driver/soft/mmu.h"
 
 #include "vmx-driver/soft/ept.h"
+#include "vmx-driver/soft/vmx_apic.h"
 
 enum { /* page-table entries */
 	PTE_P = 1u << 0,
@@ -86,6 +87,10 @@ static int entry_address(struct soft_vcpu *v, const struct walk_path *path, uint
 	int rc = soft_ept_translate(v, guest, &a, &e);
 
 	*ret_gpa = e.mem;
+	if (rc == SOFT_OK && soft_vmx_apic_page(v, e.mem))
+		return soft_vmx_apic_exit(v, path->la, e.mem,
+					  v->vmx.idt_event ? APIC_ACCESS_PHYSICAL_DELIVERY :
+							     APIC_ACCESS_PHYSICAL);
 	return rc;
 }
 

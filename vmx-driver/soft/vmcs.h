@@ -223,6 +223,7 @@ struct soft_vmx {
 	uint64_t pending_debug; /* "pending debug exceptions" that entry loaded and nothing took yet */
 	bool nmi_unblocked_by_iret; /* the IRET that is being executed ended NMI blocking */
 	bool mtf_pending;  /* an MTF exit comes before the next instruction */
+	bool tpr_exit;     /* one because the TPR fell below its threshold */
 	uint64_t timer_end; /* preemption timer: host TSC at which it reaches 0 */
 	bool timer_on;
 };
