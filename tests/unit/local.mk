@@ -79,6 +79,12 @@ tests_unit_test_soft_lapic_SOURCES = tests/unit/test_soft_lapic.c tests/unit/sof
 	tests/unit/unit.h
 tests_unit_test_soft_lapic_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_lapic_LDADD = libvmxdriver.la $(CUNIT_LIBS)
+check_PROGRAMS += tests/unit/test-soft-ept
+TESTS += tests/unit/test-soft-ept
+tests_unit_test_soft_ept_SOURCES = tests/unit/test_soft_ept.c tests/unit/soft_guest.h \
+	tests/unit/unit.h
+tests_unit_test_soft_ept_CFLAGS = $(AM_CFLAGS) $(ZYDIS_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_ept_LDADD = libvmxdriver.la $(CUNIT_LIBS)
 # 16-bit code against the processor underneath.
 check_PROGRAMS += tests/unit/test-soft-code16
 TESTS += tests/unit/test-soft-code16
