@@ -22,6 +22,8 @@ static const struct {
 	[OPTION_DISK] = { "disk", "FILE[,readonly][,serial=S]", "a raw image; may be repeated" },
 	[OPTION_ENGINE] = { "engine", "auto|kvm|soft", "what runs the guest (auto)" },
 	[OPTION_ON_REBOOT] = { "on-reboot", "restart|stop", "what a reset by the guest does (restart)" },
+	[OPTION_TRANSPORT] = { "transport", "pci|mmio", "where virtio devices are (pci)" },
+	[OPTION_RINGS] = { "rings", "split|packed", "packed: also offer packed virtio rings (split)" },
 	[OPTION_NO_CONSOLE] = { "no-console", NULL, "keep nothing of what the serial port says" },
 	[OPTION_DEBUG_EXIT] = { "debug-exit", NULL, "port 0xf4 ends the VM with a code (tests)" },
 	[OPTION_SOFT_DEBUG] = { "soft-debug", "WORD", "a slower way of the soft engine (tests)" },

@@ -90,6 +90,8 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 		json_add_int(config, "cpus", (int64_t)cpus);
 	add_text(ctl, OPTION_ENGINE, config, "engine");
 	add_text(ctl, OPTION_ON_REBOOT, config, "on_reboot");
+	add_text(ctl, OPTION_TRANSPORT, config, "transport");
+	add_text(ctl, OPTION_RINGS, config, "rings");
 	add_text(ctl, OPTION_CODE_CACHE, config, "code_cache");
 	if (has_option(ctl, OPTION_NO_CONSOLE))
 		json_add_str(config, "console", "none");

@@ -8,7 +8,7 @@ _vmctl_names() {
 _vmctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb= i
 	local general="--socket --json --quiet --help --version"
-	local config="--kernel --initrd --cmdline --memory --cpus --disk --engine --on-reboot
+	local config="--transport --rings --kernel --initrd --cmdline --memory --cpus --disk --engine --on-reboot
 		--no-console --debug-exit --soft-debug --code-cache --rm"
 	local verbs="run create start stop kill pause resume reset delete list info wait console
 		events doctor rpc version help"
@@ -23,6 +23,12 @@ _vmctl() {
 		return ;;
 	--on-reboot)
 		mapfile -t COMPREPLY < <(compgen -W "restart stop" -- "$word")
+		return ;;
+	--transport)
+		mapfile -t COMPREPLY < <(compgen -W "pci mmio" -- "$word")
+		return ;;
+	--rings)
+		mapfile -t COMPREPLY < <(compgen -W "split packed" -- "$word")
 		return ;;
 	--soft-debug)
 		mapfile -t COMPREPLY < <(compgen -W "step-only one-insn no-chain no-tlb tiny-cache" \

@@ -225,9 +225,9 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 	if (r >= 0)
 		r = make_machine(board, ret_error);
 	if (r >= 0)
-		r = load(board, &entry, ret_error);
-	if (r >= 0)
 		r = board_make_devices(board, ret_error);
+	if (r >= 0) /* the tables tell of the devices */
+		r = load(board, &entry, ret_error);
 	if (r >= 0)
 		r = make_life(board, &entry, ret_error);
 	if (r < 0) {

@@ -48,6 +48,11 @@ struct board_disk {
 
 #define BOARD_DISKS_MAX 16
 
+enum { /* board_config.virtio: for all virtio devices */
+	BOARD_VIRTIO_MMIO = 1,   /* memory-mapped registers instead of PCI; at most 64 devices */
+	BOARD_VIRTIO_PACKED = 2, /* the format of rings that is not the default */
+};
+
 struct board_config {
 	uint64_t memory_bytes;  /* multiple of 1 MiB, at least 16 MiB */
 	unsigned cpus;          /* 1..64 */
@@ -64,6 +69,7 @@ struct board_config {
 				 * read for input and written for output; -1: output discarded */
 	bool reboot_stops;      /* a guest reset stops the VM instead of restarting it */
 	bool debug_exit;        /* isa-debug-exit at port 0xf4 */
+	unsigned virtio;        /* BOARD_VIRTIO_* */
 	size_t disk_count;
 	struct board_disk disks[BOARD_DISKS_MAX];
 };

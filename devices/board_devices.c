@@ -11,14 +11,17 @@
 #include "devices/board_internal.h"
 #include "devices/chips.h"
 #include "devices/virtio/blk.h"
+#include "devices/virtio/core.h"
 #include "devices/virtio/rng.h"
 #include "machine/memory.h"
+#include "machine/pc.h"
 
 /* Each device's config, on the stack of its creation; NULL members need none. */
 union device_config {
 	struct mc146818_config rtc;
 	struct uart16550_config uart;
 	struct virtio_blk_config blk;
+	struct virtio_rng_config rng;
 };
 
 static int no_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
@@ -60,6 +63,32 @@ static int uart_config(struct board *board, size_t index, union device_config *c
 	return 0;
 }
 
+/* The next page, and a line: those of the ISA that nobody has while there are any (a guest that knows
+ * no ACPI is told of them on its command line), then the ones of the IOAPIC that PCI leaves, shared. */
+static int virtio_place(struct board *board, struct virtio_place *ret_place)
+{
+	static const uint8_t own[] = { 5, 6, 7, 14, 15 };
+	unsigned n = board->mmio_count;
+
+	*ret_place = (struct virtio_place){ 0 };
+	if (!(board->config.virtio & BOARD_VIRTIO_PACKED))
+		ret_place->without = 1ull << VIRTIO_F_RING_PACKED;
+	if (!(board->config.virtio & BOARD_VIRTIO_MMIO))
+		return 0;
+	if (n == PC_MMIO_DEVICES_MAX)
+		return -ENOSPC;
+	board->mmio_count++;
+	ret_place->mmio.base = PC_MMIO_DEVICES + (uint64_t)n * VIRTIO_MMIO_SIZE;
+	ret_place->mmio.line = n < ARRAY_SIZE(own) ? own[n] : 20 + (n - ARRAY_SIZE(own)) % 4;
+	return 0;
+}
+
+static int rng_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
+{
+	(void)index, (void)ret_fd;
+	return virtio_place(board, &config->rng.place);
+}
+
 static int blk_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
 {
 	const struct board_disk *disk = &board->config.disks[index];
@@ -70,7 +99,7 @@ static int blk_config(struct board *board, size_t index, union device_config *co
 	config->blk = (struct virtio_blk_config){ .fd = *ret_fd, .readonly = disk->readonly };
 	snprintf(config->blk.serial, sizeof(config->blk.serial), "%.*s",
 		 (int)sizeof(disk->serial) - 1, disk->serial);
-	return 0;
+	return virtio_place(board, &config->blk.place);
 }
 
 static size_t one(const struct board *board)
@@ -105,7 +134,7 @@ static const struct {
 	{ &uart16550_class, "console", one, uart_config },
 	{ &debug_exit_class, "debug_exit", debug_exits, no_config },
 	{ &virtio_blk_class, "disks", disks, blk_config },
-	{ &virtio_rng_class, "machine", one, no_config },
+	{ &virtio_rng_class, "machine", one, rng_config },
 };
 
 static int make_device(struct board *board, size_t row, size_t index, char **ret_error)

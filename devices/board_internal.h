@@ -20,6 +20,7 @@ struct board {
 	struct machine *machine;
 	struct life *life;
 	struct device *acpi_pm; /* has the power button */
+	unsigned mmio_count;    /* virtio devices that have a place of their own */
 };
 
 int board_error(char **ret_error, int r, const char *fmt, ...)

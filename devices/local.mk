@@ -18,6 +18,7 @@ libdevices_la_SOURCES += \
 	devices/virtio/mmio.c devices/virtio/mmio.h devices/virtio/pci.c devices/virtio/pci.h \
 	devices/virtio/queue.c devices/virtio/queue.h devices/virtio/queue_internal.h \
 	devices/virtio/queue_packed.c devices/virtio/queue_split.c \
-	devices/virtio/rng.c devices/virtio/rng.h
+	devices/virtio/rng.c devices/virtio/rng.h \
+	devices/virtio/transport.c devices/virtio/transport.h
 libdevices_la_SOURCES += devices/board.c devices/board_devices.c devices/board_internal.h \
 	devices/registry.c devices/registry.h

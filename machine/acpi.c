@@ -2,6 +2,7 @@
 #include "machine/acpi.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -259,7 +260,24 @@ static void put_isa(struct aml *aml, const char *name, const char *id, uint16_t 
 	aml_close(aml);
 }
 
-static uint8_t *put_dsdt(struct tables *t, uint64_t mmio64)
+static void put_described(struct aml *aml, const struct machine_described *what, unsigned n)
+{
+	char name[8];
+
+	snprintf(name, sizeof(name), "MM%02X", n & 0xff);
+	aml_device(aml, name);
+	aml_name_string(aml, "_HID", what->hid);
+	aml_name_integer(aml, "_UID", n);
+	aml_name_integer(aml, "_CCA", 1); /* its DMA is coherent */
+	aml_name(aml, "_CRS");
+	aml_resources(aml);
+	aml_res_memory32(aml, (uint32_t)what->base, (uint32_t)what->size);
+	aml_res_gsi(aml, what->line);
+	aml_resources_close(aml);
+	aml_close(aml);
+}
+
+static uint8_t *put_dsdt(struct tables *t, const struct acpi_config *config)
 {
 	uint8_t *p = take(t, HEADER, 16);
 	struct aml aml;
@@ -281,10 +299,12 @@ static uint8_t *put_dsdt(struct tables *t, uint64_t mmio64)
 	aml_path(&aml, "PICM");
 	aml_close(&aml);
 	aml_scope(&aml, "\\_SB_");
-	put_pci(&aml, mmio64);
+	put_pci(&aml, config->mmio64);
 	put_board(&aml);
 	put_isa(&aml, "COM1", "PNP0501", PC_PORT_COM1, 8, PC_IRQ_COM1);
 	put_isa(&aml, "RTC_", "PNP0B00", PC_PORT_RTC, 2, PC_IRQ_RTC);
+	for (unsigned i = 0; i < config->described_count; i++)
+		put_described(&aml, &config->described[i], i);
 	aml_close(&aml);
 	if (!aml_ok(&aml)) {
 		t->failed = true;
@@ -312,7 +332,7 @@ long acpi_build(const struct acpi_config *config, uint8_t *buf, size_t size)
 {
 	struct tables t = { .buf = buf, .size = size, .base = config->base };
 	uint8_t *rsdp = take(&t, RSDP_SIZE, 16), *facs = take(&t, FACS_SIZE, 64);
-	uint8_t *dsdt = put_dsdt(&t, config->mmio64), *table[3], *xsdt;
+	uint8_t *dsdt = put_dsdt(&t, config), *table[3], *xsdt;
 	size_t len = HEADER + sizeof(table) / sizeof(table[0]) * 8;
 
 	if (t.failed)
@@ -337,7 +357,9 @@ int acpi_load(struct machine *machine, unsigned cpus, uint64_t *ret_rsdp)
 {
 	struct acpi_config config = { .cpus = cpus,
 				      .base = PC_BIOS,
-				      .mmio64 = machine_mmio64(machine) };
+				      .mmio64 = machine_mmio64(machine),
+				      .described = machine->described,
+				      .described_count = machine->described_count };
 	uint8_t *buf = malloc(ACPI_SIZE_MAX);
 	long len;
 	int r;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct machine;
+struct machine_described;
 
 #define ACPI_SIZE_MAX 0x10000u
 
@@ -14,6 +15,8 @@ struct acpi_config {
 	unsigned cpus;
 	uint64_t base;   /* guest address of the tables, RSDP first; 16-byte aligned */
 	uint64_t mmio64; /* first byte of the 64-bit BAR window */
+	const struct machine_described *described; /* see device.h */
+	unsigned described_count;
 };
 
 /* Writes the tables into buf (ACPI_SIZE_MAX bytes, at least). Returns their length, or -ENOBUFS. */

@@ -10,6 +10,7 @@
 #define OP_BYTE 0x0a
 #define OP_WORD 0x0b
 #define OP_DWORD 0x0c
+#define OP_STRING 0x0d
 #define OP_QWORD 0x0e
 #define OP_SCOPE 0x10
 #define OP_BUFFER 0x11
@@ -143,6 +144,13 @@ void aml_name_eisa_id(struct aml *aml, const char *name, const char *id)
 	aml_eisa_id(aml, id);
 }
 
+void aml_name_string(struct aml *aml, const char *name, const char *text)
+{
+	aml_name(aml, name);
+	aml_byte(aml, OP_STRING);
+	aml_bytes(aml, text, strlen(text) + 1);
+}
+
 void aml_scope(struct aml *aml, const char *path)
 {
 	aml_byte(aml, OP_SCOPE);
@@ -217,6 +225,14 @@ void aml_res_irq(struct aml *aml, unsigned irq)
 	uint8_t d[3] = { 0x22 };
 
 	put_le16(d + 1, (uint16_t)(1u << irq));
+	aml_bytes(aml, d, sizeof(d));
+}
+
+void aml_res_gsi(struct aml *aml, uint32_t gsi)
+{
+	uint8_t d[9] = { 0x89, 6, 0, 0x09 /* consumer, shared */, 1 };
+
+	put_le32(d + 5, gsi);
 	aml_bytes(aml, d, sizeof(d));
 }
 

@@ -34,6 +34,7 @@ void aml_eisa_id(struct aml *aml, const char *id); /* "PNP0A03" */
 void aml_path(struct aml *aml, const char *name);  /* "_CRS" or "\\_SB_" */
 void aml_name(struct aml *aml, const char *name);  /* Name(name, what follows) */
 void aml_name_integer(struct aml *aml, const char *name, uint64_t value);
+void aml_name_string(struct aml *aml, const char *name, const char *text);
 void aml_name_eisa_id(struct aml *aml, const char *name, const char *id);
 void aml_scope(struct aml *aml, const char *path);  /* open */
 void aml_device(struct aml *aml, const char *name); /* open */
@@ -46,6 +47,7 @@ void aml_resources(struct aml *aml);
 void aml_resources_close(struct aml *aml);
 void aml_res_io(struct aml *aml, uint16_t base, uint8_t len);
 void aml_res_irq(struct aml *aml, unsigned irq);
+void aml_res_gsi(struct aml *aml, uint32_t gsi); /* level, active high, shared */
 void aml_res_memory32(struct aml *aml, uint32_t base, uint32_t len);
 /* What a bus passes on: ranges of bus numbers, ports and memory; last is inclusive. */
 void aml_res_bus_range(struct aml *aml, uint16_t first, uint16_t last);

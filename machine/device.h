@@ -61,6 +61,13 @@ enum machine_request {
 	MACHINE_REQUEST_DEBUG_EXIT, /* code = (value << 1) | 1 */
 };
 
+struct machine_described { /* see machine_describe() */
+	const char *hid;
+	uint64_t base, size; /* below 4 GiB */
+	unsigned line;
+};
+#define MACHINE_DESCRIBED_MAX 64
+
 /* Read-only for devices. Members are never NULL but vm (no processors in device tests),
  * log and threads. */
 struct machine {
@@ -75,12 +82,19 @@ struct machine {
 	struct vmx_vcpu *boot_vcpu; /* NULL until it exists; vcpu.c's, for the INTR wire */
 	struct log *log; /* log_line() takes NULL */
 	const struct thread_hook *threads; /* for machine_thread_create(); NULL in tests */
+	struct machine_described described[MACHINE_DESCRIBED_MAX]; /* by machine_describe() */
+	unsigned described_count;
 	struct device *devices; /* in order of creation, by device_create() */
 	/* Notes what the guest asked for; the first one since the last reset wins. Set by the life
 	 * cycle or by a test; use machine_request(). */
 	void (*request)(void *opaque, enum machine_request what, int code);
 	void *request_opaque;
 };
+
+/* A device that firmware must tell the guest of, as PCI does not (ACPI: a device with this hardware
+ * id, its registers and its level-triggered, shareable interrupt). hid: a literal of at most 8
+ * characters. -ENOSPC. While the machine is being made; acpi_load() comes after it. */
+int machine_describe(struct machine *machine, const struct machine_described *what);
 
 struct machine_options {
 	uint64_t memory_bytes;

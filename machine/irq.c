@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "machine/pc.h"
@@ -14,15 +15,23 @@ struct irqs { /* set while the machine is made, only read afterwards: no lock */
 	void *pic_opaque;
 	const struct ioapic_ops *ioapic;
 	void *ioapic_opaque;
+	pthread_mutex_t pull_lock;
+	unsigned pulls[PC_IOAPIC_PINS]; /* devices that pull a shared line; pull_lock */
 };
 
 struct irqs *irqs_create(void)
 {
-	return calloc(1, sizeof(struct irqs));
+	struct irqs *irqs = calloc(1, sizeof(*irqs));
+
+	if (irqs)
+		pthread_mutex_init(&irqs->pull_lock, NULL);
+	return irqs;
 }
 
 struct irqs *irqs_destroy(struct irqs *irqs)
 {
+	if (irqs)
+		pthread_mutex_destroy(&irqs->pull_lock);
 	free(irqs);
 	return NULL;
 }
@@ -67,6 +76,19 @@ void irq_set(struct irqs *irqs, unsigned line, bool level)
 	irq_set_pic(irqs, line, level);
 	/* The PIT goes to pin 2, as the MADT says (interrupt source override). */
 	irq_set_ioapic(irqs, line == PC_IRQ_PIT ? PC_IRQ_CASCADE : line, level);
+}
+
+void irq_pull(struct irqs *irqs, unsigned line, bool *pulled, bool level)
+{
+	if (line >= PC_IOAPIC_PINS)
+		return;
+	pthread_mutex_lock(&irqs->pull_lock);
+	if (*pulled != level) {
+		*pulled = level;
+		irqs->pulls[line] += level ? 1 : -1u;
+		irq_set(irqs, line, irqs->pulls[line]);
+	}
+	pthread_mutex_unlock(&irqs->pull_lock);
 }
 
 int irq_msi(struct irqs *irqs, uint64_t address, uint32_t data)

@@ -7,7 +7,8 @@
  * only. PCI INTx comes through pci.h, which shares lines. Levels are logical: true is asserted,
  * whatever the electrical polarity; a device whose interrupt is edge-like pulses true, false.
  *
- * Locks: irq_* take none of their own, so a device may call them with its lock held. They call
+ * Locks: irq_* take none of their own (irq_pull() one that is a leaf before the chips'), so a device
+ * may call them with its lock held. They call
  * PIC and IOAPIC, which take theirs; PIC and IOAPIC never call a device. Order: device, then chip.
  * irqs_attach_* only while the machine is being made.
  */
@@ -47,6 +48,9 @@ void irqs_attach_ioapic(struct irqs *irqs, const struct ioapic_ops *ops, void *o
 
 /* For devices. A line >= 24 is ignored. Any thread. */
 void irq_set(struct irqs *irqs, unsigned line, bool level);
+/* The same for a line that several devices share: it is up while any of them pulls. *pulled is this
+ * device's part, false at first. */
+void irq_pull(struct irqs *irqs, unsigned line, bool *pulled, bool level);
 /* For PCI INTx, which reaches the two chips under different numbers: one of them alone. */
 void irq_set_pic(struct irqs *irqs, unsigned input, bool level);
 void irq_set_ioapic(struct irqs *irqs, unsigned pin, bool level);

@@ -110,6 +110,14 @@ struct machine *machine_destroy(struct machine *machine)
 	return NULL;
 }
 
+int machine_describe(struct machine *machine, const struct machine_described *what)
+{
+	if (machine->described_count == MACHINE_DESCRIBED_MAX)
+		return -ENOSPC;
+	machine->described[machine->described_count++] = *what;
+	return 0;
+}
+
 int device_create(struct machine *machine, const struct device_class *class, const void *config,
 		  struct device **ret_device)
 {

@@ -16,6 +16,8 @@
 #define PC_ECAM 0xe0000000ull          /* PCI Express config space, bus 0..255 */
 #define PC_ECAM_SIZE 0x10000000ull
 #define PC_ECAM_BUSES 256
+#define PC_MMIO_DEVICES 0xfeb00000ull  /* devices that are not on PCI: a page each */
+#define PC_MMIO_DEVICES_MAX 64
 #define PC_IOAPIC 0xfec00000ull
 #define PC_IOAPIC_SIZE 0x1000ull
 #define PC_LAPIC 0xfee00000ull         /* the engine's */

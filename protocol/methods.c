@@ -9,6 +9,8 @@
 
 static const char *const engines[] = { "auto", "kvm", "soft", NULL };
 static const char *const consoles[] = { "serial", "none", NULL };
+static const char *const transports[] = { "pci", "mmio", NULL };
+static const char *const rings[] = { "split", "packed", NULL };
 static const char *const reboots[] = { "restart", "stop", NULL };
 static const char *const soft_debugs[] = { "step-only", "one-insn", "no-chain", "no-tlb",
 					   "tiny-cache", NULL };
@@ -45,6 +47,11 @@ const struct schema_field vm_config_fields[] = {
 	  .summary = "Network devices; none can be made yet, so the list must be empty." },
 	{ .name = "console", .type = SCHEMA_ENUM, .values = consoles, .dflt = "serial",
 	  .summary = "Whether what the first serial port says is kept and can be attached to." },
+	{ .name = "transport", .type = SCHEMA_ENUM, .values = transports, .dflt = "pci",
+	  .summary = "How the guest reaches its virtio devices: PCI, or memory-mapped registers "
+		     "(ACPI devices LNRO0005), for kernels without PCI." },
+	{ .name = "rings", .type = SCHEMA_ENUM, .values = rings, .dflt = "split",
+	  .summary = "packed: also offer the guest packed virtio rings." },
 	{ .name = "on_reboot", .type = SCHEMA_ENUM, .values = reboots, .dflt = "restart",
 	  .summary = "What a reset by the guest does." },
 	{ .name = "transient", .type = SCHEMA_BOOL, .dflt = "false",

@@ -19,8 +19,6 @@
 #include "devices/backend/workers.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/core.h"
-#include "devices/virtio/mmio.h"
-#include "devices/virtio/pci.h"
 
 #define BLK_REQUESTS 64u
 #define BLK_THREADS 4u
@@ -64,8 +62,6 @@ struct blk_request {
 struct virtio_blk {
 	struct device dev;
 	struct virtio virtio;
-	struct virtio_pci *pci;   /* one of the two */
-	struct virtio_mmio *mmio;
 	struct block *block;
 	struct workers *workers;
 	char serial[VIRTIO_BLK_SERIAL_MAX];
@@ -328,8 +324,7 @@ static void blk_destroy(struct device *dev)
 	if (!b)
 		return;
 	workers_help(b->workers);
-	virtio_pci_destroy(b->pci);
-	virtio_mmio_destroy(b->mmio);
+	virtio_disconnect(&b->virtio);
 	virtio_fini(&b->virtio);
 	workers_destroy(b->workers);
 	block_destroy(b->block);
@@ -342,6 +337,7 @@ static int init_virtio(struct virtio_blk *b, const struct virtio_blk_config *c)
 	struct virtio_info info = {
 		.ops = &blk_ops,
 		.features = 1ull << BLK_F_SEG_MAX | 1ull << BLK_F_BLK_SIZE | 1ull << BLK_F_FLUSH,
+		.without = c->place.without,
 		.queue_count = 1,
 		.queue_size = BLK_QUEUE_SIZE,
 		.config = config,
@@ -395,8 +391,7 @@ static int blk_create(struct machine *machine, const void *config, struct device
 	if (r == 0)
 		r = init_virtio(b, c);
 	if (r == 0)
-		r = c->mmio.base ? virtio_mmio_create(&b->virtio, &c->mmio, &b->mmio)
-				 : virtio_pci_create(&b->virtio, BLK_CLASS, &b->pci);
+		r = virtio_connect(&b->virtio, &c->place, BLK_CLASS);
 	/* last, as nothing may fail once the descriptor is ours */
 	if (r == 0 && c->fd >= 0)
 		r = block_raw_create(c->fd, c->readonly, &b->block);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* blk.h - virtio-blk (virtio 1.2, 5.2) over PCI, or over MMIO where a place is given. */
+/* blk.h - virtio-blk (virtio 1.2, 5.2) over PCI or MMIO. */
 #ifndef DEVICES_VIRTIO_BLK_H
 #define DEVICES_VIRTIO_BLK_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "devices/virtio/mmio.h"
+#include "devices/virtio/transport.h"
 #include "machine/device.h"
 
 #define VIRTIO_BLK_SERIAL_MAX 20u
@@ -19,7 +19,7 @@ struct virtio_blk_config {
 	int fd;
 	struct block *block;
 	bool readonly;
-	struct virtio_mmio_place mmio; /* base 0: PCI */
+	struct virtio_place place;
 	bool on_loop; /* tests: no threads, requests are done on the loop thread */
 	char serial[VIRTIO_BLK_SERIAL_MAX + 1]; /* device ID string, may be empty */
 };

@@ -29,6 +29,8 @@
 struct loop_watch;
 struct machine;
 struct virtio;
+struct virtio_mmio;
+struct virtio_pci;
 
 #define VIRTIO_QUEUES_MAX 17u /* a network card with 8 each way, and its control queue */
 #define VIRTIO_CONFIG_MAX 256u
@@ -103,6 +105,8 @@ struct virtio {
 	const struct virtio_ops *ops;
 	const struct virtio_transport_ops *transport;
 	void *transport_opaque;
+	struct virtio_pci *pci;       /* transport.c's: one of the two */
+	struct virtio_mmio *mmio;
 	uint64_t offered, accepted;   /* features */
 	uint8_t status;
 	bool resetting;               /* status 0 was written, chains are still in flight */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "common/checked.h"
 #include "devices/virtio/core.h"
 #include "devices/virtio/mmio.h"
 #include "machine/bus.h"
@@ -36,6 +37,7 @@ struct virtio_mmio {
 	/* v->lock guards the rest */
 	uint32_t device_feature_select, driver_feature_select, queue_select;
 	uint32_t isr;
+	bool pulled; /* irq_pull()'s */
 };
 
 /* Which field of the selected queue a register is, or -1. */
@@ -65,6 +67,11 @@ static int queue_field(uint64_t offset)
 	default:
 		return -1;
 	}
+}
+
+static void set_line(struct virtio_mmio *m, bool level)
+{
+	irq_pull(m->virtio->machine->irqs, m->place.line, &m->pulled, level);
 }
 
 static uint32_t locked_get(struct virtio_mmio *m, const uint32_t *from)
@@ -119,7 +126,7 @@ static void acknowledge(struct virtio_mmio *m, uint32_t bits)
 	pthread_mutex_lock(&m->virtio->lock);
 	m->isr &= ~bits;
 	if (!m->isr)
-		irq_set(m->virtio->machine->irqs, m->place.line, false);
+		set_line(m, false);
 	pthread_mutex_unlock(&m->virtio->lock);
 }
 
@@ -191,7 +198,7 @@ static void transport_interrupt(void *opaque, unsigned isr, uint16_t vector)
 
 	(void)vector;
 	m->isr |= isr;
-	irq_set(m->virtio->machine->irqs, m->place.line, true);
+	set_line(m, true);
 }
 
 static void transport_clear(void *opaque)
@@ -200,7 +207,7 @@ static void transport_clear(void *opaque)
 
 	m->isr = 0;
 	m->device_feature_select = m->driver_feature_select = m->queue_select = 0;
-	irq_set(m->virtio->machine->irqs, m->place.line, false);
+	set_line(m, false);
 }
 
 static bool transport_dma(void *opaque)
@@ -216,10 +223,14 @@ static const struct virtio_transport_ops transport_ops = {
 int virtio_mmio_create(struct virtio *v, const struct virtio_mmio_place *place,
 		       struct virtio_mmio **ret_mmio)
 {
+	const struct machine_described described = {
+		"LNRO0005", place->base, VIRTIO_MMIO_SIZE, place->line,
+	};
 	struct virtio_mmio *m;
 	int r;
 
-	if (!place->base || place->base % VIRTIO_MMIO_SIZE || place->line < 5 || place->line > 23)
+	if (!place->base || place->base % VIRTIO_MMIO_SIZE || place->line < 5 || place->line > 23 ||
+	    !range_inside(place->base, VIRTIO_MMIO_SIZE, 1ull << 32))
 		return -EINVAL;
 	m = calloc(1, sizeof(*m));
 	if (!m)
@@ -232,6 +243,11 @@ int virtio_mmio_create(struct virtio *v, const struct virtio_mmio_place *place,
 		return r;
 	}
 	virtio_attach(v, &transport_ops, m, 0);
+	r = machine_describe(v->machine, &described);
+	if (r < 0) {
+		virtio_mmio_destroy(m);
+		return r;
+	}
 	*ret_mmio = m;
 	return 0;
 }

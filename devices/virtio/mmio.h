@@ -13,14 +13,15 @@ struct virtio_mmio;
 
 #define VIRTIO_MMIO_SIZE 0x1000u
 
-/* Where a device's registers are, and its interrupt line (level, 5..23; irq.h). base 0: not on this
- * transport. */
+/* Where a device's registers are (below 4 GiB), and its interrupt line (level, 5..23, may be shared;
+ * irq.h). Firmware tells the guest. base 0: not on this transport. */
 struct virtio_mmio_place {
 	uint64_t base; /* multiple of VIRTIO_MMIO_SIZE */
 	unsigned line;
 };
 
-/* Puts v (initialised, and living longer) there. -EINVAL, -EEXIST: place; -ENOMEM. While the
+/* Puts v (initialised, and living longer) there. -EINVAL, -EEXIST: place; -ENOMEM; -ENOSPC: too many
+ * for the firmware's tables. While the
  * machine is being made. */
 int virtio_mmio_create(struct virtio *v, const struct virtio_mmio_place *place,
 		       struct virtio_mmio **ret_mmio);

@@ -20,7 +20,6 @@
 #include "common/checked.h"
 #include "devices/backend/net_frame.h"
 #include "devices/virtio/net_internal.h"
-#include "devices/virtio/pci.h"
 #include "machine/memory.h"
 
 #define NET_CLASS 0x020000u
@@ -719,7 +718,7 @@ static void net_destroy(struct device *dev)
 
 	if (!n)
 		return;
-	virtio_pci_destroy(n->pci); /* from here on no kick is served */
+	virtio_disconnect(&n->virtio); /* from here on no kick is served */
 	for (i = 0; n->backend && i < n->backend->pairs; i++)
 		n->backend->ops->unwatch(n->backend, i);
 	timer_fini(&n->to_guest.timer);
@@ -760,6 +759,7 @@ static int init_virtio(struct virtio_net *n, struct machine *machine,
 	const struct virtio_info info = {
 		.ops = &net_ops,
 		.features = offers(n, c),
+		.without = c->place.without,
 		.queue_count = 2 * n->pairs_max + 1,
 		.queue_size = NET_QUEUE_SIZE,
 		.config = space,
@@ -817,7 +817,7 @@ static int net_create(struct machine *machine, const void *config, struct device
 		r = init_virtio(n, machine, c);
 	if (r == 0) {
 		net_filter_reset(n);
-		r = virtio_pci_create(&n->virtio, NET_CLASS, &n->pci);
+		r = virtio_connect(&n->virtio, &c->place, NET_CLASS);
 	}
 	if (r == 0 && n->backend) /* last: events need all of it */
 		r = n->backend->ops->watch(n->backend, machine->loop);

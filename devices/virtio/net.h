@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* net.h - virtio-net (virtio 1.2, 5.1) over PCI, with several pairs of queues and a control queue. */
+/* net.h - virtio-net (virtio 1.2, 5.1) with several pairs of queues and a control queue. */
 #ifndef DEVICES_VIRTIO_NET_H
 #define DEVICES_VIRTIO_NET_H
 
@@ -8,6 +8,7 @@
 
 #include "devices/backend/limit.h"
 #include "devices/backend/net.h"
+#include "devices/virtio/transport.h"
 #include "machine/device.h"
 
 struct virtio_net_limits { /* one direction */
@@ -23,6 +24,7 @@ struct virtio_net_config {
 	struct virtio_net_limits to_guest, from_guest;
 	void (*changed)(void *opaque); /* the link went up or down; any thread; may be NULL */
 	void *opaque;
+	struct virtio_place place;
 };
 
 struct virtio_net_counters {

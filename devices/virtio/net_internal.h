@@ -57,7 +57,6 @@ struct net_flow { /* one direction's limit */
 struct virtio_net {
 	struct device dev;
 	struct virtio virtio;
-	struct virtio_pci *pci;
 	struct net_backend *backend; /* NULL: no peer */
 	enum net_kind kind;
 	unsigned can_send, can_receive; /* offloads that were offered */

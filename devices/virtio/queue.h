@@ -16,7 +16,8 @@
  * once, into the chain; nothing is looked at in guest memory again. What a chain holds when get
  * returns 1: heads and links inside the table, no more segments than the limit, each segment wholly
  * in RAM, those to read before those to write, at most 4 GiB - 1 bytes, a head (packed: a buffer
- * id) below the queue's size that is not in flight. Anything else is -EPROTO: the queue is dead until the device is reset.
+ * id) below the queue's size that is not in flight. Anything else is -EPROTO: the queue is dead
+ * until the device is reset.
  *
  * Threads: one at a time; the virtio core's lock is held around every call.
  */

@@ -3,7 +3,7 @@
  * queue_packed.c - the packed format (virtio 1.2, 2.8). See queue.h.
  *
  * One ring of descriptors, written by both sides in turn. A lap is told from the next by two bits
- * in the flags: a descriptor is available when AVAIL is the lap's wrap counter and USED is not, used
+ * in the flags: a descriptor is available when AVAIL is the wrap counter and USED is not, used
  * when both are. Each side keeps its own place and wrap counter. The head's flags are loaded first
  * (acquire): all that belongs to the chain was written before them.
  *

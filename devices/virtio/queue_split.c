@@ -16,7 +16,7 @@ struct desc { /* a copy in host memory */
 	uint16_t flags, next;
 };
 
-/* --- where things are (2.7.6, 2.7.8); all of it checked by geometry_ok() ----------------------- */
+/* --- where things are (2.7.6, 2.7.8); all of it checked by geometry_ok() --------------------- */
 
 static uint64_t avail_bytes(uint16_t size)
 {

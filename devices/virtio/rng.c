@@ -11,7 +11,6 @@
 #include <sys/random.h>
 
 #include "devices/virtio/core.h"
-#include "devices/virtio/pci.h"
 #include "devices/virtio/rng.h"
 
 #define RNG_CLASS 0x00ff00u /* none of the classes */
@@ -22,7 +21,6 @@
 struct virtio_rng {
 	struct device dev;
 	struct virtio virtio;
-	struct virtio_pci *pci;
 	struct virtq_chain chain; /* one at a time */
 };
 
@@ -67,6 +65,7 @@ static void rng_kick(struct virtio *v, unsigned queue)
 static const struct virtio_ops rng_ops = {
 	.name = "virtio-rng",
 	.id = VIRTIO_ID_RNG,
+	.features = 1ull << VIRTIO_F_IN_ORDER,
 	.kick = rng_kick,
 };
 
@@ -81,26 +80,28 @@ static void rng_destroy(struct device *dev)
 
 	if (!g)
 		return;
-	virtio_pci_destroy(g->pci);
+	virtio_disconnect(&g->virtio);
 	virtio_fini(&g->virtio);
 	free(g);
 }
 
 static int rng_create(struct machine *machine, const void *config, struct device **ret_device)
 {
+	const struct virtio_rng_config *c = config;
 	const struct virtio_info info = { .ops = &rng_ops, .queue_count = 1,
+					  .features = 1ull << VIRTIO_F_IN_ORDER,
+					  .without = c->place.without,
 					  .queue_size = RNG_QUEUE_SIZE };
 	struct virtio_rng *g = calloc(1, sizeof(*g));
 	int r;
 
-	(void)config;
 	if (!g)
 		return -ENOMEM;
 	g->dev.class = &virtio_rng_class;
 	g->dev.machine = machine;
 	r = virtio_init(&g->virtio, machine, &info);
 	if (r == 0)
-		r = virtio_pci_create(&g->virtio, RNG_CLASS, &g->pci);
+		r = virtio_connect(&g->virtio, &c->place, RNG_CLASS);
 	if (r < 0) {
 		rng_destroy(&g->dev);
 		return r;

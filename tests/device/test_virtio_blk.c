@@ -54,7 +54,7 @@ static void disk_open(struct rig *r, struct disk *k, bool readonly)
 	}
 	config.fd = fcntl(k->fd, F_DUPFD_CLOEXEC, 3);
 	if (over_mmio)
-		config.mmio = (struct virtio_mmio_place){ MMIO_BASE, MMIO_LINE };
+		config.place.mmio = (struct virtio_mmio_place){ MMIO_BASE, MMIO_LINE };
 	k->dev = rig_add(r, &virtio_blk_class, &config);
 	if (over_mmio)
 		CHECK(vd_find_mmio(r, &k->d, MMIO_BASE, 2));
@@ -969,7 +969,7 @@ static void slow_open(struct rig *r, struct disk *k, struct slow *s)
 	pthread_cond_init(&s->go, NULL);
 	k->fd = -1;
 	if (over_mmio)
-		config.mmio = (struct virtio_mmio_place){ MMIO_BASE, MMIO_LINE };
+		config.place.mmio = (struct virtio_mmio_place){ MMIO_BASE, MMIO_LINE };
 	k->dev = rig_add(r, &virtio_blk_class, &config);
 	if (over_mmio)
 		CHECK(vd_find_mmio(r, &k->d, MMIO_BASE, 2));

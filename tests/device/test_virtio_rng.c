@@ -10,7 +10,9 @@
 
 static void rng_open(struct rig *r, struct vdriver *d)
 {
-	rig_add(r, &virtio_rng_class, NULL);
+	static const struct virtio_rng_config config;
+
+	rig_add(r, &virtio_rng_class, &config);
 	CHECK(vd_find(r, d, 0x1044));
 	CHECK_EQ(d->config, 0); /* no configuration space, no capability for it */
 	vd_start(d, 0, 64);

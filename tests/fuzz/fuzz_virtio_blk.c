@@ -238,7 +238,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	config.readonly = kind == 1;
 	if (kind == 2)
-		config.mmio = (struct virtio_mmio_place){ MMIO_BASE, 5 };
+		config.place.mmio = (struct virtio_mmio_place){ MMIO_BASE, 5 };
 	rig_open(&s.rig);
 	rig_add(&s.rig, &virtio_blk_class, &config);
 	if (!(kind == 2 ? vd_find_mmio(&s.rig, &s.d, MMIO_BASE, 2)

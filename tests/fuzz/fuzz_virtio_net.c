@@ -153,6 +153,7 @@ static void must_still_work(struct state *s)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct virtio_net_config config = { .mac = { 2, 0, 0, 0, 0, 1 } };
+	static const struct virtio_rng_config rng;
 	struct state s = { .in = { data, size } };
 	unsigned i;
 	int fds[2];
@@ -165,7 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.fd_count = 1;
 	rig_open(&s.rig);
 	rig_add(&s.rig, &virtio_net_class, &config);
-	rig_add(&s.rig, &virtio_rng_class, NULL);
+	rig_add(&s.rig, &virtio_rng_class, &rng);
 	if (!vd_find(&s.rig, &s.net, 0x1041) || !vd_find(&s.rig, &s.rng, 0x1044))
 		abort();
 	start(&s, &s.rng, 1); /* they share memory for their rings: each spoils the other's */

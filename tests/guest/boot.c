@@ -10,6 +10,7 @@
  *     --on-reboot stop    --debug-exit         --soft-debug BITS  --stdin  --log LEVEL
  *     --nested            offer VMX to the guest
  *     --pause-every MS    pauses and resumes all the time
+ *     --virtio BITS       BOARD_VIRTIO_*
  *     --when TEXT --do power-button|reset|pause-resume|kill   once TEXT is printed, once
  *
  * Exit status: 0 power-off, debug exit with value 0, or the expected text was seen; 1 else;
@@ -87,7 +88,7 @@ static void usage(void)
 static void parse(struct run *run, int argc, char **argv)
 {
 	enum { ENGINE = 256, MEMORY, CPUS, INITRD, CMDLINE, DISK, TIMEOUT, EXPECT, REBOOT,
-	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE, WHEN, DO, NESTED };
+	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE, WHEN, DO, NESTED, VIRTIO };
 	static const struct option options[] = {
 		{ "engine", 1, 0, ENGINE },     { "memory", 1, 0, MEMORY },
 		{ "cpus", 1, 0, CPUS },         { "initrd", 1, 0, INITRD },
@@ -98,6 +99,7 @@ static void parse(struct run *run, int argc, char **argv)
 		{ "log", 1, 0, LOG },           { "pause-every", 1, 0, PAUSE },
 		{ "when", 1, 0, WHEN },         { "do", 1, 0, DO },
 		{ "nested", 0, 0, NESTED },
+		{ "virtio", 1, 0, VIRTIO },
 		{ 0 },
 	};
 	struct board_config *c = &run->config;
@@ -153,6 +155,9 @@ static void parse(struct run *run, int argc, char **argv)
 			break;
 		case WHEN:
 			run->when.text = optarg;
+			break;
+		case VIRTIO:
+			c->virtio = (unsigned)strtoul(optarg, NULL, 0);
 			break;
 		case DO:
 			run->action = optarg;

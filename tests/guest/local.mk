@@ -18,3 +18,5 @@ EXTRA_DIST += tests/guest/payloads tests/guest/linux-modes.sh \
 	tests/guest/payload/power.S tests/guest/payload/pvh.S tests/guest/payload/reset.S
 TESTS += tests/guest/disks.py
 EXTRA_DIST += tests/guest/disks.py tests/guest/fetch-rootfs
+TESTS += tests/guest/virtio.sh
+EXTRA_DIST += tests/guest/virtio.sh

@@ -5,6 +5,7 @@
 
 #include "common/bytes.h"
 #include "machine/acpi.h"
+#include "machine/device.h"
 #include "machine/pc.h"
 
 static int dump(const char *dir, const uint8_t *table)
@@ -22,7 +23,12 @@ static int dump(const char *dir, const uint8_t *table)
 int main(int argc, char **argv)
 {
 	static uint8_t buf[ACPI_SIZE_MAX];
-	struct acpi_config config = { .cpus = 64, .base = PC_BIOS, .mmio64 = 1ull << 34 };
+	static const struct machine_described described[] = {
+		{ "LNRO0005", PC_MMIO_DEVICES, 0x1000, 5 },
+		{ "LNRO0005", PC_MMIO_DEVICES + 0x1000, 0x1000, 21 },
+	};
+	struct acpi_config config = { .cpus = 64, .base = PC_BIOS, .mmio64 = 1ull << 34,
+				      .described = described, .described_count = 2 };
 	const uint8_t *xsdt, *table;
 	int bad = 0;
 
