@@ -26,13 +26,16 @@ vmxd_SOURCES = \
 vmxd_CPPFLAGS = $(daemon_cppflags)
 vmxd_LDADD = $(daemon_libs)
 
+sandbox_sources = \
+	daemon/sandbox.c daemon/sandbox.h daemon/sandbox_filter.c daemon/sandbox_internal.h \
+	daemon/sandbox_process.c daemon/sandbox_rules.c
+
 # What vmxd-machine is made of, beside the board: the real one, or a test's double.
 machine_program_sources = \
 	daemon/console.c daemon/control.c daemon/launch.h \
 	daemon/machine.h daemon/machine_board.c daemon/machine_main.c \
 	daemon/machine_probe.c daemon/machine_report.c \
-	daemon/sandbox.c daemon/sandbox.h daemon/sandbox_filter.c daemon/sandbox_internal.h \
-	daemon/sandbox_process.c daemon/sandbox_rules.c \
+	$(sandbox_sources) \
 	daemon/stream.c daemon/stream.h
 
 libexec_PROGRAMS += vmxd-machine
