@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bytes.h - little-endian values at any alignment. */
+/* bytes.h - little-endian and big-endian values at any alignment. */
 #ifndef COMMON_BYTES_H
 #define COMMON_BYTES_H
 
@@ -12,5 +12,12 @@ static inline uint64_t get_le64(const void *p) { uint64_t v; memcpy(&v, p, 8); r
 static inline void put_le16(void *p, uint16_t v) { memcpy(p, &v, 2); }
 static inline void put_le32(void *p, uint32_t v) { memcpy(p, &v, 4); }
 static inline void put_le64(void *p, uint64_t v) { memcpy(p, &v, 8); }
+
+static inline uint16_t get_be16(const void *p) { return __builtin_bswap16(get_le16(p)); }
+static inline uint32_t get_be32(const void *p) { return __builtin_bswap32(get_le32(p)); }
+static inline uint64_t get_be64(const void *p) { return __builtin_bswap64(get_le64(p)); }
+static inline void put_be16(void *p, uint16_t v) { put_le16(p, __builtin_bswap16(v)); }
+static inline void put_be32(void *p, uint32_t v) { put_le32(p, __builtin_bswap32(v)); }
+static inline void put_be64(void *p, uint64_t v) { put_le64(p, __builtin_bswap64(v)); }
 
 #endif

@@ -2,12 +2,17 @@
 # devices: shared with "machine", which owns board*.c and registry.c
 noinst_LTLIBRARIES += libdevices.la
 libdevices_la_SOURCES =
+libdevices_la_LIBADD = $(ZLIB_LIBS) $(ZSTD_LIBS) $(URING_LIBS)
+AM_CPPFLAGS += $(ZLIB_CFLAGS) $(ZSTD_CFLAGS) $(URING_CFLAGS)
 libdevices_la_SOURCES += devices/board.h devices/chips.h \
 	devices/acpi_pm.c devices/debug_exit.c devices/i8042.c devices/i8254.c devices/i8259.c \
 	devices/ioapic.c devices/mc146818.c devices/uart16550.c \
 	devices/backend/console.c devices/backend/console.h
 libdevices_la_SOURCES += \
-	devices/backend/block.h devices/backend/block_raw.c \
+	devices/backend/block.h devices/backend/block_raw.c devices/backend/iov.h \
+	devices/backend/qcow2.h devices/backend/qcow2_internal.h devices/backend/qcow2_cache.c \
+	devices/backend/qcow2_check.c devices/backend/qcow2_inflate.c devices/backend/qcow2_io.c \
+	devices/backend/qcow2_map.c devices/backend/qcow2_open.c devices/backend/qcow2_refcount.c \
 	devices/backend/limit.c devices/backend/limit.h \
 	devices/backend/net.h devices/backend/net_backend.c devices/backend/net_frame.c \
 	devices/backend/net_frame.h devices/backend/net_packet.c devices/backend/net_stream.c \

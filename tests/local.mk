@@ -21,6 +21,7 @@ include tests/unit/local.mk
 include tests/device/local.mk
 include tests/contract/local.mk
 include tests/insn/local.mk
+include tests/disk/local.mk
 include tests/guest/local.mk
 include tests/protocol/local.mk
 include tests/fuzz/local.mk
