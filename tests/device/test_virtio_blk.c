@@ -956,7 +956,8 @@ static void slow_destroy(struct block *b)
 }
 
 static const struct block_ops slow_ops = {
-	slow_readv, slow_writev, slow_wait, slow_range, slow_zeroes, slow_destroy,
+	.readv = slow_readv, .writev = slow_writev, .flush = slow_wait, .discard = slow_range,
+	.write_zeroes = slow_zeroes, .destroy = slow_destroy,
 };
 
 static void slow_open(struct rig *r, struct disk *k, struct slow *s)
