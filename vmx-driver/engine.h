@@ -98,12 +98,13 @@ struct vmx_vm {
 	pthread_rwlock_t trap_lock; /* traps[]; taken inside lock; nothing is taken inside it */
 	_Atomic(struct vmx_slots *) slots; /* vCPU threads read it; slots_changed() fences them off */
 	struct vmx_trap *traps;
-	size_t trap_count;
+	_Atomic size_t trap_count; /* 0 is seen without the lock */
 	_Atomic(struct vmx_vcpu *) vcpus[VMX_VCPUS_MAX]; /* written under lock */
 	unsigned phys_bits;               /* of a guest-physical address; 0 for 52 */
 	_Atomic unsigned running;         /* vCPUs inside resume */
+	_Atomic bool setup;               /* under lock: a "setup" call looks at running, or works */
 	struct vmx_exit_options exit_options;
-	bool time_suspended;
+	_Atomic bool time_suspended;      /* under lock */
 };
 
 struct vmx_vcpu {

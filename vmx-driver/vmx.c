@@ -178,14 +178,21 @@ enum vmx_engine vmx_vm_engine(const struct vmx_vm *vm)
 	return vm_ok(vm) ? vm->ops->engine : VMX_ENGINE_AUTO;
 }
 
+static void unlock_setup(struct vmx_vm *vm)
+{
+	vm->setup = false;
+	pthread_mutex_unlock(&vm->lock);
+}
+
 /* Takes vm->lock for a "setup" call: no vCPU runs until unlock. */
 static int lock_setup(struct vmx_vm *vm)
 {
 	if (!vm_ok(vm))
 		return -EBADF;
 	pthread_mutex_lock(&vm->lock);
+	vm->setup = true;
 	if (vm->running) {
-		pthread_mutex_unlock(&vm->lock);
+		unlock_setup(vm);
 		return -EBADFD;
 	}
 	return 0;
@@ -204,7 +211,7 @@ int vmx_vm_reset(struct vmx_vm *vm)
 		if (vcpu)
 			vcpu->kicked = false;
 	}
-	pthread_mutex_unlock(&vm->lock);
+	unlock_setup(vm);
 	return r;
 }
 
@@ -248,7 +255,7 @@ int vmx_vm_suspend_time(struct vmx_vm *vm)
 	if (r < 0)
 		return r;
 	r = set_time(vm, true);
-	pthread_mutex_unlock(&vm->lock);
+	unlock_setup(vm);
 	return r;
 }
 
@@ -259,7 +266,7 @@ int vmx_vm_resume_time(struct vmx_vm *vm)
 	if (r < 0)
 		return r;
 	r = set_time(vm, false);
-	pthread_mutex_unlock(&vm->lock);
+	unlock_setup(vm);
 	return r;
 }
 
@@ -295,7 +302,7 @@ int vmx_vm_set_exit_options(struct vmx_vm *vm, const struct vmx_exit_options *op
 		vm->exit_options = *options;
 	else if (ret_unsupported)
 		*ret_unsupported = unsupported;
-	pthread_mutex_unlock(&vm->lock);
+	unlock_setup(vm);
 	return r;
 }
 
@@ -430,13 +437,18 @@ static int enter(struct vmx_vcpu *vcpu)
 	struct vmx_vm *vm = vcpu->vm;
 	int r;
 
-	/* The lock orders the start of a run against the "setup" calls. */
+	/* Counts first and looks then, as lock_setup() does the other way round: one sees the other. */
+	vcpu->running = true;
+	atomic_fetch_add(&vm->running, 1);
+	if (!vm->setup && !vm->time_suspended)
+		return 0;
+	atomic_fetch_sub(&vm->running, 1);
 	pthread_mutex_lock(&vm->lock);
 	r = set_time(vm, false);
-	if (r >= 0) {
+	if (r >= 0)
 		atomic_fetch_add(&vm->running, 1);
-		vcpu->running = true;
-	}
+	else
+		vcpu->running = false;
 	pthread_mutex_unlock(&vm->lock);
 	return r;
 }

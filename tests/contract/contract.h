@@ -82,8 +82,13 @@ void env_real(struct env *e, const uint8_t *code, const uint8_t *end);
 void env_long(struct env *e, const uint8_t *code, const uint8_t *end);
 #define env_real_payload(e, id) env_real(e, id, id##_end)
 #define env_long_payload(e, id) env_long(e, id, id##_end)
+/* Only the tables of 64-bit mode, and only the mode, on any vCPU. */
+void env_tables(struct env *e);
+void put_long_mode(struct vmx_vcpu *vcpu);
 void put_regs(struct vmx_vcpu *vcpu, uint64_t rip, uint64_t rsp);
 void flat_real(struct vmx_vcpu *vcpu);
+/* What LGDT and LIDT (10 bytes each) and CR3 (4 bytes) want, for a guest that starts by itself. */
+void env_descriptors(uint8_t *gdtr, uint8_t *idtr, uint8_t *cr3);
 /* Long-mode gate, or real-mode vector. */
 void set_gate(struct env *e, unsigned vector, uint64_t handler);
 void set_ivt(struct env *e, unsigned vector, uint16_t handler);

@@ -66,7 +66,7 @@ void env_real(struct env *e, const uint8_t *code, const uint8_t *end)
 	put_regs(e->vcpu, CODE, 0x8000);
 }
 
-static void make_tables(struct env *e)
+void env_tables(struct env *e)
 {
 	/* null, 64-bit code, data, 16 bytes of TSS descriptor */
 	static const uint64_t gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff,
@@ -88,13 +88,11 @@ static struct vmx_segment segment(uint16_t selector, uint16_t attributes)
 				     .limit = 0xffffffff };
 }
 
-void env_long(struct env *e, const uint8_t *code, const uint8_t *end)
+void put_long_mode(struct vmx_vcpu *vcpu)
 {
 	struct vmx_sregs s;
 
-	load(e, code, end);
-	make_tables(e);
-	CHECK_EQ(vmx_vcpu_read_state(e->vcpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
+	CHECK_EQ(vmx_vcpu_read_state(vcpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
 	s.cs = segment(0x08, 0xa09b);
 	s.ds = s.es = s.fs = s.gs = s.ss = segment(0x10, 0xc093);
 	s.tr = (struct vmx_segment){ .selector = 0x18, .base = TSS, .limit = 0x67,
@@ -106,8 +104,24 @@ void env_long(struct env *e, const uint8_t *code, const uint8_t *end)
 	s.cr3 = PML4;
 	s.cr4 = 0x620; /* PAE, OSFXSR, OSXMMEXCPT */
 	s.efer = 0x500;
-	CHECK_EQ(vmx_vcpu_write_state(e->vcpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
+	CHECK_EQ(vmx_vcpu_write_state(vcpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
+}
+
+void env_long(struct env *e, const uint8_t *code, const uint8_t *end)
+{
+	load(e, code, end);
+	env_tables(e);
+	put_long_mode(e->vcpu);
 	put_regs(e->vcpu, CODE, 0x9000);
+}
+
+void env_descriptors(uint8_t *gdtr, uint8_t *idtr, uint8_t *cr3)
+{
+	put_le16(gdtr, 39);
+	put_le64(gdtr + 2, GDT);
+	put_le16(idtr, 0xfff);
+	put_le64(idtr + 2, IDT);
+	put_le32(cr3, PML4);
 }
 
 void set_gate(struct env *e, unsigned vector, uint64_t handler)

@@ -17,7 +17,7 @@ struct cpu {
 	_Atomic bool ready, done;
 	struct vmx_sregs sregs;
 	int result;
-	unsigned exits, cancels;
+	_Atomic unsigned exits, cancels;
 };
 
 /* A vCPU of this thread, in the state of vCPU 0. */
@@ -221,10 +221,12 @@ static void kick_storm(struct env *e)
 		if (i % 50 == 0)
 			sleep_ms(2);
 	}
+	while (!c.cancels || !c.exits) /* the last one is never lost, however busy the machine */
+		sleep_ms(1);
 	c.done = true;
 	CHECK_EQ(vmx_vcpu_kick(c.e.vcpu), 0);
 	join(t);
-	CHECK(c.cancels >= 1 && c.cancels <= kicks + 1);
+	CHECK(c.cancels <= kicks + 1);
 	CHECK(c.exits > 0);
 }
 

@@ -110,11 +110,18 @@ static void debug_exit(struct kvm_vcpu *v, struct vmx_exit *exit)
 static bool fetch_exit(struct kvm_vcpu *v, struct vmx_exit *exit)
 {
 	struct kvm_translation t = { .linear_address = exit->cs_base + exit->rip };
+	struct vmx_vm *vm = v->vcpu.vm;
+	bool mapped;
 
 	if (v->run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION)
 		return false;
-	if (kvm_ioctl(v->fd, KVM_TRANSLATE, &t) < 0 || !t.valid ||
-	    vmx_slot_find(v->vcpu.vm->slots, t.physical_address))
+	if (kvm_ioctl(v->fd, KVM_TRANSLATE, &t) < 0 || !t.valid)
+		return false;
+	/* Outside KVM_RUN nothing keeps the list of mappings but its lock. */
+	pthread_mutex_lock(&vm->lock);
+	mapped = vmx_slot_find(vm->slots, t.physical_address);
+	pthread_mutex_unlock(&vm->lock);
+	if (mapped)
 		return false;
 	exit->reason = VMX_EXIT_MEM;
 	memset(&exit->mem, 0, sizeof(exit->mem));

@@ -189,7 +189,7 @@ static bool ring_bell(struct soft_vcpu *v, uint64_t gpa, unsigned size)
 {
 	bool live = v->fp_live, rung;
 
-	if (!__atomic_load_n(&v->v.vm->trap_count, __ATOMIC_RELAXED))
+	if (!atomic_load_explicit(&v->v.vm->trap_count, memory_order_relaxed))
 		return false;
 	soft_fp_save(v);
 	rung = vmx_trap_ring(v->v.vm, gpa, size);
@@ -327,8 +327,12 @@ static int write_page(struct soft_vcpu *v, uint64_t la, const uint8_t *buf, unsi
 	if (what == WRITE_OUTSIDE)
 		return SOFT_OK;
 	copy(p.host, buf, n);
-	if (p.code && soft_code_overlaps(soft_vm_of(v), p.gpa, n))
-		soft_code_written(soft_vm_of(v), v, p.gpa, n);
+	if (p.code) {
+		/* After the write: a translator that saw the old bytes has claimed the page before. */
+		__asm__ volatile("mfence" : : : "memory");
+		if (soft_code_overlaps(soft_vm_of(v), p.gpa, n))
+			soft_code_written(soft_vm_of(v), v, p.gpa, n);
+	}
 	return SOFT_OK;
 }
 
@@ -417,6 +421,15 @@ int soft_write(struct soft_vcpu *v, uint64_t la, const void *buf, unsigned n, un
 	return rc;
 }
 
+/* A write that must look for code when it is done. With other vCPUs that goes for the whole page:
+ * one of them may translate another line of it between a look and the write. */
+static bool code_in_the_way(struct soft_vcpu *v, const struct page *p, unsigned n)
+{
+	struct soft_vm *vm = soft_vm_of(v);
+
+	return p->code && (vm->vcpu_count > 1 || soft_code_overlaps(vm, p->gpa, n));
+}
+
 int soft_host_ptr(struct soft_vcpu *v, uint64_t la, unsigned n, unsigned flags, void **ret_host)
 {
 	struct page p;
@@ -430,8 +443,7 @@ int soft_host_ptr(struct soft_vcpu *v, uint64_t la, unsigned n, unsigned flags, 
 	if (*ret_host)
 		return SOFT_OK;
 	rc = resolve(v, la, flags, &p);
-	if (rc == SOFT_OK && p.kind == PAGE_RAM &&
-	    !(p.code && soft_code_overlaps(soft_vm_of(v), p.gpa, n)))
+	if (rc == SOFT_OK && p.kind == PAGE_RAM && !code_in_the_way(v, &p, n))
 		*ret_host = p.host;
 	return rc;
 }
@@ -533,12 +545,11 @@ int soft_tlb_fill(struct soft_vcpu *v, uint64_t la, unsigned size, bool write,
 		return SOFT_STEP;
 	e = soft_l1_entry(v, v->ctx, la);
 	if (!cached(v, la, size, flags)) {
-		v->n_tlb_fills++;
+		soft_count(&v->n_tlb_fills);
 		rc = resolve(v, la, flags, &p);
 		if (rc != SOFT_OK)
 			return rc;
-		if (p.kind != PAGE_RAM ||
-		    (p.code && soft_code_overlaps(soft_vm_of(v), p.gpa, size)))
+		if (p.kind != PAGE_RAM || code_in_the_way(v, &p, size))
 			return SOFT_STEP;
 		if (!cached(v, la, size, flags)) { /* for this once */
 			*ret_delta = (uint64_t)(uintptr_t)p.host - la;

@@ -469,8 +469,10 @@ int soft_deliver_exception(struct soft_vcpu *v)
 		struct soft_exc x;
 		int rc;
 
-		if (first == CLASS_DOUBLE_FAULT && class != CLASS_DOUBLE_FAULT)
+		if (first == CLASS_DOUBLE_FAULT && class != CLASS_DOUBLE_FAULT) {
+			v->delivering = CLASS_NONE; /* for whoever leads out of the shutdown */
 			return SOFT_SHUTDOWN;
+		}
 		if ((first == CLASS_CONTRIBUTORY && class == CLASS_CONTRIBUTORY) ||
 		    (first == CLASS_PAGE_FAULT &&
 		     (class == CLASS_CONTRIBUTORY || class == CLASS_PAGE_FAULT))) {
@@ -496,7 +498,7 @@ int soft_deliver_exception(struct soft_vcpu *v)
 		v->log.count = v->log.next = 0;
 		if (rc == SOFT_OK) {
 			v->delivering = CLASS_NONE;
-			v->n_exceptions++;
+			soft_count(&v->n_exceptions);
 			return rc;
 		}
 		if (rc != SOFT_EXCEPTION)
@@ -540,6 +542,6 @@ int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned 
 	if (event == EVENT_NMI)
 		v->nmi_blocked = true;
 	if (!insn)
-		v->n_interrupts++;
+		soft_count(&v->n_interrupts);
 	return SOFT_OK;
 }

@@ -17,32 +17,38 @@ static uintptr_t this_thread(void)
 	return (uintptr_t)pthread_self();
 }
 
+/* A vCPU counts itself and then looks for sections; who wants one says so and then looks at the
+ * count: one of the two sees the other. */
+static void stop_running(struct soft_vm *vm, struct soft_vcpu *v)
+{
+	v->parked = true;
+	if (atomic_fetch_sub(&vm->excl_running, 1) == 1 && atomic_load(&vm->excl_pending)) {
+		pthread_mutex_lock(&vm->excl_lock);
+		pthread_cond_broadcast(&vm->excl_cond);
+		pthread_mutex_unlock(&vm->excl_lock);
+	}
+}
+
 void soft_enter_running(struct soft_vcpu *v)
 {
 	struct soft_vm *vm = soft_vm_of(v);
 
-	pthread_mutex_lock(&vm->excl_lock);
-	while (vm->excl_pending)
-		pthread_cond_wait(&vm->excl_cond, &vm->excl_lock);
-	vm->excl_running++;
-	v->parked = false;
-	pthread_mutex_unlock(&vm->excl_lock);
-}
-
-static void stop_running(struct soft_vm *vm, struct soft_vcpu *v)
-{
-	v->parked = true;
-	if (!--vm->excl_running && vm->excl_pending)
-		pthread_cond_broadcast(&vm->excl_cond);
+	for (;;) {
+		atomic_fetch_add(&vm->excl_running, 1);
+		v->parked = false;
+		if (!atomic_load(&vm->excl_pending))
+			return;
+		stop_running(vm, v);
+		pthread_mutex_lock(&vm->excl_lock);
+		while (atomic_load(&vm->excl_pending))
+			pthread_cond_wait(&vm->excl_cond, &vm->excl_lock);
+		pthread_mutex_unlock(&vm->excl_lock);
+	}
 }
 
 void soft_leave_running(struct soft_vcpu *v)
 {
-	struct soft_vm *vm = soft_vm_of(v);
-
-	pthread_mutex_lock(&vm->excl_lock);
-	stop_running(vm, v);
-	pthread_mutex_unlock(&vm->excl_lock);
+	stop_running(soft_vm_of(v), v);
 }
 
 void soft_park(struct soft_vcpu *v)
@@ -50,15 +56,10 @@ void soft_park(struct soft_vcpu *v)
 	struct soft_vm *vm = soft_vm_of(v);
 
 	soft_fp_save(v);
-	pthread_mutex_lock(&vm->excl_lock);
-	if (vm->excl_pending) {
+	if (atomic_load(&vm->excl_pending)) {
 		stop_running(vm, v);
-		while (vm->excl_pending)
-			pthread_cond_wait(&vm->excl_cond, &vm->excl_lock);
-		vm->excl_running++;
-		v->parked = false;
+		soft_enter_running(v);
 	}
-	pthread_mutex_unlock(&vm->excl_lock);
 }
 
 void soft_exclusive_begin(struct soft_vm *vm, struct soft_vcpu *v)
@@ -70,15 +71,18 @@ void soft_exclusive_begin(struct soft_vm *vm, struct soft_vcpu *v)
 	if (v)
 		soft_fp_save(v);
 	pthread_mutex_lock(&vm->excl_lock);
-	vm->excl_pending++;
-	if (v && !v->parked)
-		stop_running(vm, v);
-	else
+	atomic_fetch_add(&vm->excl_pending, 1);
+	if (v && !v->parked) {
+		v->parked = true;
+		if (atomic_fetch_sub(&vm->excl_running, 1) == 1)
+			pthread_cond_broadcast(&vm->excl_cond); /* another section waits for it */
+	} else {
 		v = NULL;
+	}
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++)
 		if (vm->vcpus[i] && vm->vcpus[i] != v)
 			soft_request(vm->vcpus[i], SOFT_REQ_EXCLUSIVE);
-	while (vm->excl_running)
+	while (atomic_load(&vm->excl_running))
 		pthread_cond_wait(&vm->excl_cond, &vm->excl_lock);
 	vm->excl_owner = this_thread();
 	vm->excl_depth = 1;
@@ -91,12 +95,12 @@ void soft_exclusive_end(struct soft_vm *vm, struct soft_vcpu *v)
 	if (--vm->excl_depth)
 		return;
 	vm->excl_owner = 0;
-	vm->excl_pending--;
 	if (vm->excl_vcpu) {
-		vm->excl_running++;
+		atomic_fetch_add(&vm->excl_running, 1);
 		vm->excl_vcpu->parked = false;
 		vm->excl_vcpu = NULL;
 	}
+	atomic_fetch_sub(&vm->excl_pending, 1);
 	pthread_cond_broadcast(&vm->excl_cond);
 	pthread_mutex_unlock(&vm->excl_lock);
 }

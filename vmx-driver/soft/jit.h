@@ -72,6 +72,7 @@ struct jit_block {
 
 struct jit_page { /* a guest page that holds code */
 	uint64_t lines;
+	bool claimed;              /* its bytes are being read: all lines count as code */
 	struct jit_block *blocks;  /* by page_next */
 	struct jit_block *crossing; /* blocks from the page before, by page2_next */
 };

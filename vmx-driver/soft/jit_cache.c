@@ -244,7 +244,7 @@ static void unlink_one(struct soft_cache *cache, struct jit_link *link)
 static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
 {
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
-		struct soft_vcpu *v = (struct soft_vcpu *)vm->vm.vcpus[i];
+		struct soft_vcpu *v = vm->vcpus[i];
 
 		for (unsigned ctx = 0; v && ctx < v->ctx_count; ctx++) {
 			struct soft_ibtc *slot = &v->tlb[ctx].ibtc[jit_branch_slot(block->rip)];
@@ -317,7 +317,7 @@ static void kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
 /* The lines of a page that hold code are those of its blocks. cache->lock held. */
 void jit_page_narrow(struct jit_page *page)
 {
-	uint64_t lines = 0;
+	uint64_t lines = page->claimed ? ~0ull : 0;
 
 	for (struct jit_block *block = page->blocks; block; block = block->page_next)
 		lines |= block->dead ? 0 : block->lines;
@@ -363,7 +363,7 @@ void soft_code_written(struct soft_vm *vm, struct soft_vcpu *v, uint64_t gpa, ui
 	}
 	soft_unlock(&cache->lock);
 	if (v)
-		v->n_invalidations++;
+		soft_count(&v->n_invalidations);
 	soft_exclusive_end(vm, v);
 }
 
@@ -380,8 +380,8 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 		for (unsigned k = 0; k < 2; k++) {
 			if (!pages[k])
 				continue;
-			pages[k]->lines = 0;
 			pages[k]->blocks = pages[k]->crossing = NULL;
+			jit_page_narrow(pages[k]);
 		}
 	}
 	memset(cache->hash, 0, sizeof(cache->hash));
@@ -393,7 +393,7 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 	cache->n_flushes++;
 	soft_unlock(&cache->lock);
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
-		struct soft_vcpu *at = (struct soft_vcpu *)vm->vm.vcpus[i];
+		struct soft_vcpu *at = vm->vcpus[i];
 
 		for (unsigned ctx = 0; at && ctx < at->ctx_count; ctx++)
 			soft_ibtc_flush(at, ctx);

@@ -34,15 +34,18 @@ static struct jit_page *claim_page(struct soft_vcpu *v, uint64_t gpa)
 	soft_lock(&cache->lock);
 	page = jit_page_make(cache, gpa);
 	fresh = page && page->lines == 0;
-	if (page) /* while its bytes are read every line counts as code; jit_make() narrows it */
-		__atomic_store_n(&page->lines, ~0ull, __ATOMIC_RELEASE);
+	if (page) { /* while its bytes are read every line counts as code; jit_make() narrows it */
+		page->claimed = true;
+		/* Seen before the bytes are read: who writes there writes first, and looks then. */
+		__atomic_store_n(&page->lines, ~0ull, __ATOMIC_SEQ_CST);
+	}
 	soft_unlock(&cache->lock);
 	if (!fresh)
 		return page;
 	soft_exclusive_begin(vm, v);
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++)
-		if (vm->vm.vcpus[i])
-			soft_tlb_protect_page((struct soft_vcpu *)vm->vm.vcpus[i], gpa & ~4095ull);
+		if (vm->vcpus[i])
+			soft_tlb_protect_page(vm->vcpus[i], gpa & ~4095ull);
 	soft_exclusive_end(vm, v);
 	return page;
 }
@@ -50,8 +53,10 @@ static struct jit_page *claim_page(struct soft_vcpu *v, uint64_t gpa)
 static void release_page(struct soft_cache *cache, struct jit_page *page)
 {
 	soft_lock(&cache->lock);
-	if (page)
+	if (page) {
+		page->claimed = false;
 		jit_page_narrow(page);
+	}
 	soft_unlock(&cache->lock);
 }
 
@@ -92,7 +97,7 @@ static struct jit_block *make_once(struct soft_vcpu *v, uint32_t mode, uint64_t 
 		block = jit_translate(v, mode, gpa, bytes, gpa2, bytes2);
 		if (block) {
 			jit_block_add(vm, block);
-			v->n_translations++;
+			soft_count(&v->n_translations);
 		}
 	}
 	release_page(cache, page);

@@ -121,7 +121,8 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	struct soft_ibtc *slot = ibtc_slot(v, v->rip);
 	uint32_t mode = v->mode | (link ? link->mode_bits : 0);
 	struct jit_block *block;
-	uint64_t gpa = 0, gpa2;
+	/* A flush on the way (this vCPU may park) throws the link away with everything else. */
+	uint64_t flushes = cache->n_flushes, gpa = 0, gpa2;
 	unsigned got = 0;
 	uint8_t byte;
 	int rc;
@@ -138,19 +139,14 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	block = jit_block_find(cache, gpa, v->rip, mode, gpa2);
 	soft_unlock(&cache->lock);
 	if (!block) {
-		/* a flush on the way may have thrown the link away with everything else */
-		uint64_t flushes = cache->n_flushes;
-
 		soft_fp_save(v);
 		block = jit_make(v, mode, gpa, gpa2);
-		if (cache->n_flushes != flushes)
-			link = NULL;
 		soft_fp_load(v);
 		if (!block)
 			return SOFT_STEP;
 	}
 	soft_lock(&cache->lock);
-	if (link && link->target == v->rip && cache->chain)
+	if (link && cache->n_flushes == flushes && link->target == v->rip && cache->chain)
 		jit_link(cache, link, block);
 	soft_unlock(&cache->lock);
 	if (cache->chain && !(mode & JIT_UNGROUPED))

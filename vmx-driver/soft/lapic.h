@@ -29,8 +29,9 @@ enum { TIMER_ONESHOT = 0, TIMER_PERIODIC = 1, TIMER_DEADLINE = 2 };
 
 /* Owner thread, but for what is _Atomic and, read only, by who routes interrupts. */
 struct soft_lapic {
-	uint32_t tpr, svr, ldr, dfr, esr, icr, icr2, tmict, tdcr;
-	uint32_t lvt[LVT_COUNT];
+	uint32_t esr, icr, icr2, tmict, tdcr;
+	_Atomic uint32_t tpr, svr, ldr, dfr;
+	_Atomic uint32_t lvt[LVT_COUNT];
 	_Atomic uint32_t errors;         /* not yet latched into esr */
 	_Atomic uint64_t irr[4], tmr[4]; /* any thread posts */
 	uint64_t isr[4];

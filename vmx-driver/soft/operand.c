@@ -161,12 +161,7 @@ bool soft_is_ram(struct soft_vcpu *v, uint64_t la)
 
 bool soft_is_smp(const struct soft_vcpu *v)
 {
-	const struct vmx_vm *vm = v->v.vm;
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++)
-		n += vm->vcpus[i] != NULL;
-	return n > 1;
+	return soft_vm_of(v)->vcpu_count > 1;
 }
 
 /* SDM 3A table 2-2 (x87), 2A 2.4 (SSE), 2.4.x (AVX): EM, TS, OSFXSR, OSXSAVE, XCR0. */

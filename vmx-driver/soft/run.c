@@ -40,7 +40,7 @@ static void fill_common(struct soft_vcpu *v, struct vmx_exit *exit)
 	exit->rip = v->rip;
 	exit->rflags = soft_get_rflags(v);
 	exit->cr8 = soft_lapic_get_cr8(v);
-	v->n_exits++;
+	soft_count(&v->n_exits);
 }
 
 static int plain_exit(struct soft_vcpu *v, struct vmx_exit *exit, enum vmx_exit_reason reason)
@@ -221,12 +221,21 @@ static void take_sipi(struct soft_vcpu *v)
 {
 	struct soft_vm *vm = soft_vm_of(v);
 	uint8_t vector;
+	bool wanted;
 
 	soft_lock(&vm->apic_lock);
+	if (v->init_pending) { /* came just now, and this SIPI belongs to it: look again */
+		soft_unlock(&vm->apic_lock);
+		return;
+	}
+	wanted = v->activity == VMX_WAIT_FOR_SIPI;
 	v->sipi_pending = false;
 	vector = v->sipi_vector;
-	v->activity = VMX_ACTIVE;
+	if (wanted)
+		v->activity = VMX_ACTIVE;
 	soft_unlock(&vm->apic_lock);
+	if (!wanted)
+		return;
 	v->seg[SOFT_CS].selector = (uint16_t)(vector << 8);
 	v->seg[SOFT_CS].base = (uint64_t)vector << 12;
 	v->rip = v->next_rip = 0;
@@ -238,12 +247,8 @@ static void take_signals(struct soft_vcpu *v)
 {
 	if (v->init_pending)
 		take_init(v);
-	if (v->sipi_pending) {
-		if (v->activity == VMX_WAIT_FOR_SIPI)
-			take_sipi(v);
-		else
-			v->sipi_pending = false;
-	}
+	if (v->sipi_pending)
+		take_sipi(v);
 }
 
 static int eoi_exit(struct soft_vcpu *v, struct vmx_exit *exit)

@@ -283,11 +283,12 @@ static int soft_vm_reset(struct vmx_vm *base)
 
 static void set_vcpu(struct soft_vm *vm, unsigned id, struct soft_vcpu *v)
 {
-	pthread_mutex_lock(&vm->excl_lock);
+	soft_exclusive_begin(vm, NULL);
 	soft_lock(&vm->apic_lock);
+	vm->vcpu_count += !!v - !!vm->vcpus[id];
 	vm->vcpus[id] = v;
 	soft_unlock(&vm->apic_lock);
-	pthread_mutex_unlock(&vm->excl_lock);
+	soft_exclusive_end(vm, NULL);
 }
 
 static void soft_vcpu_fini(struct vmx_vcpu *vcpu)

@@ -257,12 +257,14 @@ struct soft_vm {
 	/* Exclusive sections: see soft_exclusive_begin() in soft.c */
 	pthread_mutex_t excl_lock;
 	pthread_cond_t excl_cond;
-	unsigned excl_pending, excl_running;
+	_Atomic unsigned excl_pending, excl_running;
 	/* Guest-physical pages that hold translated code: byte per page of each slot, looked up
 	 * through soft_code_page(); owned by jit_cache.c */
 	struct soft_code_map *code_map;
 	soft_spin apic_lock;
-	struct soft_vcpu *vcpus[VMX_VCPUS_MAX]; /* by id; changed under excl_lock and apic_lock */
+	struct soft_vcpu *vcpus[VMX_VCPUS_MAX]; /* by id; changed in an exclusive section and
+						 * under apic_lock */
+	unsigned vcpu_count;
 	_Atomic uintptr_t excl_owner; /* pthread_self() of who is between begin and end, or 0 */
 	unsigned excl_depth;
 	struct soft_vcpu *excl_vcpu; /* that vCPU, if it ran before: it goes on after the section */
@@ -320,7 +322,8 @@ struct soft_vcpu {
 	/* --- the rest --- */
 	uint8_t bounce[128] __attribute__((aligned(64)));
 	struct vmx_table gdtr, idtr;
-	uint64_t cr0, cr2, cr3, cr4, efer, xcr0, apic_base;
+	uint64_t cr0, cr2, cr3, cr4, efer, xcr0;
+	_Atomic uint64_t apic_base; /* others route interrupts by it */
 	uint64_t pdpte[4];   /* PAE paging */
 	uint64_t dr[4], dr6, dr7;
 	uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, pat, misc_enable, spec_ctrl;
@@ -335,13 +338,15 @@ struct soft_vcpu {
 			      * HYPERCALL) whose answer the caller left in exit_request; set by the
 			      * resume loop, consumed by the operation when it runs again */
 	uint8_t shadow;      /* SHADOW_*: just executed, no interrupt before the next one ends */
-	bool nmi_pending, nmi_blocked, init_pending, sipi_pending;
-	uint8_t sipi_vector;
+	/* Set by any thread; INIT and SIPI with apic_lock. */
+	_Atomic bool nmi_pending, init_pending, sipi_pending;
+	_Atomic uint8_t sipi_vector;
+	bool nmi_blocked;
 	_Atomic bool extint_line;
 	bool extint_ready;   /* vector acknowledged, deliver first */
 	uint8_t extint_vector;
 	uint8_t delivering;  /* exception.c: class of the event being delivered, for double faults */
-	enum vmx_activity activity;
+	_Atomic uint8_t activity; /* enum vmx_activity; owner, read with apic_lock by others */
 	struct soft_lapic *lapic;
 	struct soft_decoder *decoder;
 	void *jit;           /* jit's per-vCPU data */
@@ -376,6 +381,12 @@ struct soft_vcpu {
 	uint64_t n_exits, n_translations, n_steps, n_tlb_fills, n_flushes, n_interrupts, n_exceptions,
 		n_invalidations;
 };
+
+/* One more of a counter of this vCPU's, which soft_stats() may be reading. */
+static inline void soft_count(uint64_t *counter)
+{
+	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
 
 static inline struct soft_vm *soft_vm_of(const struct soft_vcpu *v)
 {

@@ -271,22 +271,13 @@ int soft_read_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, void *buf, 
 	}
 }
 
-int soft_write_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, const void *buf, size_t size)
+static int write_kind(struct soft_vcpu *v, enum vmx_state_kind kind, const void *buf)
 {
-	struct soft_vcpu *v = soft_vcpu_of(vcpu);
-	int r;
-
-	if (kind != VMX_STATE_IO)
-		soft_complete(v);
 	switch (kind) {
 	case VMX_STATE_REGS:
 		return write_regs(v, buf);
 	case VMX_STATE_SREGS:
-		/* Page-table pointers come from guest memory: no mapping goes away meanwhile. */
-		pthread_mutex_lock(&vcpu->vm->lock);
-		r = write_sregs(v, buf);
-		pthread_mutex_unlock(&vcpu->vm->lock);
-		return r;
+		return write_sregs(v, buf);
 	case VMX_STATE_DEBUGREGS:
 		return write_debugregs(v, buf);
 	case VMX_STATE_XSAVE:
@@ -298,12 +289,29 @@ int soft_write_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, const void
 		return write_events(v, buf);
 	case VMX_STATE_ACTIVITY:
 		return write_activity(v, buf);
-	case VMX_STATE_IO:
-		memcpy(v->exit_data, buf, size);
-		return 0;
 	default:
 		return -EINVAL;
 	}
+}
+
+/*
+ * What walks the guest's tables or touches this vCPU's TLBs does it as a running vCPU: other
+ * threads change both, and the mappings, only while none runs.
+ */
+int soft_write_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, const void *buf, size_t size)
+{
+	struct soft_vcpu *v = soft_vcpu_of(vcpu);
+	int r;
+
+	if (kind == VMX_STATE_IO) {
+		memcpy(v->exit_data, buf, size);
+		return 0;
+	}
+	soft_complete(v);
+	soft_enter_running(v);
+	r = write_kind(v, kind, buf);
+	soft_leave_running(v);
+	return r;
 }
 
 /* --- MSRs ----------------------------------------------------------------------------------- */
@@ -318,9 +326,9 @@ static int msr_access(struct soft_vcpu *v, uint32_t index, bool write, uint64_t 
 	soft_complete(v);
 	request = v->exit_request;
 	exc = v->exc;
-	pthread_mutex_lock(&v->v.vm->lock);
+	soft_enter_running(v);
 	rc = write ? soft_write_msr(v, index, *value) : soft_read_msr(v, index, value);
-	pthread_mutex_unlock(&v->v.vm->lock);
+	soft_leave_running(v);
 	v->exit_request = request;
 	v->exc = exc;
 	return rc;
@@ -399,9 +407,11 @@ static enum vmx_translate_result translate(struct soft_vcpu *v, uint64_t gva, ui
 int soft_translate(struct vmx_vcpu *vcpu, uint64_t gva, uint32_t flags,
 		   enum vmx_translate_result *ret_result, uint64_t *ret_gpa)
 {
-	soft_complete(soft_vcpu_of(vcpu));
-	pthread_mutex_lock(&vcpu->vm->lock);
-	*ret_result = translate(soft_vcpu_of(vcpu), gva, flags, ret_gpa);
-	pthread_mutex_unlock(&vcpu->vm->lock);
+	struct soft_vcpu *v = soft_vcpu_of(vcpu);
+
+	soft_complete(v);
+	soft_enter_running(v);
+	*ret_result = translate(v, gva, flags, ret_gpa);
+	soft_leave_running(v);
 	return 0;
 }

@@ -397,7 +397,7 @@ static int retire(struct soft_vcpu *v, const struct soft_insn *insn, const struc
 	uint64_t dr6 = s->hits;
 
 	soft_log_clear(v);
-	v->n_steps++;
+	soft_count(&v->n_steps);
 	if (s->shadow) {
 		v->shadow = 0;
 		soft_events_recheck(v);

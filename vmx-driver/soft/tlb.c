@@ -131,7 +131,7 @@ void soft_tlb_flush(struct soft_vcpu *v, bool keep_global)
 {
 	unsigned first = soft_ctx_half(v);
 
-	v->n_flushes++;
+	soft_count(&v->n_flushes);
 	for (unsigned ctx = first; ctx < first + CTX_KINDS; ctx++) {
 		if (!keep_global || soft_ctx_kind(ctx) == CTX_USER || v->tlb[ctx].nonglobal_code)
 			soft_tlb_flush_ctx(v, ctx);
@@ -142,7 +142,7 @@ void soft_tlb_flush(struct soft_vcpu *v, bool keep_global)
 
 void soft_tlb_flush_all(struct soft_vcpu *v)
 {
-	v->n_flushes++;
+	soft_count(&v->n_flushes);
 	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++)
 		soft_tlb_flush_ctx(v, ctx);
 	soft_ept_cache_flush(v);
@@ -204,7 +204,7 @@ static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 
 static void flush_page(struct soft_vcpu *v, unsigned first, uint64_t la)
 {
-	v->n_flushes++;
+	soft_count(&v->n_flushes);
 	for (unsigned ctx = first; ctx < first + CTX_KINDS; ctx++) {
 		struct soft_tlb *t = &v->tlb[ctx];
 
@@ -287,7 +287,7 @@ void soft_tlb_enter(struct soft_vcpu *v, uint16_t vpid)
 
 static void flush_nonroot(struct soft_vcpu *v)
 {
-	v->n_flushes++;
+	soft_count(&v->n_flushes);
 	for (unsigned ctx = CTX_KINDS; ctx < v->ctx_count; ctx++)
 		soft_tlb_flush_ctx(v, ctx);
 }
