@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tests/unit/soft_rig.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 static struct rig *rig_of(struct soft_vcpu *v)
 {
@@ -235,6 +236,14 @@ uint8_t *soft_gpa_ptr(struct soft_vcpu *v, uint64_t gpa, bool write)
 {
 	(void)write;
 	return device(gpa) ? NULL : rig_at(rig_of(v), gpa);
+}
+
+/* The rig is never in non-root operation. */
+int soft_vmx_intercept_io(struct soft_vcpu *v, uint16_t port, unsigned size, bool in,
+			  const struct soft_insn *insn)
+{
+	(void)v, (void)port, (void)size, (void)in, (void)insn;
+	return SOFT_OK;
 }
 
 int soft_port(struct soft_vcpu *v, uint16_t port, unsigned size, bool write, uint32_t *data)

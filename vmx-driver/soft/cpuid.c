@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 #define BIT(n) (1u << (n))
 #define SIGNATURE 0x000606a6u /* family 6, model 0x6A, stepping 6 */
@@ -319,6 +320,7 @@ int soft_cpuid_create(struct soft_vm *vm)
 	struct soft_cpuid *c = calloc(1, sizeof(*c));
 	uint32_t word[W_COUNT], host_eax1;
 	unsigned phys_bits = host(0x80000008u, 0).eax & 0xff;
+	bool nested = vm->vm.options.flags & VMX_VM_NESTED;
 
 	if (!c)
 		return -ENOMEM;
@@ -328,6 +330,8 @@ int soft_cpuid_create(struct soft_vm *vm)
 	c->phys_mask = (1ull << phys_bits) - 1;
 	c->mxcsr_mask = host_mxcsr_mask();
 	features(c, word);
+	if (nested)
+		word[W_1C] |= BIT(5); /* VMX */
 	host_eax1 = host(0xd, 1).eax;
 	instruction_sets(c, word, host_eax1);
 	c->efer_mask = EFER_SCE | EFER_LME | EFER_NX;
@@ -335,6 +339,9 @@ int soft_cpuid_create(struct soft_vm *vm)
 		      CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP;
 	if (c->xcr0)
 		c->cr4_mask |= CR4_OSXSAVE;
+	if (nested)
+		c->cr4_mask |= CR4_VMXE;
+	soft_vmx_caps_init(&vm->vmx_caps, nested, c->cr4_mask);
 	/* RDCL_NO IBRS_ALL SKIP_L1DFL SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO
 	 * PSDP_NO BHI_NO PBRSB_NO GDS_NO RFDS_NO ITS_NO: a translator speculates on its own
 	 * account, and guests need none of their costly countermeasures. */

@@ -33,6 +33,7 @@ void soft_events_recheck(struct soft_vcpu *v)
 
 	for (unsigned i = 0; i < 4; i++)
 		event |= v->eoi_exits[i] != 0;
+	event |= v->nonroot; /* windows and the like */
 	if (v->rflags & FL_IF)
 		event |= v->extint_ready || v->extint_line || soft_lapic_pending(v) >= 0;
 	if (event)

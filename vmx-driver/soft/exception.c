@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* exception.c - delivery of exceptions and interrupts (SDM 3A chapter 6). GENERAL. */
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 /* v->delivering: class of the event in whose delivery v->exc came up (SDM 3A table 6-5). */
 enum { CLASS_NONE, CLASS_BENIGN, CLASS_CONTRIBUTORY, CLASS_PAGE_FAULT, CLASS_DOUBLE_FAULT };
@@ -441,6 +442,28 @@ static int optional_exit(struct soft_vcpu *v)
 	return sys_exit(v, VMX_EXIT_EXCEPTION);
 }
 
+/* In VMX non-root operation the host may want it. */
+static int intercept(struct soft_vcpu *v)
+{
+	int rc;
+
+	if (!soft_nonroot(v))
+		return SOFT_OK;
+	rc = soft_vmx_intercept_exception(v, TYPE_EXCEPTION);
+	if (rc != SOFT_OK && !v->vmx.idt_event && pushes_rf(&v->exc))
+		v->rflags |= FL_RF;
+	return rc;
+}
+
+static void note_event(struct soft_vcpu *v, uint32_t type, unsigned vector, bool has_error,
+		       uint32_t error)
+{
+	if (soft_nonroot(v))
+		soft_vmx_delivering(v, type | vector |
+				    (has_error && (v->cr0 & CR0_PE) ? (uint32_t)EVENT_ERROR : 0),
+				    error);
+}
+
 static int deliver_one(struct soft_vcpu *v, const struct soft_exc *x)
 {
 	struct event e = {
@@ -481,7 +504,9 @@ int soft_deliver_exception(struct soft_vcpu *v)
 			(void)soft_raise_error(v, EXC_DF, 0);
 			class = CLASS_DOUBLE_FAULT;
 		}
-		rc = optional_exit(v);
+		rc = intercept(v);
+		if (rc == SOFT_OK)
+			rc = optional_exit(v);
 		if (rc == SOFT_AGAIN) {
 			v->delivering = CLASS_NONE;
 			v->log.count = v->log.next = 0;
@@ -490,6 +515,7 @@ int soft_deliver_exception(struct soft_vcpu *v)
 		if (rc != SOFT_OK)
 			return rc;
 		x = v->exc;
+		note_event(v, TYPE_EXCEPTION, x.vector, x.has_error, x.error);
 		rc = deliver_one(v, &x);
 		if (rc == SOFT_EXIT) {
 			v->exc = x;
@@ -497,6 +523,7 @@ int soft_deliver_exception(struct soft_vcpu *v)
 		}
 		v->log.count = v->log.next = 0;
 		if (rc == SOFT_OK) {
+			soft_vmx_delivered(v);
 			v->delivering = CLASS_NONE;
 			soft_count(&v->n_exceptions);
 			return rc;
@@ -506,6 +533,12 @@ int soft_deliver_exception(struct soft_vcpu *v)
 		v->delivering = (uint8_t)class;
 	}
 }
+
+static const uint16_t event_types[] = {
+	[EVENT_EXTERNAL] = TYPE_EXTERNAL, [EVENT_NMI] = TYPE_NMI, [EVENT_SOFT_INT] = TYPE_SOFT_INT,
+	[EVENT_INT3] = TYPE_SOFT_EXCEPTION, [EVENT_INTO] = TYPE_SOFT_EXCEPTION,
+	[EVENT_INT1] = TYPE_INT1,
+};
 
 int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned vector)
 {
@@ -522,12 +555,17 @@ int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned 
 
 	if (insn && event != EVENT_SOFT_INT) { /* #BP, #OF, #DB: a trap that is swallowed is over */
 		v->exc = (struct soft_exc){ .vector = (uint8_t)vector };
-		rc = optional_exit(v);
+		rc = SOFT_OK;
+		if (soft_nonroot(v))
+			rc = soft_vmx_intercept_exception(v, event_types[event]);
+		if (rc == SOFT_OK)
+			rc = optional_exit(v);
 		if (rc == SOFT_AGAIN)
 			return sys_done(v);
 		if (rc != SOFT_OK)
 			return rc;
 	}
+	note_event(v, event_types[event], vector, false, 0);
 	rc = deliver(v, &e);
 	if (rc == SOFT_EXIT)
 		return rc;
@@ -539,9 +577,44 @@ int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned 
 			v->delivering = CLASS_BENIGN;
 		return rc;
 	}
+	soft_vmx_delivered(v);
 	if (event == EVENT_NMI)
 		v->nmi_blocked = true;
 	if (!insn)
 		soft_count(&v->n_interrupts);
+	return SOFT_OK;
+}
+
+int soft_deliver_injected(struct soft_vcpu *v)
+{
+	uint32_t inject = v->vmx.inject, type = inject & EVENT_TYPE, vector = inject & EVENT_VECTOR;
+	bool insn = type == TYPE_SOFT_INT || type == TYPE_INT1 || type == TYPE_SOFT_EXCEPTION;
+	struct event e = {
+		.vector = (uint8_t)vector,
+		.has_error = inject & EVENT_ERROR,
+		.error = v->vmx.vmcs.entry_event_error,
+		.software = insn && type != TYPE_INT1,
+		.ext = !insn || type == TYPE_INT1,
+		.rflags = soft_get_rflags(v),
+	};
+	int rc;
+
+	v->next_rip = v->rip + (insn ? v->vmx.vmcs.entry_insn_len : 0);
+	if (!sys_code64(v))
+		v->next_rip = (uint32_t)v->next_rip;
+	e.rip = v->next_rip;
+	soft_vmx_delivering(v, inject & (EVENT_VECTOR | EVENT_TYPE | EVENT_ERROR), e.error);
+	rc = deliver(v, &e);
+	if (rc == SOFT_EXIT)
+		return rc;
+	v->vmx.inject = 0;
+	v->log.count = v->log.next = 0;
+	if (rc == SOFT_EXCEPTION)
+		v->delivering = (uint8_t)(type == TYPE_EXCEPTION ? exc_class(vector) : CLASS_BENIGN);
+	if (rc != SOFT_OK)
+		return rc;
+	soft_vmx_delivered(v);
+	if (type == TYPE_NMI)
+		v->nmi_blocked = true;
 	return SOFT_OK;
 }

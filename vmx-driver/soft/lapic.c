@@ -104,7 +104,8 @@ static uint32_t current_count(const struct soft_vcpu *v)
 static void set_deadline(struct soft_vcpu *v, uint64_t guest_tsc)
 {
 	struct soft_lapic *a = v->lapic;
-	uint64_t now = __builtin_ia32_rdtsc(), guest_now = now + v->tsc_offset, expires;
+	uint64_t now = __builtin_ia32_rdtsc(), expires;
+	uint64_t guest_now = now + v->tsc_offset - v->vmx.tsc_offset;
 
 	if (timer_mode(a) != TIMER_DEADLINE)
 		return;

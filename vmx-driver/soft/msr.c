@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* msr.c - model-specific registers (SDM 4 chapter 2). GENERAL. */
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 enum {
 	MSR_TSC = 0x10, MSR_PLATFORM_ID = 0x17, MSR_APIC_BASE = 0x1b, MSR_POWERON = 0x2a,
@@ -10,7 +11,7 @@ enum {
 	MSR_ARCH_CAPABILITIES = 0x10a, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP = 0x175,
 	MSR_SYSENTER_EIP = 0x176, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a,
 	MSR_PERF_STATUS = 0x198, MSR_PERF_CTL = 0x199, MSR_MISC_ENABLE = 0x1a0,
-	MSR_DEBUGCTL = 0x1d9, MSR_MTRR_PHYS = 0x200, MSR_MTRR_FIX64K = 0x250,
+	MSR_VMX = 0x480, MSR_VMX_LAST = 0x491, MSR_DEBUGCTL = 0x1d9, MSR_MTRR_PHYS = 0x200, MSR_MTRR_FIX64K = 0x250,
 	MSR_MTRR_FIX16K = 0x258, MSR_MTRR_FIX4K = 0x268, MSR_PAT = 0x277,
 	MSR_MTRR_DEF_TYPE = 0x2ff, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC = 0x800,
 	MSR_X2APIC_LAST = 0x8ff,
@@ -153,6 +154,8 @@ int sys_read_msr(struct soft_vcpu *v, uint32_t index, uint64_t *ret_value)
 
 	if (is_lapic(index))
 		return soft_lapic_msr(v, index, false, ret_value);
+	if (index >= MSR_VMX && index <= MSR_VMX_LAST)
+		return soft_vmx_read_msr(v, index, ret_value) ? SOFT_OK : SOFT_AGAIN;
 	reg = find_field(v, index, &f);
 	if (!reg)
 		reg = find_mtrr(v, index);
@@ -226,6 +229,8 @@ int sys_write_msr(struct soft_vcpu *v, uint32_t index, uint64_t value)
 
 	if (is_lapic(index))
 		return soft_lapic_msr(v, index, true, &value);
+	if (index >= MSR_VMX && index <= MSR_VMX_LAST && soft_vmx_caps(v)->offered)
+		return sys_gp0(v);
 	reg = find_field(v, index, &f);
 	if (reg)
 		return write_field(v, f, reg, value);
@@ -234,7 +239,7 @@ int sys_write_msr(struct soft_vcpu *v, uint32_t index, uint64_t value)
 		return write_mtrr(v, index, reg, value);
 	switch (index) {
 	case MSR_TSC:
-		value -= soft_rdtsc(v);
+		value -= soft_rdtsc(v) - v->vmx.tsc_offset; /* not what non-root sees */
 		v->tsc_offset += value;
 		v->tsc_adjust += value;
 		return SOFT_OK;

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "vmx-driver/soft/lapic.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 /* What the steps of the loop say beyond enum soft_rc: *exit is filled, return to the caller. */
 #define RUN_RETURN 100
@@ -242,13 +243,42 @@ static void take_sipi(struct soft_vcpu *v)
 	soft_update_mode(v);
 }
 
-/* Signals that work in every activity state. */
-static void take_signals(struct soft_vcpu *v)
+/* An INIT or SIPI is used up by the VM exit that it causes; *ret_vector: the SIPI's. */
+static void drop_signal(struct soft_vcpu *v, bool init, uint8_t *ret_vector)
 {
-	if (v->init_pending)
+	struct soft_vm *vm = soft_vm_of(v);
+
+	soft_lock(&vm->apic_lock);
+	*ret_vector = v->sipi_vector;
+	if (init)
+		v->init_pending = false;
+	else
+		v->sipi_pending = false;
+	soft_unlock(&vm->apic_lock);
+}
+
+/* Signals that work in every activity state. In VMX root operation INIT is held up. */
+static int take_signals(struct soft_vcpu *v)
+{
+	uint8_t vector;
+
+	if (v->init_pending && soft_nonroot(v)) {
+		drop_signal(v, true, &vector);
+		return soft_vmx_exit(v, REASON_INIT, 0);
+	}
+	if (v->init_pending && !v->vmx.on)
 		take_init(v);
-	if (v->sipi_pending)
+	if (!v->sipi_pending)
+		return SOFT_OK;
+	if (v->activity == VMX_WAIT_FOR_SIPI && soft_nonroot(v)) {
+		drop_signal(v, false, &vector);
+		return soft_vmx_exit(v, REASON_SIPI, vector);
+	}
+	if (v->vmx.on && !soft_nonroot(v)) /* lost, whether an INIT is held up or not */
+		drop_signal(v, false, &vector);
+	else
 		take_sipi(v);
+	return SOFT_OK;
 }
 
 static int eoi_exit(struct soft_vcpu *v, struct vmx_exit *exit)
@@ -269,15 +299,76 @@ static int eoi_exit(struct soft_vcpu *v, struct vmx_exit *exit)
 	return SOFT_OK;
 }
 
+static int deliver_injected(struct soft_vcpu *v)
+{
+	int rc = soft_deliver_injected(v);
+
+	if (rc == SOFT_OK || rc == SOFT_EXCEPTION)
+		v->activity = VMX_ACTIVE;
+	return rc;
+}
+
+/* An interrupt that the VMX host wants to see. */
+static int external_exit(struct soft_vcpu *v, struct vmx_exit *exit)
+{
+	bool acknowledge = v->vmx.vmcs.exit_ctls & EXIT_ACK_INTERRUPT;
+	bool wire = v->extint_line && soft_lapic_takes_extint(v);
+	int vector;
+
+	if (v->shadow)
+		return SOFT_AGAIN;
+	if (v->extint_ready) {
+		v->extint_ready = !acknowledge;
+		return soft_vmx_external(v, acknowledge ? v->extint_vector : -1);
+	}
+	if (wire && acknowledge) {
+		soft_request(v, SOFT_REQ_EVENT);
+		return plain_exit(v, exit, VMX_EXIT_EXTINT);
+	}
+	vector = soft_lapic_pending(v);
+	if (vector < 0 && !wire)
+		return SOFT_AGAIN;
+	if (!acknowledge)
+		return soft_vmx_external(v, -1);
+	soft_lapic_accept(v, (unsigned)vector);
+	return soft_vmx_external(v, vector);
+}
+
+static bool nmi_due(const struct soft_vcpu *v)
+{
+	/* Virtual NMIs: it is not the processor's own that are blocked. */
+	bool blocked = v->nmi_blocked && !soft_vmx_pin(v, PIN_VIRTUAL_NMI);
+
+	return v->nmi_pending && !blocked && !v->shadow;
+}
+
+static int take_nmi(struct soft_vcpu *v)
+{
+	if (!soft_vmx_pin(v, PIN_NMI))
+		return deliver_nmi(v);
+	__atomic_store_n(&v->nmi_pending, false, __ATOMIC_RELEASE);
+	return soft_vmx_nmi(v);
+}
+
 /* Interrupts and exceptions due before the next instruction. SOFT_AGAIN: there was none. */
 static int deliver_event(struct soft_vcpu *v, struct vmx_exit *exit)
 {
-	int vector;
+	int vector, rc = SOFT_OK;
 
+	if (v->vmx.inject)
+		return deliver_injected(v);
 	if (v->exc_pending)
 		return deliver_exception(v);
-	if (v->nmi_pending && !v->nmi_blocked && !v->shadow)
-		return deliver_nmi(v);
+	if (soft_nonroot(v))
+		rc = soft_vmx_between(v);
+	if (rc == SOFT_OK && nmi_due(v))
+		return take_nmi(v);
+	if (rc == SOFT_OK && soft_nonroot(v))
+		rc = soft_vmx_interrupt_window(v);
+	if (rc != SOFT_OK)
+		return rc;
+	if (soft_vmx_pin(v, PIN_EXTERNAL))
+		return external_exit(v, exit);
 	if (!(v->rflags & FL_IF) || v->shadow)
 		return SOFT_AGAIN;
 	if (v->extint_ready)
@@ -305,7 +396,9 @@ static int between(struct soft_vcpu *v, struct vmx_exit *exit)
 	rc = eoi_exit(v, exit);
 	if (rc != SOFT_OK)
 		return rc;
-	take_signals(v);
+	rc = take_signals(v);
+	if (rc != SOFT_OK)
+		return rc;
 	soft_lapic_timer(v);
 	switch (v->activity) {
 	case VMX_SHUTDOWN_STATE:
@@ -341,6 +434,16 @@ static int execute(struct soft_vcpu *v)
 	return soft_step(v);
 }
 
+/* VM exits, and the triple fault, which is one. */
+static int leave_nonroot(struct soft_vcpu *v, int rc)
+{
+	if (rc == SOFT_SHUTDOWN) {
+		v->vmx.idt_event = 0;
+		rc = soft_vmx_exit(v, REASON_TRIPLE_FAULT, 0);
+	}
+	return rc == SOFT_VMEXIT ? soft_vmx_leave(v) : rc;
+}
+
 /* What an execution or a delivery ended with. SOFT_AGAIN: go on; else RUN_*. */
 static int handle(struct soft_vcpu *v, struct vmx_exit *exit, int rc, bool in_event)
 {
@@ -349,6 +452,8 @@ static int handle(struct soft_vcpu *v, struct vmx_exit *exit, int rc, bool in_ev
 		in_event = true;
 		rc = deliver_exception(v);
 	}
+	if (soft_nonroot(v))
+		rc = leave_nonroot(v, rc);
 	switch (rc) {
 	case SOFT_OK:
 	case SOFT_AGAIN:

@@ -17,6 +17,7 @@
 #include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/glue.h"
 #include "vmx-driver/soft/lapic.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 #define HWCAP2_FSGSBASE_BIT 2u
 /* Up to here single pages lose their write permission; beyond, everything does. */
@@ -47,6 +48,8 @@ static int create_parts(struct soft_vm *vm)
 	vm->tsc_offset = 0 - __builtin_ia32_rdtsc();
 	add_ops(vm, soft_step_ops);
 	add_ops(vm, soft_system_ops);
+	if (vm->vm.options.flags & VMX_VM_NESTED)
+		add_ops(vm, soft_vmx_op_table);
 	r = soft_cpuid_create(vm);
 	if (r >= 0)
 		r = soft_cache_create(vm);
@@ -71,8 +74,6 @@ static int soft_vm_init(struct vmx_vm *base)
 	struct soft_vm *vm = soft_vm_from(base);
 	int r;
 
-	if (base->options.flags & VMX_VM_NESTED)
-		return -ENOTSUP;
 	pthread_mutex_init(&vm->excl_lock, NULL);
 	pthread_cond_init(&vm->excl_cond, NULL);
 	r = create_parts(vm);

@@ -17,7 +17,7 @@
  * files (no libc: not even memcpy - use soft_copy()), and so may run with fp_live. All other code
  * must be reached through soft_fp_save() first.
  *   GENERAL: step.c step_*.c string.c system*.c segment.c exception.c msr.c mmu.c tlb.c lapic.c(*)
- *            vmcs.c vmx_*.c (but vmx_caps.c)
+ *            vmcs.c vmx_*.c ept.c
  *   not:     decode.c cpuid.c(setup) jit*.c(translator) soft.c(glue) state.c timer.c
  *   (*) lapic.c may take v->vm locks only through soft_lock()/soft_unlock() (spin locks in soft.h).
  *
@@ -433,6 +433,8 @@ int soft_raise_pf(struct soft_vcpu *v, uint64_t la, uint32_t error);
  * triple-fault rules (SDM 3A 6.15), RF, CR2/DR6. SOFT_OK, SOFT_EXIT, or SOFT_SHUTDOWN. */
 int soft_deliver_exception(struct soft_vcpu *v);
 enum soft_event { EVENT_EXTERNAL, EVENT_NMI, EVENT_SOFT_INT, EVENT_INT3, EVENT_INTO, EVENT_INT1 };
+/* Delivers the event that VM entry injects (v->vmx.inject), as soft_deliver_interrupt(). */
+int soft_deliver_injected(struct soft_vcpu *v);
 /* Delivers an interrupt. For the software ones v->next_rip is what is pushed. A fault of any of them
  * leaves v->exc set with SOFT_EXCEPTION: the event is used up, soft_deliver_exception() is next. */
 int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned vector);

@@ -8,6 +8,7 @@
  * (SOFT_AGAIN with v->rip still at the instruction).
  */
 #include "vmx-driver/soft/step.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 struct rep {
 	const struct soft_insn *insn;
@@ -512,6 +513,8 @@ int soft_op_ins(struct soft_vcpu *v, const struct soft_insn *insn)
 	for (;;) {
 		data = 0;
 		rc = soft_io_allowed(v, port, r.size);
+		if (rc == SOFT_OK && soft_nonroot(v))
+			rc = soft_vmx_intercept_io(v, port, r.size, true, insn);
 		if (rc == SOFT_OK)
 			rc = element_la(v, &r, SOFT_ES, r.di, true, &la);
 		if (rc == SOFT_OK)
@@ -543,6 +546,8 @@ int soft_op_outs(struct soft_vcpu *v, const struct soft_insn *insn)
 	for (;;) {
 		data = 0;
 		rc = soft_io_allowed(v, port, r.size);
+		if (rc == SOFT_OK && soft_nonroot(v))
+			rc = soft_vmx_intercept_io(v, port, r.size, false, insn);
 		if (rc == SOFT_OK)
 			rc = element_la(v, &r, r.seg, r.si, false, &la);
 		if (rc == SOFT_OK)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* system.c - the other privileged and system instructions. GENERAL. */
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 /* --- flags ---------------------------------------------------------------------------------- */
 
@@ -96,6 +97,8 @@ int sys_op_invlpg(struct soft_vcpu *v, const struct soft_insn *insn)
 		offset = (uint32_t)(offset + v->seg[seg].base);
 	else if (seg == SOFT_FS || seg == SOFT_GS)
 		offset += v->seg[seg].base;
+	if (soft_vmx_proc(v, PROC_INVLPG))
+		return soft_vmx_exit(v, REASON_INVLPG, offset);
 	/* A non-canonical address is a no-op. */
 	if (sys_canonical(offset))
 		soft_tlb_flush_page(v, offset);
@@ -107,10 +110,12 @@ int sys_op_invpcid(struct soft_vcpu *v, const struct soft_insn *insn)
 	uint64_t type, desc[2], la;
 	int rc;
 
+	if (insn->mem[0] < 0 || (soft_nonroot(v) && !soft_vmx_proc2(v, PROC2_INVPCID)))
+		return sys_ud(v);
 	if (v->cpl != 0)
 		return sys_gp0(v);
-	if (insn->mem[0] < 0)
-		return sys_ud(v);
+	if (soft_vmx_proc(v, PROC_INVLPG))
+		return soft_vmx_exit_operands(v, insn, REASON_INVPCID, 0);
 	rc = soft_read_operand(v, insn, 0, &type);
 	if (rc == SOFT_OK)
 		rc = soft_operand_la(v, insn, (unsigned)insn->mem[0], false, &la);
@@ -131,8 +136,13 @@ int sys_op_invpcid(struct soft_vcpu *v, const struct soft_insn *insn)
 /* INVD and WBINVD: memory is coherent. */
 int sys_op_wbinvd(struct soft_vcpu *v, const struct soft_insn *insn)
 {
-	(void)insn;
-	return v->cpl == 0 ? sys_done(v) : sys_gp0(v);
+	if (v->cpl != 0)
+		return sys_gp0(v);
+	if (soft_nonroot(v) && insn->zi.mnemonic == ZYDIS_MNEMONIC_INVD)
+		return soft_vmx_exit(v, REASON_INVD, 0);
+	if (soft_vmx_proc2(v, PROC2_WBINVD))
+		return soft_vmx_exit(v, REASON_WBINVD, 0);
+	return sys_done(v);
 }
 
 int sys_op_hlt(struct soft_vcpu *v, const struct soft_insn *insn)
@@ -140,6 +150,8 @@ int sys_op_hlt(struct soft_vcpu *v, const struct soft_insn *insn)
 	(void)insn;
 	if (v->cpl != 0)
 		return sys_gp0(v);
+	if (soft_vmx_proc(v, PROC_HLT))
+		return soft_vmx_exit(v, REASON_HLT, 0);
 	v->shadow = 0;
 	(void)sys_done(v);
 	return SOFT_HALT;
@@ -193,6 +205,8 @@ int sys_op_in(struct soft_vcpu *v, const struct soft_insn *insn)
 	int rc;
 
 	rc = soft_io_allowed(v, port, size);
+	if (rc == SOFT_OK && soft_nonroot(v))
+		rc = soft_vmx_intercept_io(v, port, size, true, insn);
 	if (rc == SOFT_OK)
 		rc = soft_port(v, port, size, false, &data);
 	if (rc == SOFT_OK)
@@ -210,6 +224,8 @@ int sys_op_out(struct soft_vcpu *v, const struct soft_insn *insn)
 	if (size < 4)
 		data &= (1u << (size * 8)) - 1;
 	rc = soft_io_allowed(v, port, size);
+	if (rc == SOFT_OK && soft_nonroot(v))
+		rc = soft_vmx_intercept_io(v, port, size, false, insn);
 	if (rc == SOFT_OK)
 		rc = soft_port(v, port, size, true, &data);
 	return rc == SOFT_OK ? sys_done(v) : rc;
@@ -222,8 +238,12 @@ static int read_tsc(struct soft_vcpu *v, bool rdtscp)
 	struct vmx_exit *x = &v->exit_request;
 	uint64_t tsc = soft_rdtsc(v);
 
+	if (rdtscp && soft_nonroot(v) && !soft_vmx_proc2(v, PROC2_RDTSCP))
+		return sys_ud(v);
 	if ((v->cr4 & CR4_TSD) && v->cpl > 0)
 		return sys_gp0(v);
+	if (soft_vmx_proc(v, PROC_RDTSC))
+		return soft_vmx_exit(v, rdtscp ? REASON_RDTSCP : REASON_RDTSC, 0);
 	if (sys_opt(v, VMX_OPT_RDTSC)) {
 		if (!sys_answered(v, VMX_EXIT_RDTSC)) {
 			x->rdtsc.tsc = tsc;
@@ -255,6 +275,10 @@ int sys_op_rdtscp(struct soft_vcpu *v, const struct soft_insn *insn)
 int sys_op_rdpmc(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	(void)insn;
+	if (v->cpl > 0 && (v->cr0 & CR0_PE) && !(v->cr4 & CR4_PCE))
+		return sys_gp0(v);
+	if (soft_vmx_proc(v, PROC_RDPMC))
+		return soft_vmx_exit(v, REASON_RDPMC, 0);
 	return sys_gp0(v);
 }
 
@@ -287,6 +311,11 @@ int sys_op_rdmsr(struct soft_vcpu *v, const struct soft_insn *insn)
 	(void)insn;
 	if (v->cpl != 0)
 		return sys_gp0(v);
+	if (soft_nonroot(v)) {
+		rc = soft_vmx_intercept_msr(v, index, false);
+		if (rc != SOFT_OK)
+			return rc;
+	}
 	rc = sys_read_msr(v, index, &value);
 	if (rc == SOFT_AGAIN)
 		rc = msr_exit(v, index, false, &value);
@@ -306,6 +335,11 @@ int sys_op_wrmsr(struct soft_vcpu *v, const struct soft_insn *insn)
 	(void)insn;
 	if (v->cpl != 0)
 		return sys_gp0(v);
+	if (soft_nonroot(v)) {
+		rc = soft_vmx_intercept_msr(v, index, true);
+		if (rc != SOFT_OK)
+			return rc;
+	}
 	rc = sys_write_msr(v, index, value);
 	if (rc == SOFT_AGAIN)
 		rc = msr_exit(v, index, true, &value);
@@ -319,6 +353,8 @@ int sys_op_cpuid(struct soft_vcpu *v, const struct soft_insn *insn)
 	uint32_t out[4];
 
 	(void)insn;
+	if (soft_nonroot(v))
+		return soft_vmx_exit(v, REASON_CPUID, 0);
 	soft_cpuid(v, leaf, subleaf, out);
 	if (sys_opt(v, VMX_OPT_CPUID)) {
 		if (!sys_answered(v, VMX_EXIT_CPUID)) {
@@ -417,7 +453,10 @@ int sys_op_wrgsbase(struct soft_vcpu *v, const struct soft_insn *insn)
 
 int sys_op_rdpid(struct soft_vcpu *v, const struct soft_insn *insn)
 {
-	int rc = soft_write_operand(v, insn, 0, (uint32_t)v->tsc_aux);
+	int rc;
 
+	if (soft_nonroot(v) && !soft_vmx_proc2(v, PROC2_RDTSCP))
+		return sys_ud(v);
+	rc = soft_write_operand(v, insn, 0, (uint32_t)v->tsc_aux);
 	return rc == SOFT_OK ? sys_done(v) : rc;
 }

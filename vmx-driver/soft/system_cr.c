@@ -2,6 +2,7 @@
 /* system_cr.c - control and debug registers, reset (SDM 3A 2.5, 9.1, 9.8.5; 3B 17.2). GENERAL. */
 #include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 #define DR6_FIXED 0xffff0ff0ull
 #define DR6_BITS 0xe00full
@@ -49,12 +50,22 @@ static bool pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
 	return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA);
 }
 
+/* In VMX operation some bits have to stay 1 (SDM 3C 23.8). */
+static bool vmx_fixed_ok(const struct soft_vcpu *v, uint64_t value)
+{
+	uint64_t must = soft_vmx_caps(v)->cr0_must;
+
+	if (soft_vmx_proc2(v, PROC2_UNRESTRICTED))
+		must &= ~(CR0_PE | CR0_PG);
+	return !v->vmx.on || (value & must) == must;
+}
+
 static int write_cr0(struct soft_vcpu *v, uint64_t value)
 {
 	uint64_t old = v->cr0, efer = v->efer, changed;
 	int rc;
 
-	if (value >> 32)
+	if (value >> 32 || !vmx_fixed_ok(v, value))
 		return sys_gp0(v);
 	value &= CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD |
 		 CR0_PG;
@@ -111,7 +122,7 @@ static int write_cr4(struct soft_vcpu *v, uint64_t value)
 	uint64_t changed = value ^ v->cr4;
 	int rc;
 
-	if (value & ~sys_cpuid(v)->cr4_mask)
+	if ((value & ~sys_cpuid(v)->cr4_mask) || (v->vmx.on && !(value & CR4_VMXE)))
 		return sys_gp0(v);
 	if (sys_long(v) && !(value & CR4_PAE))
 		return sys_gp0(v);
@@ -233,6 +244,12 @@ static bool is_dr(ZydisRegister reg)
 	return reg >= ZYDIS_REGISTER_DR0 && reg <= ZYDIS_REGISTER_DR15;
 }
 
+/* Comes before all faults but those of registers that do not exist. */
+static int intercept_dr(struct soft_vcpu *v, unsigned dr, unsigned gpr, bool read)
+{
+	return soft_nonroot(v) && dr < 8 ? soft_vmx_intercept_dr(v, dr, gpr, read) : SOFT_OK;
+}
+
 static int mov_from(struct soft_vcpu *v, ZydisRegister dst, ZydisRegister src)
 {
 	uint64_t value = 0;
@@ -242,10 +259,15 @@ static int mov_from(struct soft_vcpu *v, ZydisRegister dst, ZydisRegister src)
 		if (v->cpl != 0)
 			return sys_gp0(v);
 		rc = read_cr(v, (unsigned)(src - ZYDIS_REGISTER_CR0), &value);
+		if (rc == SOFT_OK && soft_nonroot(v))
+			rc = soft_vmx_intercept_cr_read(v, (unsigned)(src - ZYDIS_REGISTER_CR0),
+							general_index(dst), &value);
 	} else {
 		unsigned dr = (unsigned)(src - ZYDIS_REGISTER_DR0);
 
-		rc = check_dr(v, &dr);
+		rc = intercept_dr(v, dr, general_index(dst), true);
+		if (rc == SOFT_OK)
+			rc = check_dr(v, &dr);
 		if (rc == SOFT_OK)
 			value = read_dr(v, dr);
 	}
@@ -265,11 +287,18 @@ static int mov_to(struct soft_vcpu *v, ZydisRegister dst, ZydisRegister src)
 	if (is_cr(dst)) {
 		if (v->cpl != 0)
 			return sys_gp0(v);
-		rc = soft_write_cr(v, (unsigned)(dst - ZYDIS_REGISTER_CR0), value);
+		rc = SOFT_OK;
+		if (soft_nonroot(v))
+			rc = soft_vmx_intercept_cr_write(v, (unsigned)(dst - ZYDIS_REGISTER_CR0),
+							 general_index(src), &value);
+		if (rc == SOFT_OK)
+			rc = soft_write_cr(v, (unsigned)(dst - ZYDIS_REGISTER_CR0), value);
 	} else {
 		unsigned dr = (unsigned)(dst - ZYDIS_REGISTER_DR0);
 
-		rc = check_dr(v, &dr);
+		rc = intercept_dr(v, dr, general_index(src), false);
+		if (rc == SOFT_OK)
+			rc = check_dr(v, &dr);
 		if (rc == SOFT_OK)
 			rc = write_dr(v, dr, value);
 	}
@@ -289,22 +318,35 @@ int soft_op_mov_system(struct soft_vcpu *v, const struct soft_insn *insn)
 
 int sys_op_clts(struct soft_vcpu *v, const struct soft_insn *insn)
 {
+	bool skip = false;
+
 	(void)insn;
 	if (v->cpl != 0)
 		return sys_gp0(v);
-	v->cr0 &= ~CR0_TS;
+	if (soft_nonroot(v)) {
+		int rc = soft_vmx_intercept_clts(v, &skip);
+
+		if (rc != SOFT_OK)
+			return rc;
+	}
+	if (!skip)
+		v->cr0 &= ~CR0_TS;
 	soft_update_mode(v);
 	return sys_done(v);
 }
 
 int sys_op_lmsw(struct soft_vcpu *v, const struct soft_insn *insn)
 {
-	uint64_t value;
+	uint64_t value, gla = 0;
 	int rc;
 
 	if (v->cpl != 0)
 		return sys_gp0(v);
 	rc = soft_read_operand(v, insn, 0, &value);
+	if (rc == SOFT_OK && soft_nonroot(v) && insn->mem[0] >= 0)
+		rc = soft_operand_la(v, insn, (unsigned)insn->mem[0], false, &gla);
+	if (rc == SOFT_OK && soft_nonroot(v))
+		rc = soft_vmx_intercept_lmsw(v, insn, gla, &value);
 	if (rc != SOFT_OK)
 		return rc;
 	/* PE can be set but not cleared. */
@@ -315,11 +357,14 @@ int sys_op_lmsw(struct soft_vcpu *v, const struct soft_insn *insn)
 
 int sys_op_smsw(struct soft_vcpu *v, const struct soft_insn *insn)
 {
+	uint64_t value = v->cr0;
 	int rc;
 
 	if ((v->cr4 & CR4_UMIP) && v->cpl > 0)
 		return sys_gp0(v);
-	rc = soft_write_operand(v, insn, 0, v->cr0);
+	if (soft_nonroot(v))
+		(void)soft_vmx_intercept_cr_read(v, 0, 0, &value);
+	rc = soft_write_operand(v, insn, 0, value);
 	return rc == SOFT_OK ? sys_done(v) : rc;
 }
 
@@ -338,7 +383,7 @@ static void reset_msrs(struct soft_vcpu *v)
 	v->pat = 0x0007040600070406ull;
 	v->misc_enable = 1; /* fast strings */
 	v->spec_ctrl = v->tsc_adjust = v->debugctl = 0;
-	v->feature_control = 1; /* locked, no VMX */
+	v->feature_control = soft_vmx_caps(v)->offered ? 5 : 1; /* locked; VMX outside SMX */
 	v->mtrr_deftype = 0;
 	for (unsigned i = 0; i < 16; i++)
 		v->mtrr_phys[i] = 0;
@@ -382,6 +427,7 @@ void soft_cpu_reset(struct soft_vcpu *v, bool init)
 		v->dr[i] = v->pdpte[i] = 0;
 	v->dr6 = DR6_FIXED;
 	v->dr7 = DR7_FIXED;
+	soft_vmx_reset(v);
 	v->delivering = 0;
 	v->shadow = 0;
 	v->nmi_blocked = false;
@@ -391,6 +437,6 @@ void soft_cpu_reset(struct soft_vcpu *v, bool init)
 		reset_msrs(v);
 		reset_fp(v);
 	}
-	soft_tlb_flush(v, false);
+	soft_tlb_flush_all(v);
 	soft_update_mode(v);
 }

@@ -4,12 +4,28 @@
  * SLDT STR LAR LSL VERR VERW ARPL (SDM 2A, 3A 2.4, 5.10). GENERAL.
  */
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 /* UMIP: these tell a user where the kernel's tables are. */
 static bool umip(const struct soft_vcpu *v)
 {
 	return (v->cr4 & CR4_UMIP) && v->cpl > 0;
 }
+
+/* Descriptor-table exiting; which: the instruction's number in its group (SDM 3C 27.2.5). */
+static int table_exit(struct soft_vcpu *v, const struct soft_insn *insn, enum vmx_reason reason,
+		      uint32_t which)
+{
+	uint32_t info = which << 28;
+
+	if (!soft_vmx_proc2(v, PROC2_TABLES))
+		return SOFT_OK;
+	if (reason == REASON_GDTR_IDTR && insn->zi.operand_width != 16)
+		info |= 1u << 11;
+	return soft_vmx_exit_operands(v, insn, reason, info);
+}
+enum { TABLE_SGDT, TABLE_SIDT, TABLE_LGDT, TABLE_LIDT };
+enum { TABLE_SLDT, TABLE_STR, TABLE_LLDT, TABLE_LTR };
 
 static int load_table(struct soft_vcpu *v, const struct soft_insn *insn, struct vmx_table *table)
 {
@@ -22,7 +38,9 @@ static int load_table(struct soft_vcpu *v, const struct soft_insn *insn, struct 
 		return sys_gp0(v);
 	if (insn->mem[0] < 0)
 		return sys_ud(v);
-	rc = soft_operand_la(v, insn, (unsigned)insn->mem[0], false, &la);
+	rc = table_exit(v, insn, REASON_GDTR_IDTR, table == &v->gdtr ? TABLE_LGDT : TABLE_LIDT);
+	if (rc == SOFT_OK)
+		rc = soft_operand_la(v, insn, (unsigned)insn->mem[0], false, &la);
 	if (rc == SOFT_OK)
 		rc = soft_read(v, la, raw, 2 + wide, 0);
 	if (rc != SOFT_OK)
@@ -61,7 +79,9 @@ static int store_table(struct soft_vcpu *v, const struct soft_insn *insn,
 		return sys_ud(v);
 	sys_put(raw, 2, table->limit);
 	sys_put(raw + 2, 8, table->base);
-	rc = soft_operand_la(v, insn, (unsigned)insn->mem[0], true, &la);
+	rc = table_exit(v, insn, REASON_GDTR_IDTR, table == &v->gdtr ? TABLE_SGDT : TABLE_SIDT);
+	if (rc == SOFT_OK)
+		rc = soft_operand_la(v, insn, (unsigned)insn->mem[0], true, &la);
 	if (rc == SOFT_OK)
 		rc = soft_write(v, la, raw, 2 + wide, ACC_WRITE);
 	return rc == SOFT_OK ? sys_done(v) : rc;
@@ -99,7 +119,10 @@ static int system_descriptor(struct soft_vcpu *v, const struct soft_insn *insn, 
 		return sys_ud(v);
 	if (v->cpl != 0)
 		return sys_gp0(v);
-	rc = soft_read_operand(v, insn, 0, &value);
+	rc = table_exit(v, insn, REASON_LDTR_TR,
+			insn->zi.mnemonic == ZYDIS_MNEMONIC_LTR ? TABLE_LTR : TABLE_LLDT);
+	if (rc == SOFT_OK)
+		rc = soft_read_operand(v, insn, 0, &value);
 	if (rc != SOFT_OK)
 		return rc;
 	d->selector = (uint16_t)value;
@@ -172,7 +195,9 @@ static int store_selector(struct soft_vcpu *v, const struct soft_insn *insn, uns
 		return sys_ud(v);
 	if (umip(v))
 		return sys_gp0(v);
-	rc = soft_write_operand(v, insn, 0, v->seg[seg].selector);
+	rc = table_exit(v, insn, REASON_LDTR_TR, seg == SOFT_TR ? TABLE_STR : TABLE_SLDT);
+	if (rc == SOFT_OK)
+		rc = soft_write_operand(v, insn, 0, v->seg[seg].selector);
 	return rc == SOFT_OK ? sys_done(v) : rc;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* task.c - hardware task switches (SDM 3A chapter 8). GENERAL. */
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 struct task { /* the dynamic part of a TSS, of either size */
 	uint32_t cr3, rip, flags, gpr[8];
@@ -241,6 +242,16 @@ static int enter_task(struct soft_vcpu *v, const struct task *t, bool tss32, boo
 	return SOFT_OK;
 }
 
+/* There are no task switches in non-root operation. */
+static int task_exit(struct soft_vcpu *v, uint16_t selector, enum sys_task_reason reason)
+{
+	static const uint8_t source[] = {
+		[TASK_CALL] = 0, [TASK_IRET] = 1, [TASK_JMP] = 2, [TASK_INT] = 3,
+	};
+
+	return soft_vmx_exit(v, REASON_TASK_SWITCH, selector | (uint64_t)source[reason] << 30);
+}
+
 int sys_task_switch(struct soft_vcpu *v, uint16_t selector, enum sys_task_reason reason,
 		    bool has_error, uint32_t error, uint64_t old_rip, unsigned ext)
 {
@@ -257,6 +268,8 @@ int sys_task_switch(struct soft_vcpu *v, uint16_t selector, enum sys_task_reason
 	rc = find_tss(v, selector, reason, ext, &d);
 	if (rc != SOFT_OK)
 		return rc;
+	if (soft_nonroot(v))
+		return task_exit(v, selector, reason);
 	new32 = (d.lo >> 43) & 1;
 	new_len = new32 ? 0x68 : 0x2c;
 	new_la = (uint32_t)(((d.lo >> 16) & 0xffffff) | ((d.lo >> 32) & 0xff000000));

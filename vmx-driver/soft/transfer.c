@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* transfer.c - far branches and IRET (SDM 3A 5.8, 6.12-6.14, 7.3). GENERAL. */
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 static unsigned op_bytes(const struct soft_insn *insn)
 {
@@ -466,7 +467,7 @@ static uint64_t iret_flags(const struct soft_vcpu *v, unsigned size)
 
 static void unblock_nmi(struct soft_vcpu *v)
 {
-	if (!v->nmi_blocked)
+	if (!v->nmi_blocked || (soft_vmx_pin(v, PIN_NMI) && !soft_vmx_pin(v, PIN_VIRTUAL_NMI)))
 		return;
 	v->nmi_blocked = false;
 	soft_events_recheck(v);

@@ -218,7 +218,7 @@ struct soft_vmx {
 	uint32_t pin, proc, proc2; /* controls; proc2 is 0 without "activate secondary controls" */
 	uint32_t idt_event, idt_error; /* event being delivered (format of IDT-vectoring information),
 					* 0: none */
-	uint32_t idt_insn_len;         /* of a software event among those */
+	uint32_t inject; /* event that the entry still has to inject, 0: none */
 	uint64_t tsc_offset; /* what the VMCS adds to the TSC, a part of v->tsc_offset; 0 in root */
 	uint64_t pending_debug; /* "pending debug exceptions" that entry loaded and nothing took yet */
 	bool nmi_unblocked_by_iret; /* the IRET that is being executed ended NMI blocking */

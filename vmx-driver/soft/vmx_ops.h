@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vmx_ops.h - VMX operation: controls, numbers, and what the vmx_*.c files offer each other and the
- * operations of other files (SDM 3C chapters 24-31). All of it GENERAL but soft_vmx_caps_init().
+ * operations of other files (SDM 3C chapters 24-31). All of it GENERAL.
  *
  * Non-root operation is no mode of the executors. An instruction that may exit is always an
  * operation in C; it asks soft_nonroot(v) and returns soft_vmx_exit(): v->vmexit says why, and
@@ -102,7 +102,7 @@ enum { ACTIVITY_ACTIVE = 0, ACTIVITY_HLT = 1, ACTIVITY_SHUTDOWN = 2, ACTIVITY_SI
 
 /* --- what is offered (vmx_caps.c) ----------------------------------------------------------- */
 
-/* Not GENERAL. cr4_mask: CR4 bits that the VM's processor has. */
+/* cr4_mask: CR4 bits that the VM's processor has. */
 void soft_vmx_caps_init(struct soft_vmx_caps *caps, bool offered, uint64_t cr4_mask);
 /* IA32_VMX_BASIC .. IA32_VMX_VMFUNC (0x480-0x491): false: no such MSR. */
 bool soft_vmx_read_msr(const struct soft_vcpu *v, uint32_t index, uint64_t *ret_value);
@@ -147,6 +147,11 @@ int soft_vmx_leave(struct soft_vcpu *v);
 
 /* --- VM entry (vmx_entry.c, vmx_check_*.c) --------------------------------------------------- */
 
+/* 26.8: the entry ends with this exit reason, the host's state is loaded. SOFT_AGAIN, SOFT_SHUTDOWN. */
+int soft_vmx_entry_failed(struct soft_vcpu *v, uint32_t reason, uint64_t qualification);
+uint16_t soft_vmx_vpid(const struct soft_vcpu *v); /* of the VMCS, 0: VPIDs are not in use */
+bool soft_vmx_eptp_ok(const struct soft_vcpu *v, uint64_t eptp);
+bool soft_vmx_pat_ok(uint64_t pat);
 /* Checks; 0 or the VM-instruction error. */
 unsigned soft_vmx_check_controls(struct soft_vcpu *v);
 unsigned soft_vmx_check_host(struct soft_vcpu *v);
@@ -184,13 +189,37 @@ static inline void soft_vmx_delivered(struct soft_vcpu *v)
 }
 /* Would v->exc (with its final vector) exit? Then does so: SOFT_VMEXIT; else SOFT_OK. */
 int soft_vmx_intercept_exception(struct soft_vcpu *v, uint32_t type);
-/* Exits that are due between two instructions, before any event is delivered (MTF, TPR threshold,
- * timer, windows): SOFT_VMEXIT, or SOFT_OK. */
+/* Exits that are due between two instructions, before NMIs are looked at (MTF, TPR threshold, timer,
+ * NMI window); between those and external interrupts the interrupt window. SOFT_VMEXIT, or SOFT_OK. */
 int soft_vmx_between(struct soft_vcpu *v);
+int soft_vmx_interrupt_window(struct soft_vcpu *v);
+/* Exits by an NMI and by an interrupt (vector -1: not acknowledged). */
+int soft_vmx_nmi(struct soft_vcpu *v);
+int soft_vmx_external(struct soft_vcpu *v, int vector);
+/* The last step of an entry, the first one of an exit: timers and the like. */
+void soft_vmx_event_enter(struct soft_vcpu *v);
+void soft_vmx_event_leave(struct soft_vcpu *v);
 
-/* --- intercepts of instructions (vmx_intercept.c) -------------------------------------------- */
-/* Each: SOFT_OK: go on with the instruction; else what it ends with. Called in non-root only. */
-int soft_vmx_intercept_io(struct soft_vcpu *v, uint16_t port, unsigned size, uint64_t qualification);
+/* --- intercepts of instructions (vmx_intercept.c). In non-root operation only. ---------------- */
+
+/* An exit with instruction information and the displacement of the memory operand as qualification
+ * (27.2.5). info: bits that the operands do not say. */
+int soft_vmx_exit_operands(struct soft_vcpu *v, const struct soft_insn *insn, uint32_t reason,
+			   uint32_t info);
+/* These: SOFT_OK: go on with the instruction. */
+/* Port access by IN, OUT, INS, OUTS. */
+int soft_vmx_intercept_io(struct soft_vcpu *v, uint16_t port, unsigned size, bool in,
+			  const struct soft_insn *insn);
 int soft_vmx_intercept_msr(struct soft_vcpu *v, uint32_t index, bool write);
+/* MOV to and from control registers. CR0 and CR4: *value becomes what the guest may write, or sees. */
+int soft_vmx_intercept_cr_write(struct soft_vcpu *v, unsigned cr, unsigned gpr, uint64_t *value);
+int soft_vmx_intercept_cr_read(struct soft_vcpu *v, unsigned cr, unsigned gpr, uint64_t *value);
+/* *ret_skip: TS stays as it is. */
+int soft_vmx_intercept_clts(struct soft_vcpu *v, bool *ret_skip);
+/* The source operand; gla: its linear address, if it is in memory. */
+int soft_vmx_intercept_lmsw(struct soft_vcpu *v, const struct soft_insn *insn, uint64_t gla,
+			    uint64_t *value);
+int soft_vmx_intercept_dr(struct soft_vcpu *v, unsigned dr, unsigned gpr, bool read);
+soft_op_fn soft_vmx_op_pause;
 
 #endif

@@ -7,6 +7,7 @@
  * copy whose header was checked: another vCPU may change the original meanwhile.
  */
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 #define AREA_MAX 1024u
 #define HEADER 512u
@@ -212,7 +213,11 @@ int sys_op_xsetbv(struct soft_vcpu *v, const struct soft_insn *insn)
 	(void)insn;
 	if (!(v->cr4 & CR4_OSXSAVE))
 		return sys_ud(v);
-	if (v->cpl != 0 || (uint32_t)v->gpr[SOFT_RCX] != 0)
+	if (v->cpl != 0)
+		return sys_gp0(v);
+	if (soft_nonroot(v))
+		return soft_vmx_exit(v, REASON_XSETBV, 0);
+	if ((uint32_t)v->gpr[SOFT_RCX] != 0)
 		return sys_gp0(v);
 	if (!(value & X_FP) || (value & ~sys_cpuid(v)->xcr0) ||
 	    (value & (X_SSE | X_AVX)) == X_AVX)
