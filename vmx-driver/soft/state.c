@@ -7,6 +7,7 @@
 #include "vmx-driver/soft/lapic.h"
 #include "vmx-driver/soft/mmu.h"
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 #define XSAVE_HEADER 512u
 
@@ -232,7 +233,7 @@ int soft_state_size(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, size_t *ret
 		*ret_size = io_size(v);
 		return 0;
 	case VMX_STATE_NESTED:
-		*ret_size = 0;
+		*ret_size = soft_vmx_state_size(v);
 		return 0;
 	default:
 		return -EINVAL;
@@ -266,6 +267,11 @@ int soft_read_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, void *buf, 
 	case VMX_STATE_ACTIVITY:
 		*(uint32_t *)buf = v->activity;
 		return 0;
+	case VMX_STATE_NESTED: /* writes the VMCS to guest memory */
+		soft_enter_running(v);
+		soft_vmx_state_read(v, buf);
+		soft_leave_running(v);
+		return 0;
 	default:
 		return -EINVAL;
 	}
@@ -289,6 +295,8 @@ static int write_kind(struct soft_vcpu *v, enum vmx_state_kind kind, const void 
 		return write_events(v, buf);
 	case VMX_STATE_ACTIVITY:
 		return write_activity(v, buf);
+	case VMX_STATE_NESTED:
+		return soft_vmx_state_write(v, buf) ? 0 : -EINVAL;
 	default:
 		return -EINVAL;
 	}

@@ -170,6 +170,10 @@ extern const struct soft_op soft_vmx_op_table[]; /* ends with fn NULL; for VMs t
 void soft_vmx_flush(struct soft_vcpu *v);
 /* VMX off, as after reset. */
 void soft_vmx_reset(struct soft_vcpu *v);
+/* VMX_STATE_NESTED (vmx_state.c). Size 0: VMX is not offered. False: not a possible state. */
+size_t soft_vmx_state_size(const struct soft_vcpu *v);
+void soft_vmx_state_read(struct soft_vcpu *v, void *buf);
+bool soft_vmx_state_write(struct soft_vcpu *v, const void *buf);
 /* Physical-address check of pointers in instructions and fields: aligned to `align`, within
  * MAXPHYADDR. */
 bool soft_vmx_address_ok(const struct soft_vcpu *v, uint64_t gpa, unsigned align);
