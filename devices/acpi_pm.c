@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * acpi_pm.c - ACPI fixed hardware (ACPI 6.5, 4.8.3): PM1a event and control registers, the power
- * button, S5, and the 32-bit power management timer. The reset register 0xcf9 is machine/pci.c's.
+ * button, S5, the 32-bit power management timer, and 16 general-purpose events (4.8.4.1). The reset register 0xcf9 is machine/pci.c's.
  *
  * There is no SMI_CMD: the machine is in ACPI mode from the start, so SCI_EN always reads 1.
  */
@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "common/bytes.h"
 #include "common/clock.h"
 #include "devices/chips.h"
 #include "machine/bus.h"
@@ -39,6 +40,7 @@ struct acpi_pm {
 	pthread_mutex_t lock;
 	struct timer timer;
 	uint16_t status, enable, control;
+	uint16_t gpe_status, gpe_enable;
 	uint64_t carry;     /* ticks >> PM_TIMER_CARRY that TMR_STS was last computed for */
 	bool sci;
 };
@@ -58,7 +60,7 @@ static void pm_update(struct acpi_pm *pm)
 	if (carry != pm->carry)
 		pm->status |= PM1_TMR;
 	pm->carry = carry;
-	sci = pm->status & pm->enable & PM1_ENABLES;
+	sci = (pm->status & pm->enable & PM1_ENABLES) || (pm->gpe_status & pm->gpe_enable);
 	if (sci != pm->sci)
 		irq_set(pm->dev.machine->irqs, PC_IRQ_SCI, sci);
 	pm->sci = sci;
@@ -93,6 +95,16 @@ void acpi_pm_power_button(struct device *dev)
 	pthread_mutex_unlock(&pm->lock);
 }
 
+void acpi_pm_gpe(struct device *dev, unsigned gpe)
+{
+	struct acpi_pm *pm = (struct acpi_pm *)dev;
+
+	pthread_mutex_lock(&pm->lock);
+	pm->gpe_status |= (uint16_t)(1u << gpe);
+	pm_update(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
 static void pm_read(void *opaque, uint64_t offset, unsigned size, uint64_t *val)
 {
 	struct acpi_pm *pm = opaque;
@@ -109,6 +121,8 @@ static void pm_read(void *opaque, uint64_t offset, unsigned size, uint64_t *val)
 	block[PC_PM_EVT + 3] = (uint8_t)(pm->enable >> 8);
 	block[PC_PM_CNT] = (uint8_t)(pm->control | PM1_SCI_EN);
 	block[PC_PM_CNT + 1] = (uint8_t)(pm->control >> 8);
+	put_le16(block + PC_PM_GPE, pm->gpe_status);
+	put_le16(block + PC_PM_GPE + 2, pm->gpe_enable);
 	pthread_mutex_unlock(&pm->lock);
 	for (i = 0; i < 4; i++)
 		block[PC_PM_TMR + i] = (uint8_t)(ticks >> 8 * i);
@@ -139,6 +153,18 @@ static bool pm_write_byte(struct acpi_pm *pm, uint64_t offset, uint8_t val)
 	case PC_PM_CNT + 1:
 		pm->control = (uint16_t)((pm->control & 0x00ffu) | val << 8) & PM1_CNT_KEPT;
 		return val & PM1_SLP_EN >> 8 && PM1_SLP_TYP((unsigned)val << 8) == PC_SLP_TYP_S5;
+	case PC_PM_GPE: /* status: write 1 to clear */
+		pm->gpe_status &= (uint16_t)~val;
+		break;
+	case PC_PM_GPE + 1:
+		pm->gpe_status &= (uint16_t)~(val << 8);
+		break;
+	case PC_PM_GPE + 2:
+		pm->gpe_enable = (uint16_t)((pm->gpe_enable & 0xff00u) | val);
+		break;
+	case PC_PM_GPE + 3:
+		pm->gpe_enable = (uint16_t)((pm->gpe_enable & 0x00ffu) | val << 8);
+		break;
 	default:
 		break; /* the timer is read-only */
 	}
@@ -169,6 +195,7 @@ static void pm_reset(struct device *dev)
 
 	pthread_mutex_lock(&pm->lock);
 	pm->status = pm->enable = pm->control = 0;
+	pm->gpe_status = pm->gpe_enable = 0;
 	pm->carry = pm_ticks(pm) >> PM_TIMER_CARRY;
 	pm_update(pm);
 	pthread_mutex_unlock(&pm->lock);

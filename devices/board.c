@@ -155,7 +155,10 @@ static int load(void *opaque, struct boot_entry *ret_entry, char **ret_error)
 	struct boot_request request = { .kernel_fd = board->config.kernel_fd,
 					.initrd_fd = board->config.initrd_fd,
 					.cmdline = board->cmdline };
-	int r = acpi_load(board->machine, board->config.cpus, &request.rsdp);
+	int r;
+
+	board_units_settle(board); /* what the guest did not let go before its reset */
+	r = acpi_load(board->machine, board->config.cpus, &request.rsdp);
 
 	*ret_error = NULL;
 	if (r < 0)
@@ -194,6 +197,8 @@ static void destroy(struct board *board)
 {
 	life_destroy(board->life);
 	machine_destroy(board->machine);
+	board_units_free(board);
+	pthread_mutex_destroy(&board->units_lock);
 	if (board->vm)
 		(void)vmx_vm_destroy(board->vm);
 	free(board->cmdline);
@@ -216,6 +221,7 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 		return -ENOMEM;
 	board->config = *config;
 	board->log = log;
+	pthread_mutex_init(&board->units_lock, NULL);
 	board->changed = changed_fn;
 	board->opaque = opaque;
 	board->cmdline = strdup(config->cmdline ? config->cmdline : "");
@@ -299,8 +305,12 @@ int board_power_button(struct board *board)
 
 void board_info(struct board *board, struct board_info *ret_info)
 {
+	unsigned plugs;
 	struct life_info info;
 
+	pthread_mutex_lock(&board->units_lock);
+	plugs = board->plugs;
+	pthread_mutex_unlock(&board->units_lock);
 	life_info(board->life, &info);
 	*ret_info = (struct board_info){
 		.state = (enum board_state)info.state,
@@ -308,6 +318,7 @@ void board_info(struct board *board, struct board_info *ret_info)
 		.exit_code = info.exit_code,
 		.rip = info.rip,
 		.resets = info.resets,
+		.plugs = plugs,
 		.run_ns = info.run_ns,
 		.boot_ns = info.boot_ns,
 	};

@@ -40,7 +40,10 @@ enum board_stop { /* why it stopped */
 	BOARD_STOP_BOOT_ERROR,   /* the image could not be loaded */
 };
 
+#define BOARD_ID_MAX 32
+
 struct board_disk {
+	char id[BOARD_ID_MAX + 1]; /* by which it is removed; unique among all units */
 	int fd;            /* raw image, file or block device, opened O_RDWR or O_RDONLY */
 	bool readonly;
 	char serial[21];   /* virtio-blk device ID string, may be empty */
@@ -74,6 +77,15 @@ struct board_config {
 	struct board_disk disks[BOARD_DISKS_MAX];
 };
 
+struct board_unit { /* a device that can be plugged in and taken out */
+	const char *class; /* "virtio-blk", ... */
+	char id[BOARD_ID_MAX + 1];
+	int slot;          /* of PCI; -1: memory-mapped registers, cannot be taken out */
+	bool removing;     /* the guest was asked to let it go */
+};
+
+#define BOARD_UNITS_MAX 64
+
 struct board_info {
 	enum board_state state;
 	enum board_stop stop;
@@ -81,12 +93,13 @@ struct board_info {
 	int exit_code;          /* of DEBUG_EXIT: (value << 1) | 1 */
 	uint64_t rip;           /* of the last stop, 0 if unknown */
 	unsigned resets;        /* guest resets so far */
+	unsigned plugs;         /* changes of what board_units() gives */
 	uint64_t run_ns;        /* time spent running, monotonic */
 	uint64_t boot_ns;       /* from board_start() to the first guest instruction */
 };
 
-/* Called (from any of the board's threads, never with a board lock held) when state or resets
- * changed; must only note it and return, e.g. write to an eventfd or uv_async_send(). */
+/* Called (from any of the board's threads, never with a board lock held) when state, resets or plugs
+ * changed, or board_settle() has something to do; must only note it and return, e.g. write to an eventfd or uv_async_send(). */
 typedef void board_changed_fn(void *opaque);
 
 /* Checks the configuration, loads the image, makes memory, chips and vCPU threads; nothing runs
@@ -107,6 +120,22 @@ int board_resume(struct board *board);
 int board_reset(struct board *board);
 int board_power_button(struct board *board); /* ACPI power button event */
 int board_kill(struct board *board);         /* -> STOPPED with BOARD_STOP_KILLED */
+
+/*
+ * Hot plug, all from one thread that is not the board's own. While the guest runs it is told by ACPI
+ * and does the rest itself; a paused one when it goes on.
+ */
+/* Plugs in a disk, whose descriptor is the board's on success. -EEXIST: the id is taken; -ENOSPC: no
+ * slot; -ENOTSUP: there is no PCI in this VM; -EBADFD: it has ended; else as of board_create(). */
+int board_disk_add(struct board *board, const struct board_disk *disk, char **ret_error);
+/* Asks the guest to let a unit go: it is gone after a board_settle() that follows, or never, if the
+ * guest does not. At once if the guest was not started yet, or with force: then the guest loses it
+ * as if it had been torn out. -ENOENT, -ENOTSUP, -EBADFD. */
+int board_unit_remove(struct board *board, const char *id, bool force, char **ret_error);
+/* To be called when `changed` was: destroys what the guest has let go. */
+void board_settle(struct board *board);
+/* Fills up to n; returns how many there are. */
+size_t board_units(struct board *board, struct board_unit *units, size_t n);
 
 void board_info(struct board *board, struct board_info *ret_info);
 /* Engine counters (vmx_vm_stats). */

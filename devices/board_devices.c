@@ -15,6 +15,7 @@
 #include "devices/virtio/rng.h"
 #include "machine/memory.h"
 #include "machine/pc.h"
+#include "machine/pci.h"
 
 /* Each device's config, on the stack of its creation; NULL members need none. */
 union device_config {
@@ -22,6 +23,7 @@ union device_config {
 	struct uart16550_config uart;
 	struct virtio_blk_config blk;
 	struct virtio_rng_config rng;
+	struct acpi_hotplug_config hotplug;
 };
 
 static int no_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
@@ -102,6 +104,27 @@ static int blk_config(struct board *board, size_t index, union device_config *co
 	return virtio_place(board, &config->blk.place);
 }
 
+static void slots_let_go(void *opaque)
+{
+	struct board *board = opaque;
+
+	if (board->changed)
+		board->changed(board->opaque);
+}
+
+static int hotplug_config(struct board *board, size_t index, union device_config *config,
+			  int *ret_fd)
+{
+	(void)index, (void)ret_fd;
+	config->hotplug = (struct acpi_hotplug_config){ board->acpi_pm, slots_let_go, board };
+	return 0;
+}
+
+static const char *disk_id(const struct board *board, size_t index)
+{
+	return board->config.disks[index].id;
+}
+
 static size_t one(const struct board *board)
 {
 	(void)board;
@@ -124,22 +147,25 @@ static const struct {
 	const char *field; /* of the configuration, for messages */
 	size_t (*count)(const struct board *board);
 	int (*config)(struct board *board, size_t index, union device_config *config, int *ret_fd);
+	const char *(*id)(const struct board *board, size_t index); /* NULL: cannot be plugged */
 } wiring[] = {
-	{ &i8259_class, "machine", one, no_config },
-	{ &ioapic_class, "machine", one, no_config },
-	{ &i8254_class, "machine", one, no_config },
-	{ &mc146818_class, "machine", one, rtc_config },
-	{ &i8042_class, "machine", one, no_config },
-	{ &acpi_pm_class, "machine", one, no_config },
-	{ &uart16550_class, "console", one, uart_config },
-	{ &debug_exit_class, "debug_exit", debug_exits, no_config },
-	{ &virtio_blk_class, "disks", disks, blk_config },
-	{ &virtio_rng_class, "machine", one, rng_config },
+	{ &i8259_class, "machine", one, no_config, NULL },
+	{ &ioapic_class, "machine", one, no_config, NULL },
+	{ &i8254_class, "machine", one, no_config, NULL },
+	{ &mc146818_class, "machine", one, rtc_config, NULL },
+	{ &i8042_class, "machine", one, no_config, NULL },
+	{ &acpi_pm_class, "machine", one, no_config, NULL },
+	{ &acpi_hotplug_class, "machine", one, hotplug_config, NULL },
+	{ &uart16550_class, "console", one, uart_config, NULL },
+	{ &debug_exit_class, "debug_exit", debug_exits, no_config, NULL },
+	{ &virtio_blk_class, "disks", disks, blk_config, disk_id },
+	{ &virtio_rng_class, "machine", one, rng_config, NULL },
 };
 
 static int make_device(struct board *board, size_t row, size_t index, char **ret_error)
 {
 	union device_config config = { 0 };
+	uint32_t before = pci_occupied(board->machine->pci), new;
 	struct device *device = NULL;
 	int fd = -1, r;
 
@@ -154,7 +180,25 @@ static int make_device(struct board *board, size_t row, size_t index, char **ret
 	}
 	if (wiring[row].class == &acpi_pm_class)
 		board->acpi_pm = device;
-	return 0;
+	if (wiring[row].class == &acpi_hotplug_class)
+		board->hotplug = device;
+	if (!wiring[row].id)
+		return 0;
+	new = pci_occupied(board->machine->pci) & ~before;
+	r = board_unit_add(board, row, index, wiring[row].id(board, index), device,
+			   new ? __builtin_ctz(new) : -1);
+	if (r < 0)
+		device_destroy(device);
+	return r;
+}
+
+int board_make_device(struct board *board, const struct device_class *class, size_t index,
+		      char **ret_error)
+{
+	for (size_t row = 0; row < ARRAY_SIZE(wiring); row++)
+		if (wiring[row].class == class)
+			return make_device(board, row, index, ret_error);
+	return -ENOENT;
 }
 
 int board_make_devices(struct board *board, char **ret_error)

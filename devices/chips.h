@@ -28,6 +28,28 @@ extern const struct device_class mc146818_class;
 extern const struct device_class acpi_pm_class;
 /* Somebody pressed the power button: SCI, if the guest enabled it. Any thread. */
 void acpi_pm_power_button(struct device *dev);
+/* A general-purpose event 0..15: SCI, if the guest enabled it. Any thread. */
+void acpi_pm_gpe(struct device *dev, unsigned gpe);
+
+/* Which slots of PCI the guest shall look at: see machine/acpi_hotplug.c. */
+struct acpi_hotplug_config {
+	struct device *pm; /* acpi-pm; made before, destroyed after this one */
+	/* The guest has let slots go (any thread, no lock held), or the machine was reset while they
+	 * were to be: acpi_hotplug_let_go() has them. Must only note it. */
+	void (*changed)(void *opaque);
+	void *opaque;
+};
+extern const struct device_class acpi_hotplug_class;
+/* The slot has a device that the guest does not know yet. Any thread. */
+void acpi_hotplug_up(struct device *dev, unsigned slot);
+/* Asks the guest to let the slot go, again if it was asked before. Any thread. */
+void acpi_hotplug_down(struct device *dev, unsigned slot);
+/* It has no device any more: nothing is asked for any more. Any thread. */
+void acpi_hotplug_empty(struct device *dev, unsigned slot);
+/* Is there something for acpi_hotplug_let_go()? Any thread. */
+bool acpi_hotplug_waits(struct device *dev);
+/* Slots that were asked for and let go since the last call, a bit each. Any thread. */
+uint32_t acpi_hotplug_let_go(struct device *dev);
 
 /* 16550A at COM1. */
 struct uart16550_config {

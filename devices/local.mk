@@ -5,7 +5,7 @@ libdevices_la_SOURCES =
 libdevices_la_LIBADD = $(ZLIB_LIBS) $(ZSTD_LIBS) $(URING_LIBS)
 AM_CPPFLAGS += $(ZLIB_CFLAGS) $(ZSTD_CFLAGS) $(URING_CFLAGS)
 libdevices_la_SOURCES += devices/board.h devices/chips.h \
-	devices/acpi_pm.c devices/debug_exit.c devices/i8042.c devices/i8254.c devices/i8259.c \
+	devices/acpi_hotplug.c devices/acpi_pm.c devices/debug_exit.c devices/i8042.c devices/i8254.c devices/i8259.c \
 	devices/ioapic.c devices/mc146818.c devices/uart16550.c \
 	devices/backend/console.c devices/backend/console.h
 libdevices_la_SOURCES += \
@@ -25,5 +25,6 @@ libdevices_la_SOURCES += \
 	devices/virtio/queue_packed.c devices/virtio/queue_split.c \
 	devices/virtio/rng.c devices/virtio/rng.h \
 	devices/virtio/transport.c devices/virtio/transport.h
-libdevices_la_SOURCES += devices/board.c devices/board_devices.c devices/board_internal.h \
+libdevices_la_SOURCES += devices/board.c devices/board_devices.c devices/board_hotplug.c \
+	devices/board_internal.h \
 	devices/registry.c devices/registry.h

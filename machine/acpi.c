@@ -105,7 +105,9 @@ static uint8_t *put_fadt(struct tables *t, uint64_t facs, uint64_t dsdt)
 	put_le32(p + 76, PC_PORT_PM + PC_PM_TMR);
 	p[88] = 4;                  /* PM1 event block */
 	p[89] = 2;                  /* PM1 control block */
+	put_le32(p + 80, PC_PORT_PM + PC_PM_GPE);
 	p[91] = 4;                  /* PM timer */
+	p[92] = 4;                  /* GPE0 block */
 	put_le16(p + 96, 0xfff);    /* no C2 */
 	put_le16(p + 98, 0xfff);    /* no C3 */
 	p[108] = 0x32;              /* century in CMOS */
@@ -119,6 +121,7 @@ static uint8_t *put_fadt(struct tables *t, uint64_t facs, uint64_t dsdt)
 	put_port(p + 148, PC_PORT_PM + PC_PM_EVT, 32);
 	put_port(p + 172, PC_PORT_PM + PC_PM_CNT, 16);
 	put_port(p + 208, PC_PORT_PM + PC_PM_TMR, 32);
+	put_port(p + 220, PC_PORT_PM + PC_PM_GPE, 32);
 	seal(p, "FACP", 4, FADT_SIZE);
 	return p;
 }
@@ -228,6 +231,7 @@ static void put_pci(struct aml *aml, uint64_t mmio64)
 	aml_byte(aml, OP_RETURN);
 	aml_path(aml, "PRTP");
 	aml_close(aml);
+	acpi_put_hotplug_slots(aml);
 	aml_close(aml);
 }
 
@@ -242,6 +246,7 @@ static void put_board(struct aml *aml)
 	aml_res_memory32(aml, (uint32_t)PC_ECAM, (uint32_t)PC_ECAM_SIZE);
 	aml_res_io(aml, PC_PORT_ELCR, 2);
 	aml_res_io(aml, PC_PORT_PM, PC_PM_SIZE);
+	aml_res_io(aml, PC_PORT_HOTPLUG, PC_HOTPLUG_SIZE);
 	aml_resources_close(aml);
 	aml_close(aml);
 }
@@ -306,6 +311,7 @@ static uint8_t *put_dsdt(struct tables *t, const struct acpi_config *config)
 	for (unsigned i = 0; i < config->described_count; i++)
 		put_described(&aml, &config->described[i], i);
 	aml_close(&aml);
+	acpi_put_hotplug_event(&aml);
 	if (!aml_ok(&aml)) {
 		t->failed = true;
 		return NULL;

@@ -25,4 +25,9 @@ long acpi_build(const struct acpi_config *config, uint8_t *buf, size_t size);
 /* Builds and puts them into guest memory at PC_BIOS. *ret_rsdp is for the boot protocols. */
 int acpi_load(struct machine *machine, unsigned cpus, uint64_t *ret_rsdp);
 
+struct aml;
+/* acpi_hotplug.c: inside the PCI root's device, and at the end of the DSDT. */
+void acpi_put_hotplug_slots(struct aml *aml);
+void acpi_put_hotplug_event(struct aml *aml);
+
 #endif

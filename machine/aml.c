@@ -18,6 +18,8 @@
 #define OP_METHOD 0x14
 #define OP_EXT 0x5b
 #define OP_DEVICE 0x82 /* after OP_EXT */
+#define OP_REGION 0x80 /* after OP_EXT */
+#define OP_FIELD 0x81  /* after OP_EXT */
 #define OP_IF 0xa0
 
 /* Bytes kept free for a length: all our objects stay below 4 KiB ... 1 MiB with three. */
@@ -186,6 +188,32 @@ void aml_if(struct aml *aml)
 {
 	aml_byte(aml, OP_IF);
 	open_length(aml);
+}
+
+void aml_op_region(struct aml *aml, const char *name, uint8_t space, uint64_t offset, uint64_t len)
+{
+	aml_byte(aml, OP_EXT);
+	aml_byte(aml, OP_REGION);
+	aml_path(aml, name);
+	aml_byte(aml, space);
+	aml_integer(aml, offset);
+	aml_integer(aml, len);
+}
+
+void aml_field(struct aml *aml, const char *region, uint8_t flags)
+{
+	aml_byte(aml, OP_EXT);
+	aml_byte(aml, OP_FIELD);
+	open_length(aml);
+	aml_path(aml, region);
+	aml_byte(aml, flags);
+}
+
+void aml_field_unit(struct aml *aml, const char *name, uint8_t bits)
+{
+	assert(bits < 64); /* a length of one byte */
+	aml_path(aml, name);
+	aml_byte(aml, bits);
 }
 
 /* --- resources -------------------------------------------------------------------------------- */

@@ -41,6 +41,10 @@ void aml_device(struct aml *aml, const char *name); /* open */
 void aml_method(struct aml *aml, const char *name, unsigned args); /* open */
 void aml_package(struct aml *aml, uint8_t elements); /* open */
 void aml_if(struct aml *aml); /* open; the predicate follows */
+/* space: 1 is ports (ACPI 19.6.100); offset and length in bytes. */
+void aml_op_region(struct aml *aml, const char *name, uint8_t space, uint64_t offset, uint64_t len);
+void aml_field(struct aml *aml, const char *region, uint8_t flags); /* open; units follow */
+void aml_field_unit(struct aml *aml, const char *name, uint8_t bits); /* bits < 64 */
 
 /* Resource templates (6.4): open, descriptors, close. Not nested. */
 void aml_resources(struct aml *aml);

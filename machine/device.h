@@ -6,7 +6,8 @@
  * struct device. It registers ports, memory, interrupts, watches and timers in create() and undoes
  * all of it in destroy().
  *
- * Threads: create and destroy run while no vCPU exists; reset, pause, resume, save and load on the
+ * Threads: create and destroy run while no vCPU runs (none exists yet or any more, or for hot plug
+ * they are parked and the loop thread waits: lifecycle.h, life_freeze()); reset, pause, resume, save and load on the
  * loop thread while no vCPU runs and no watch or timer callback runs. Bus handlers come on vCPU
  * threads, watches and timers on the loop thread: a device keeps one mutex of its own and takes it
  * in each of them. Order of locks: device, then PCI device (pci_msix_notify, pci_intx), then PIC or
@@ -114,6 +115,8 @@ struct machine *machine_destroy(struct machine *machine);
 /* Makes a device and puts it into the machine's list. ret_device may be NULL. */
 int device_create(struct machine *machine, const struct device_class *class, const void *config,
 		  struct device **ret_device);
+/* Destroys one device, as at the end of the machine. No vCPU runs and no callback of the loop. */
+void device_destroy(struct device *device);
 /* All devices and PCI, in order of creation. Loop thread, nothing runs. */
 void machine_reset_devices(struct machine *machine);
 void machine_pause_devices(struct machine *machine);

@@ -28,7 +28,8 @@ struct life {
 	bool held; /* devices, timers and guest time stand still; loop thread */
 
 	pthread_mutex_t lock; /* all below */
-	pthread_cond_t ended;
+	pthread_cond_t changed; /* ended, frozen, want_freeze */
+	bool want_freeze, frozen;
 	struct life_info info;
 	uint64_t started_ns, running_since;
 	/* What is wanted. */
@@ -69,7 +70,7 @@ static void set_state(struct life *life, enum life_state state)
 		life->running_since = clock_monotonic_ns();
 	life->info.state = state;
 	if (ended(life))
-		pthread_cond_broadcast(&life->ended);
+		pthread_cond_broadcast(&life->changed);
 	pthread_mutex_unlock(&life->lock);
 	if (life->options.changed)
 		life->options.changed(life->options.opaque);
@@ -198,11 +199,29 @@ static void finish_reset(struct life *life)
 		life->options.changed(life->options.opaque);
 }
 
+/* Lets somebody else work on the machine. The vCPUs are parked. */
+static void freeze(struct life *life)
+{
+	bool run;
+
+	pthread_mutex_lock(&life->lock);
+	life->frozen = true;
+	pthread_cond_broadcast(&life->changed);
+	while (life->want_freeze)
+		pthread_cond_wait(&life->changed, &life->lock);
+	life->frozen = false;
+	pthread_cond_broadcast(&life->changed);
+	run = life->info.state == LIFE_RUNNING && !life->held;
+	pthread_mutex_unlock(&life->lock);
+	if (run)
+		vcpus_run(life->vcpus);
+}
+
 /* One step towards what is wanted. False: nothing to do, or the vCPUs are still on their way. */
 static bool step_once(struct life *life)
 {
 	enum life_state state;
-	bool stop, reset, pause, go, start;
+	bool stop, reset, pause, go, start, still;
 
 	pthread_mutex_lock(&life->lock);
 	state = life->info.state;
@@ -210,10 +229,17 @@ static bool step_once(struct life *life)
 	reset = life->want_reset || life->request == MACHINE_REQUEST_RESET;
 	pause = life->want_paused;
 	start = life->want_start;
+	still = life->want_freeze;
 	pthread_mutex_unlock(&life->lock);
 
 	if (state == LIFE_STOPPED || state == LIFE_FAILED)
 		return false;
+	if (still) {
+		if (!vcpus_park(life->vcpus))
+			return false;
+		freeze(life);
+		return true;
+	}
 	if (stop) {
 		if (state != LIFE_STOPPING)
 			set_state(life, LIFE_STOPPING);
@@ -383,6 +409,35 @@ int life_kill(struct life *life)
 	return ask(life, WANT_KILL);
 }
 
+int life_freeze(struct life *life)
+{
+	int r;
+
+	pthread_mutex_lock(&life->lock);
+	life->want_freeze = !ended(life);
+	pthread_mutex_unlock(&life->lock);
+	wake(life);
+	pthread_mutex_lock(&life->lock);
+	while (life->want_freeze && !life->frozen && !ended(life))
+		pthread_cond_wait(&life->changed, &life->lock);
+	r = life->frozen ? 0 : -EBADFD;
+	if (r < 0)
+		life->want_freeze = false;
+	pthread_mutex_unlock(&life->lock);
+	return r;
+}
+
+void life_thaw(struct life *life)
+{
+	pthread_mutex_lock(&life->lock);
+	life->want_freeze = false;
+	pthread_cond_broadcast(&life->changed);
+	/* It must be seen before the next freeze asks. */
+	while (life->frozen)
+		pthread_cond_wait(&life->changed, &life->lock);
+	pthread_mutex_unlock(&life->lock);
+}
+
 void life_info(struct life *life, struct life_info *ret_info)
 {
 	uint64_t first = vcpus_first_run_ns(life->vcpus);
@@ -411,7 +466,7 @@ int life_create(const struct life_options *options, const struct boot_entry *ent
 	life->entry = *entry;
 	life->wake = (struct loop_call){ .fn = step, .opaque = life };
 	pthread_mutex_init(&life->lock, NULL);
-	pthread_cond_init(&life->ended, NULL);
+	pthread_cond_init(&life->changed, NULL);
 	r = vcpus_create(life->machine, options->cpus, &vcpu_events, life, &life->vcpus);
 	if (r >= 0) {
 		hold(life); /* nothing moves before the start */
@@ -423,7 +478,7 @@ int life_create(const struct life_options *options, const struct boot_entry *ent
 		life->machine->request = NULL;
 		life->vcpus = vcpus_destroy(life->vcpus);
 		loop_cancel_call(life->machine->loop, &life->wake);
-		pthread_cond_destroy(&life->ended);
+		pthread_cond_destroy(&life->changed);
 		pthread_mutex_destroy(&life->lock);
 		free(life);
 		return r;
@@ -439,7 +494,7 @@ struct life *life_destroy(struct life *life)
 	(void)life_kill(life); /* -EBADFD: ended already */
 	pthread_mutex_lock(&life->lock);
 	while (!ended(life))
-		pthread_cond_wait(&life->ended, &life->lock);
+		pthread_cond_wait(&life->changed, &life->lock);
 	pthread_mutex_unlock(&life->lock);
 	/* The last step may still be on its way out of changed(). */
 	loop_stop(life->machine->loop);
@@ -447,7 +502,7 @@ struct life *life_destroy(struct life *life)
 	vcpus_destroy(life->vcpus);
 	/* A vCPU thread may have asked for a step after the last one. */
 	loop_cancel_call(life->machine->loop, &life->wake);
-	pthread_cond_destroy(&life->ended);
+	pthread_cond_destroy(&life->changed);
 	pthread_mutex_destroy(&life->lock);
 	free(life);
 	return NULL;

@@ -75,6 +75,11 @@ int life_pause(struct life *life);
 int life_resume(struct life *life);
 int life_reset(struct life *life);
 int life_kill(struct life *life);
+/* Stands the machine still, whatever its state: on return no vCPU is in an exit or runs, and the loop
+ * thread waits. Devices may be made and destroyed then, until life_thaw(). What is wanted meanwhile
+ * is done afterwards. One thread at a time, none of the machine's. -EBADFD: it has ended. */
+int life_freeze(struct life *life);
+void life_thaw(struct life *life);
 void life_info(struct life *life, struct life_info *ret_info);
 
 #endif

@@ -2,7 +2,7 @@
 # machine
 noinst_LTLIBRARIES += libmachine.la
 libmachine_la_SOURCES = \
-	machine/acpi.c machine/acpi.h machine/aml.c machine/aml.h \
+	machine/acpi.c machine/acpi.h machine/acpi_hotplug.c machine/aml.c machine/aml.h \
 	machine/boot.c machine/boot.h machine/boot_internal.h \
 	machine/boot_bzimage.c machine/boot_elf.c machine/boot_entry.c machine/boot_multiboot.c \
 	machine/bus.c machine/bus.h \

@@ -139,6 +139,16 @@ int device_create(struct machine *machine, const struct device_class *class, con
 	return 0;
 }
 
+void device_destroy(struct device *device)
+{
+	struct device **at;
+
+	for (at = &device->machine->devices; *at != device; at = &(*at)->next)
+		assert(*at);
+	*at = device->next;
+	device->class->destroy(device);
+}
+
 /* PCI first: a device's reset then finds its BARs, MSI-X and INTx as after creation. */
 void machine_reset_devices(struct machine *machine)
 {

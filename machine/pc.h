@@ -41,7 +41,14 @@
 #define PC_PM_EVT 0                    /* PM1a_STS 16 bits, PM1a_EN 16 bits at +2 */
 #define PC_PM_CNT 4                    /* PM1a_CNT 16 bits */
 #define PC_PM_TMR 8                    /* PM timer: 32 bits, 3.579545 MHz */
-#define PC_PM_SIZE 12
+#define PC_PM_GPE 12                   /* GPE0: 16 bits status, 16 bits enable at +2 */
+#define PC_PM_SIZE 16
+#define PC_GPE_HOTPLUG 1
+#define PC_PORT_HOTPLUG 0x620          /* PCI hot plug: 32 bits each, a bit a slot */
+#define PC_HOTPLUG_UP 0                /* read clears: has a device that the guest does not know */
+#define PC_HOTPLUG_DOWN 4              /* read clears: the guest shall let it go */
+#define PC_HOTPLUG_EJECT 8             /* write: the guest has let it go */
+#define PC_HOTPLUG_SIZE 12
 #define PC_PORT_PCI 0xcf8              /* 0xcf8..0xcff; owned by machine/pci.c, with 0xcf9 */
 #define PC_PORT_RESET 0xcf9            /* reset control: bit 2 written while bit 1 is set */
 #define PC_PCI_IO 0x1000               /* I/O BARs */

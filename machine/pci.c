@@ -234,6 +234,15 @@ int pci_dev_create(struct pci *pci, const struct pci_dev_info *info, void *opaqu
 	}
 	memcpy(dev->initial, dev->config, CFG_SIZE);
 	pthread_mutex_lock(&pci->lock);
+	if (pci->hot) {
+		memset(dev->config + CFG_BAR0, 0, PCI_BARS * 4);
+		for (unsigned i = 0; i < PCI_BARS; i++) /* the bits that tell the kind stay */
+			if (info->bar[i].kind != PCI_BAR_NONE)
+				dev->config[CFG_BAR0 + i * 4] =
+					dev->initial[CFG_BAR0 + i * 4] &
+					(info->bar[i].kind == PCI_BAR_IO ? 0x03 : 0x0f);
+		put_le16(dev->config + CFG_COMMAND, 0);
+	}
 	pci->slot[dev->slot] = dev;
 	apply(dev);
 	pthread_mutex_unlock(&pci->lock);
@@ -259,6 +268,24 @@ struct pci_dev *pci_dev_destroy(struct pci_dev *dev)
 	return NULL;
 }
 
+void pci_hot_plug(struct pci *pci, bool hot)
+{
+	pthread_mutex_lock(&pci->lock);
+	pci->hot = hot;
+	pthread_mutex_unlock(&pci->lock);
+}
+
+uint32_t pci_occupied(struct pci *pci)
+{
+	uint32_t slots = 0;
+
+	pthread_mutex_lock(&pci->lock);
+	for (unsigned i = 0; i < PCI_SLOTS; i++)
+		slots |= (uint32_t)(pci->slot[i] != NULL) << i;
+	pthread_mutex_unlock(&pci->lock);
+	return slots;
+}
+
 unsigned pci_dev_slot(const struct pci_dev *dev)
 {
 	return dev->slot;
@@ -274,7 +301,7 @@ static struct pci_dev *find(struct pci *pci, unsigned bus, unsigned devfn)
 	if (bus == 0 && (devfn & 7) == 0)
 		dev = pci->slot[devfn >> 3];
 	pthread_mutex_unlock(&pci->lock);
-	return dev; /* lives until the machine goes: no hot unplug */
+	return dev; /* devices go only while no processor runs */
 }
 
 static void space_read(struct pci *pci, unsigned bus, unsigned devfn, unsigned offset,
@@ -389,9 +416,6 @@ int pci_create(struct machine *machine, struct pci **ret_pci)
 	pthread_mutex_init(&pci->lock, NULL);
 	pthread_mutex_init(&pci->intx_lock, NULL);
 	pci->machine = machine;
-	pci->next_io = PC_PCI_IO;
-	pci->next_mem32 = PC_MMIO32;
-	pci->next_mem64 = machine_mmio64(machine);
 	r = bus_add(machine->ports, PC_PORT_PCI, 8, &port_ops, pci, "pci-config");
 	if (r >= 0)
 		r = bus_add(machine->mmio, PC_ECAM, PC_ECAM_SIZE, &ecam_ops, pci, "pci-ecam");

@@ -67,6 +67,11 @@ int pci_dev_create(struct pci *pci, const struct pci_dev_info *info, void *opaqu
 		   struct pci_dev **ret_dev);
 struct pci_dev *pci_dev_destroy(struct pci_dev *dev); /* NULL is fine; returns NULL */
 unsigned pci_dev_slot(const struct pci_dev *dev);
+/* Which slots have a device, a bit each. Any thread. */
+uint32_t pci_occupied(struct pci *pci);
+/* Devices made from now on come as out of the box: no BAR set, nothing decoded, as the guest that
+ * runs expects of one that is plugged in. The next reset places them as firmware would. */
+void pci_hot_plug(struct pci *pci, bool hot);
 
 /* Appends a capability: id, and `len` bytes that follow the two header bytes (id, next). wmask, of
  * the same length or NULL (all read-only), says which bits the guest may write. Returns its offset

@@ -183,33 +183,59 @@ void pci_bars_update(struct pci *pci)
 
 /* --- creation --------------------------------------------------------------------------------- */
 
-/* Takes `size` bytes, aligned to their size, from a window that ends at `end`. */
-static int place(uint64_t *next, uint64_t end, uint64_t size, uint64_t *ret_address)
+/* Where what lives in [address, address + size) of that kind of space ends; 0: nothing does. */
+static uint64_t occupied(const struct pci *pci, const struct bar *new, uint64_t address)
 {
-	uint64_t address;
+	for (unsigned i = 0; i < PCI_SLOTS * PCI_BARS; i++) {
+		const struct pci_dev *dev = pci->slot[i / PCI_BARS];
+		const struct bar *bar = dev ? &dev->bar[i % PCI_BARS] : NULL;
 
-	if (!checked_add(*next, size - 1, &address))
-		return -ENOSPC;
-	address &= ~(size - 1);
-	if (address > end || size > end - address)
-		return -ENOSPC;
-	*next = address + size;
-	*ret_address = address;
+		if (bar && bar->info.kind != PCI_BAR_NONE &&
+		    (bar->info.kind == PCI_BAR_IO) == (new->info.kind == PCI_BAR_IO) &&
+		    range_overlaps(bar->home, bar->info.size, address, new->info.size))
+			return bar->home + bar->info.size;
+	}
+	for (unsigned i = 0; i < new->index; i++) { /* of the same device, which has no slot yet */
+		const struct bar *bar = &new->dev->bar[i];
+
+		if (bar->info.kind != PCI_BAR_NONE &&
+		    (bar->info.kind == PCI_BAR_IO) == (new->info.kind == PCI_BAR_IO) &&
+		    range_overlaps(bar->home, bar->info.size, address, new->info.size))
+			return bar->home + bar->info.size;
+	}
 	return 0;
 }
 
-static int bar_place(struct bar *bar, uint64_t *ret_address)
+/* The first free place in [from, end), aligned to its size. */
+static int place(struct bar *bar, uint64_t from, uint64_t end)
 {
-	struct pci *pci = bar->dev->pci;
+	uint64_t size = bar->info.size, address = from, taken;
+
+	do {
+		if (!checked_add(address, size - 1, &address))
+			return -ENOSPC;
+		address &= ~(size - 1);
+		if (address > end || size > end - address)
+			return -ENOSPC;
+		taken = occupied(bar->dev->pci, bar, address);
+		if (taken)
+			address = taken;
+	} while (taken);
+	bar->home = address;
+	return 0;
+}
+
+static int bar_place(struct bar *bar)
+{
+	uint64_t mmio64 = machine_mmio64(bar->dev->pci->machine);
 
 	switch (bar->info.kind) {
 	case PCI_BAR_IO:
-		return place(&pci->next_io, PC_PCI_IO_END, bar->info.size, ret_address);
+		return place(bar, PC_PCI_IO, PC_PCI_IO_END);
 	case PCI_BAR_MEM32:
-		return place(&pci->next_mem32, PC_MMIO32_END, bar->info.size, ret_address);
+		return place(bar, PC_MMIO32, PC_MMIO32_END);
 	default:
-		return place(&pci->next_mem64, machine_mmio64(pci->machine) + PC_MMIO64_SIZE,
-			     bar->info.size, ret_address);
+		return place(bar, mmio64, mmio64 + PC_MMIO64_SIZE);
 	}
 }
 
@@ -220,10 +246,11 @@ static int bar_init(struct bar *bar)
 	uint8_t *mask = dev->wmask + CFG_BAR0 + bar->index * 4;
 	uint32_t type = bar->info.prefetchable ? 8 : 0;
 	uint64_t address;
-	int r = bar_place(bar, &address);
+	int r = bar_place(bar);
 
 	if (r < 0)
 		return r;
+	address = bar->home;
 	switch (bar->info.kind) {
 	case PCI_BAR_IO:
 		put_le32(reg, (uint32_t)address | 1);

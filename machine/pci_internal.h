@@ -54,6 +54,7 @@ struct bar {
 	struct pci_bar_info info;
 	struct bus_ops ops; /* ours, with the device's max_size */
 	uint64_t address;   /* on the bus, or BAR_UNMAPPED */
+	uint64_t home;      /* where a reset puts it: no two overlap */
 	struct bell *bells;
 };
 
@@ -84,7 +85,7 @@ struct pci {
 	uint32_t address;        /* latch at 0xcf8 */
 	uint8_t reset_control;   /* 0xcf9 */
 	struct pci_dev *slot[PCI_SLOTS];
-	uint64_t next_io, next_mem32, next_mem64; /* placement at creation */
+	bool hot;                /* see pci_hot_plug() */
 	struct pci_dev *host_bridge;
 	pthread_mutex_t intx_lock; /* the counts; taken with a device's lock held */
 	unsigned intx_gsi[PC_IRQ_PCI_GSI_COUNT], intx_pic[2];
