@@ -5,11 +5,13 @@
  * Host registers in translated code: rax rcx rdx rbx rbp rsi rdi r12-r15 hold the guest's registers
  * of the same name, r8 holds the guest's rsp, the guest's r8-r11 stay in v->gpr, r9-r11 are scratch,
  * rsp is the host stack (16-byte aligned between instructions), GS is the vCPU. Guest RFLAGS are in
- * v->aflags at every block boundary. FP registers are the guest's.
+ * v->aflags at every block boundary, or a recipe for them is part of the block's key (jit_recipe.h).
+ * FP registers are the guest's.
  */
 #ifndef VMX_SOFT_JIT_H
 #define VMX_SOFT_JIT_H
 
+#include "vmx-driver/soft/jit_recipe.h"
 #include "vmx-driver/soft/soft.h"
 
 #define JIT_BLOCK_INSNS 64u
@@ -34,6 +36,7 @@ struct jit_point { /* host code from here on belongs to this guest instruction *
 	uint32_t host;   /* offset from the block's host code */
 	uint16_t guest;  /* offset from the block's guest address */
 	uint16_t state;
+	jit_recipe recipe; /* of the flags */
 };
 
 struct jit_block;
@@ -42,6 +45,7 @@ struct jit_link { /* a jump that may be bent to its target's code */
 	uint8_t *unlinked;    /* where it goes while not linked (executable mapping) */
 	uint64_t target;      /* guest address */
 	uint32_t mode_bits;   /* JIT_UNGROUPED or 0 */
+	jit_recipe recipe;    /* of the flags that go along */
 	struct jit_block *to; /* linked to, or NULL */
 	struct jit_link *next_in; /* in to->incoming */
 };
@@ -59,6 +63,7 @@ struct jit_block {
 	uint64_t gpa, rip;
 	uint64_t gpa2;  /* guest-physical page of the second part, or JIT_NO_PAGE */
 	uint64_t lines2;
+	jit_recipe recipe; /* of the flags that it is entered with */
 	uint32_t mode;
 	bool dead;
 	uint64_t lines; /* 64-byte lines of the page it was translated from */
@@ -68,6 +73,13 @@ struct jit_block {
 	struct jit_point *points;
 	struct jit_link *links;
 	struct jit_link *incoming;
+};
+
+struct jit_key { /* what tells one block from another */
+	uint64_t gpa, rip;
+	uint64_t gpa2; /* page of the next linear page, which a block that goes on there must match */
+	uint32_t mode; /* MODE_* and JIT_UNGROUPED */
+	jit_recipe recipe;
 };
 
 struct jit_page { /* a guest page that holds code */
@@ -139,7 +151,7 @@ struct soft_cache {
 	struct jit_kept *kept[JIT_KEPT_SIZE]; /* instructions that operations are called with */
 	struct jit_page ***pages; /* [gpa >> 30][(gpa >> 12) & 0x3ffff] */
 	struct jit_scratch *scratch;
-	bool strict_flags, chain, use_l0;
+	bool chain, use_l0;
 	unsigned block_insns;
 	uint64_t n_blocks, n_insns, n_flushes, n_killed, n_bytes;
 };
@@ -185,16 +197,15 @@ int jit_guest_reg(ZydisRegister reg, bool *ret_high);
 
 /* --- the rest ------------------------------------------------------------------------------- */
 void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b);
-/* Makes the block for v->rip; NULL: nothing can be translated there (let the stepper do it).
+/* Makes the block for a key; NULL: nothing can be translated there (let the stepper do it).
  * fp saved, cache->translating held. page: the page's bytes; page2: those of the next linear page,
- * which is at gpa2, or NULL. */
-struct jit_block *jit_translate(struct soft_vcpu *v, uint32_t mode, uint64_t gpa, const uint8_t *page,
-				uint64_t gpa2, const uint8_t *page2);
+ * which is at gpa2, or NULL. adapter: it only saves the flags of its recipe and goes on in the block
+ * without one. */
+struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key, const uint8_t *page,
+				const uint8_t *page2, bool adapter);
 struct jit_scratch *jit_scratch_new(void);
-/* The block for an address, or NULL. gpa2: page of the next linear page, which a block that goes on
- * there must match. cache->lock held. GENERAL. */
-struct jit_block *jit_block_find(struct soft_cache *cache, uint64_t gpa, uint64_t rip, uint32_t mode,
-				 uint64_t gpa2);
+/* The block for a key, or NULL. cache->lock held. GENERAL. */
+struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key *key);
 /* An instruction at this address may go on in the next page. */
 static inline bool jit_near_end(uint64_t rip)
 {
@@ -210,7 +221,7 @@ struct jit_page *jit_page_get(struct soft_cache *cache, uint64_t gpa);
 void jit_page_narrow(struct jit_page *page);
 struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa);
 uint64_t jit_line_mask(uint64_t gpa, uint64_t n); /* 64-byte lines of [gpa, gpa+n) in its page */
-unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode);
+unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode, jit_recipe recipe);
 void jit_store_rel32(uint8_t *rel32, int64_t distance);
 /* Bends a jump to the block. cache->lock held. GENERAL. */
 void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to);

@@ -68,7 +68,6 @@ int soft_cache_create(struct soft_vm *vm)
 	cache->chain = !(debug & VMX_SOFT_NO_CHAIN);
 	cache->use_l0 = !(debug & VMX_SOFT_NO_TLB);
 	cache->block_insns = debug & VMX_SOFT_ONE_INSN ? 1 : JIT_BLOCK_INSNS;
-	cache->strict_flags = true;
 	pthread_mutex_init(&cache->translating, NULL);
 	r = map_code(cache);
 	if (r < 0)
@@ -212,7 +211,7 @@ struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *hos
 void jit_block_add(struct soft_vm *vm, struct jit_block *block)
 {
 	struct soft_cache *cache = vm->cache;
-	unsigned h = jit_hash(block->gpa, block->rip, block->mode);
+	unsigned h = jit_hash(block->gpa, block->rip, block->mode, block->recipe);
 
 	soft_lock(&cache->lock);
 	block->page = jit_page_make(cache, block->gpa);
@@ -258,7 +257,7 @@ static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
 static void kill_block(struct soft_vm *vm, struct jit_block *block)
 {
 	struct soft_cache *cache = vm->cache;
-	struct jit_block **p = &cache->hash[jit_hash(block->gpa, block->rip, block->mode)];
+	struct jit_block **p = &cache->hash[jit_hash(block->gpa, block->rip, block->mode, block->recipe)];
 
 	while (*p && *p != block)
 		p = &(*p)->hash_next;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* jit_decode.c - which instructions a block has, what each is, which flags live. */
+/* jit_decode.c - which instructions a block has, what each is, what it does to flags. */
 #include "common/checked.h"
 #include "vmx-driver/soft/jit_tr.h"
 
@@ -227,21 +227,6 @@ void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 	s->end_rip = rip;
 }
 
-/* Which flags are wanted after each instruction: all of them where the block can be left. */
-void jit_liveness(struct jit_scratch *s)
-{
-	uint32_t live = FL_ARITH;
-
-	for (unsigned i = s->count; i-- > 0;) {
-		struct item *it = &s->item[i];
-
-		if (it->kind == K_JCC || it->kind == K_OP || it->kind == K_STEP || it->kind == K_PUSHF)
-			live = FL_ARITH;
-		it->live_out = live;
-		live = (live & ~it->writes) | it->needs;
-	}
-}
-
 const ZydisDecodedOperand *jit_memory_operand(const struct soft_insn *insn)
 {
 	for (unsigned i = 0; i < insn->zi.operand_count_visible; i++)
@@ -249,4 +234,28 @@ const ZydisDecodedOperand *jit_memory_operand(const struct soft_insn *insn)
 		    insn->op[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN)
 			return &insn->op[i];
 	return NULL;
+}
+
+bool jit_writes_guest(const struct item *it, unsigned guest)
+{
+	for (unsigned i = 0; i < it->insn.zi.operand_count; i++) {
+		const ZydisDecodedOperand *op = &it->insn.op[i];
+		bool high;
+
+		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
+		    jit_guest_reg(op->reg.value, &high) == (int)guest)
+			return true;
+	}
+	return false;
+}
+
+uint64_t jit_branch_target(const struct item *it)
+{
+	return it->rip + it->insn.len + it->insn.op[0].imm.value.u;
+}
+
+bool jit_is_direct(const struct item *it)
+{
+	return it->insn.op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 }

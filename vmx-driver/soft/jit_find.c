@@ -41,20 +41,20 @@ bool soft_code_page(struct soft_vm *vm, uint64_t gpa)
 	return page && __atomic_load_n(&page->lines, __ATOMIC_ACQUIRE);
 }
 
-unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode)
+unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode, jit_recipe recipe)
 {
-	uint64_t h = (gpa ^ rip >> 12 ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
+	uint64_t h = (gpa ^ rip >> 12 ^ (uint64_t)mode << 40 ^ recipe * 3) * 0x9e3779b97f4a7c15ull;
 
 	return (unsigned)(h >> 48) % JIT_HASH_SIZE;
 }
 
-struct jit_block *jit_block_find(struct soft_cache *cache, uint64_t gpa, uint64_t rip, uint32_t mode,
-				 uint64_t gpa2)
+struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key *key)
 {
-	struct jit_block *block = cache->hash[jit_hash(gpa, rip, mode)];
+	struct jit_block *block = cache->hash[jit_hash(key->gpa, key->rip, key->mode, key->recipe)];
 
-	while (block && (block->gpa != gpa || block->rip != rip || block->mode != mode ||
-			 (block->gpa2 != JIT_NO_PAGE && block->gpa2 != gpa2)))
+	while (block && (block->gpa != key->gpa || block->rip != key->rip || block->mode != key->mode ||
+			 block->recipe != key->recipe ||
+			 (block->gpa2 != JIT_NO_PAGE && block->gpa2 != key->gpa2)))
 		block = block->hash_next;
 	return block;
 }

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* jit_flow.c - flags between RFLAGS and memory, checks of memory, ways out of a block. */
+/* jit_flow.c - checks of memory, ways out of a block. */
 #include "common/checked.h"
 #include "vmx-driver/soft/jit_tr.h"
+
+/* The recipe for whoever leaves here, or stays away while the flags are settled: 0 for v->aflags. */
+static jit_recipe recipe_now(const struct tr *t)
+{
+	return t->where & IN_MEM ? 0 : t->recipe;
+}
 
 void jit_point_here(struct tr *t, unsigned state)
 {
@@ -16,31 +22,27 @@ void jit_point_here(struct tr *t, unsigned state)
 	p->host = (uint32_t)(t->b.p - t->start);
 	p->guest = (uint16_t)(s->item[t->i].rip - t->rip);
 	p->state = (uint16_t)state;
+	p->recipe = recipe_now(t);
+	if (!(t->where & IN_MEM) && (t->where & IN_REG)) {
+		p->state |= POINT_FLAGS_LIVE;
+		p->recipe = 0;
+	}
 }
 
-/* Guest flags into v->aflags, if they are only in RFLAGS. */
-void jit_flags_to_mem(struct tr *t)
+bool jit_needs_saved_flags(const struct tr *t, const struct item *it)
 {
-	if (t->where & IN_MEM)
-		return;
-	e_flags_save(&t->b);
-	t->where |= IN_MEM;
-}
-
-void jit_flags_to_reg(struct tr *t)
-{
-	if (t->where & IN_REG)
-		return;
-	e_flags_load(&t->b);
-	t->where |= IN_REG;
-}
-
-/* Host flags are about to be destroyed by the translator's own code. */
-void jit_flags_clobber(struct tr *t, uint32_t live)
-{
-	if (live || t->cache->strict_flags)
-		jit_flags_to_mem(t);
-	t->where = IN_MEM;
+	switch (it->kind) {
+	case K_RET:
+	case K_OP:
+	case K_PUSHF:
+	case K_BITMEM:
+		return true;
+	case K_CALL:
+	case K_JMP:
+		return !jit_is_direct(it) || !jit_linkable(t, jit_branch_target(it));
+	default:
+		return false;
+	}
 }
 
 uint8_t *jit_stub(const struct tr *t, uint8_t *rx)
@@ -72,6 +74,8 @@ void jit_cold_end(struct tr *t)
 /* v->rip = rip; leave with code. */
 void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code)
 {
+	if (recipe_now(t))
+		e_store_imm(&t->b, GS_OFF(flag_recipe), t->recipe);
 	e_store_imm(&t->b, GS_OFF(rip), rip);
 	e_mov_imm(&t->b, H_R11, code);
 	e_jmp(&t->b, jit_stub(t, t->cache->stubs.exit));
@@ -94,7 +98,7 @@ static void emit_indirect_miss(struct tr *t, int32_t undo)
 	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
 }
 
-/* r10 holds the guest address to go to; guest flags are in memory. undo: what the current
+/* r10 holds the guest address to go to; guest flags are in v->aflags. undo: what the current
  * instruction added to RSP, should the address turn out not to be one (jit_run.c, branch()). */
 void jit_emit_indirect(struct tr *t, int32_t undo)
 {
@@ -162,7 +166,7 @@ void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bit
 	struct jit_scratch *s = t->s;
 	struct jit_link *link;
 
-	if (s->link_count >= JIT_LINKS_MAX) {
+	if (s->link_count >= JIT_LINKS_MAX || (!(t->where & IN_MEM) && !t->recipe)) {
 		b->full = true;
 		return;
 	}
@@ -181,6 +185,7 @@ void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bit
 	link->unlinked = b->p;
 	link->target = target;
 	link->mode_bits = mode_bits;
+	link->recipe = recipe_now(t);
 	e_store_imm(b, GS_OFF(rip), target);
 	/* struct jit_link * : filled in when the links have their place; see finish() */
 	e_mov_imm(b, H_R11, (uint64_t)s->link_count | 0x4c494e4b00000000u);
@@ -198,19 +203,22 @@ bool jit_linkable(const struct tr *t, uint64_t target)
 	       !jit_near_end(target);
 }
 
-/* Goes to a known guest address; guest flags are in memory. */
+/* Goes to a known guest address. */
 void jit_emit_edge(struct tr *t, uint64_t target, bool backward)
 {
 	struct jit_buf *b = &t->b;
 
 	if (!t->cache->chain) {
+		jit_flags_settle(t);
 		jit_emit_leave(t, target, JIT_LOOKUP);
 		return;
 	}
 	if (!jit_linkable(t, target)) {
+		jit_flags_to_mem(t);
 		emit_far_edge(t, target);
 		return;
 	}
+	jit_flags_clobber(t);
 	/* What waited for STI is taken here, not some blocks later when IF may be clear again. */
 	if (backward || jit_after_sti(t->s)) {
 		uint8_t *poll;
@@ -226,7 +234,7 @@ void jit_emit_edge(struct tr *t, uint64_t target, bool backward)
 }
 
 /* Checks the access to [r10, +size); afterwards r11 is the distance to host memory. Guest flags
- * have been saved. */
+ * are settled. */
 void jit_emit_check_site(struct tr *t, unsigned size, bool write, bool group)
 {
 	struct jit_buf *b = &t->b;
@@ -249,6 +257,7 @@ void jit_emit_check_site(struct tr *t, unsigned size, bool write, bool group)
 		     (size >= 16 ? JIT_SITE_WIDE : 0);
 	slow->group = group;
 	slow->rip = rip;
+	slow->recipe = recipe_now(t);
 	slow->write = write;
 	slow->item = (uint16_t)t->i;
 	if (t->cache->use_l0) {
@@ -285,11 +294,14 @@ void jit_emit_slow_paths(struct tr *t)
 			apart = e_jcc_fwd(b, CC_B);
 			e_jmp(b, slow->back);
 			e_fix(b, apart, b->p);
+			t->where = slow->recipe ? 0 : IN_MEM;
+			t->recipe = slow->recipe;
 			jit_emit_link(t, ALWAYS, slow->rip, JIT_UNGROUPED);
 			continue;
 		}
 		e_call(b, jit_stub(t, t->cache->stubs.slow[t->ctx][slow->write]));
 		e_jmp(b, slow->back);
-		e8(b, slow->rip); /* jit_slow() reads it behind the jump */
+		e8(b, slow->rip); /* jit_slow() reads them behind the jump */
+		e8(b, slow->recipe);
 	}
 }

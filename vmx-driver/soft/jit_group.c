@@ -27,17 +27,7 @@ static bool writes_reg(const struct item *it, ZydisRegister reg)
 	bool high;
 	int guest = jit_guest_reg(reg, &high);
 
-	if (guest < 0)
-		return false;
-	for (unsigned i = 0; i < it->insn.zi.operand_count; i++) {
-		const ZydisDecodedOperand *op = &it->insn.op[i];
-
-		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
-		    jit_guest_reg(op->reg.value, &high) == guest)
-			return true;
-	}
-	return false;
+	return guest >= 0 && jit_writes_guest(it, (unsigned)guest);
 }
 
 /* Can stand between two accesses of a group: leaves r10 and r11 alone. */
@@ -102,7 +92,7 @@ void jit_start_group(struct tr *t)
 	if (count < 2)
 		return;
 	/* nobody but the group's own instructions touches the flags from here on */
-	jit_flags_clobber(t, FL_ARITH);
+	jit_flags_clobber(t);
 	start = *first;
 	start.mem.disp.value = lo;
 	jit_emit_ea(&t->b, H_R10, &head->insn, &start, 0, false);
@@ -124,7 +114,8 @@ unsigned jit_push_run(struct tr *t)
 		n++;
 	if (n < 2)
 		return 0;
-	jit_flags_clobber(t, FL_ARITH);
+	jit_flags_before(t, t->i); /* all of them write RSP and nothing else */
+	jit_flags_clobber(t);
 	e_lea(b, H_R10, H_R8, -8 * (int32_t)n);
 	jit_emit_check_site(t, 8 * n, true, true);
 	jit_point_here(t, 0);
@@ -156,7 +147,11 @@ unsigned jit_pop_run(struct tr *t)
 	      s->item[t->i + n].insn.zi.operand_count_visible == 0;
 	if (n + ret < 2)
 		return 0;
-	jit_flags_clobber(t, FL_ARITH);
+	if (ret)
+		jit_flags_to_mem(t);
+	for (unsigned k = 0; k < n; k++)
+		jit_flags_before(t, t->i + k);
+	jit_flags_clobber(t);
 	e_mov(b, H_R10, H_R8);
 	jit_emit_check_site(t, 8 * (n + ret), false, true);
 	jit_point_here(t, 0);

@@ -8,6 +8,7 @@ static void emit_data(struct tr *t, struct item *it)
 	struct jit_buf *b = &t->b;
 	const ZydisDecodedOperand *mem = jit_memory_operand(&it->insn);
 	struct jit_place place = { 0 };
+	jit_recipe recipe;
 	unsigned state;
 
 	if (mem && t->i < t->group_end) {
@@ -16,23 +17,30 @@ static void emit_data(struct tr *t, struct item *it)
 		unsigned size = mem->size ? mem->size / 8u : 1;
 		bool write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 
-		/* what the instruction itself overwrites without reading need not survive */
-		jit_flags_clobber(t, it->needs | (it->live_out & ~it->writes));
+		jit_flags_clobber(t);
 		jit_emit_ea(b, H_R10, &it->insn, mem, it->rip + it->insn.len, true);
 		jit_emit_check(t, size, write);
 		place.use_index = jit_data_scratch(&it->insn) < 2;
 		if (!place.use_index)
 			e_rr(b, true, 0x01, H_R10, H_R11); /* add r10, r11 */
 	}
-	if (it->needs) {
+	if (it->needs)
 		jit_flags_to_reg(t); /* r9 is free: register operands are loaded afterwards */
+	if (mem && jit_flags_splits(t, it)) {
+		jit_point_here(t, 0);
+		t->recipe = jit_flags_split(t, it, place);
+		t->where = IN_REG;
+		return;
 	}
-	jit_point_here(t, t->where & IN_MEM ? 0 : POINT_FLAGS_LIVE);
+	recipe = jit_flags_prepare(t, it);
+	jit_point_here(t, 0);
 	jit_emit_data(b, &it->insn, place, &state);
 	if (state & POINT_SWAPPED)
 		t->s->point[t->s->point_count - 1].state |= (uint16_t)state;
-	if (it->writes)
+	if (it->writes) {
 		t->where = IN_REG;
+		t->recipe = recipe;
+	}
 }
 
 static void emit_lea_insn(struct tr *t, struct item *it)
@@ -84,7 +92,7 @@ static void emit_bitmem(struct tr *t, struct item *it)
 	bool write = insn->zi.mnemonic != ZYDIS_MNEMONIC_BT;
 	uint8_t opcode = insn->zi.opcode;
 
-	jit_flags_clobber(t, FL_ARITH);
+	jit_flags_clobber(t);
 	jit_emit_ea(b, H_R10, insn, &insn->op[0], it->rip + insn->len, true);
 	load_guest(b, H_R9, &insn->op[1]);
 	if (width == 32)
@@ -109,6 +117,7 @@ static void emit_bitmem(struct tr *t, struct item *it)
 	e2(b, 0x47 | (width == 64 ? 8 : 0), 0x0f); /* REX.RXB: r9, [r10 + r11] */
 	e3(b, opcode, 0x04 | (H_R9 & 7) << 3, 0x1a);
 	t->where = IN_REG;
+	t->recipe = 0;
 }
 
 static void emit_push_value(struct tr *t, unsigned reg)
@@ -126,7 +135,7 @@ static void emit_push(struct tr *t, struct item *it)
 	const ZydisDecodedOperand *op = &it->insn.op[0];
 	unsigned reg = H_R9;
 
-	jit_flags_clobber(t, it->live_out);
+	jit_flags_clobber(t);
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		jit_emit_ea(b, H_R10, &it->insn, op, it->rip + it->insn.len, true);
 		jit_emit_check(t, 8, false);
@@ -158,7 +167,7 @@ static void emit_pushf(struct tr *t)
 {
 	struct jit_buf *b = &t->b;
 
-	jit_flags_clobber(t, FL_ARITH);
+	jit_flags_clobber(t);
 	e_lea(b, H_R10, H_R8, -8);
 	jit_emit_check(t, 8, true);
 	e_store(b, H_R11, GS_OFF(scratch) + 8);
@@ -178,11 +187,11 @@ static void emit_pushf(struct tr *t)
 	emit_push_value(t, H_R9);
 }
 
-static void emit_cli(struct tr *t, struct item *it)
+static void emit_cli(struct tr *t)
 {
 	struct jit_buf *b = &t->b;
 
-	jit_flags_clobber(t, it->live_out);
+	jit_flags_clobber(t);
 	e3(b, 0x65, 0x81, 0x24); /* and dword gs:[rflags], imm32 */
 	e1(b, 0x25);
 	e4(b, GS_OFF(rflags));
@@ -196,7 +205,7 @@ static void emit_pop(struct tr *t, struct item *it)
 	unsigned guest = (unsigned)jit_guest_reg(it->insn.op[0].reg.value, &high);
 	int host = jit_host_reg(guest);
 
-	jit_flags_clobber(t, it->live_out);
+	jit_flags_clobber(t);
 	e_mov(b, H_R10, H_R8);
 	jit_emit_check(t, 8, false);
 	jit_point_here(t, 0);
@@ -210,11 +219,11 @@ static void emit_pop(struct tr *t, struct item *it)
 		e_store_gpr(b, H_R9, guest);
 }
 
-static void emit_leave_insn(struct tr *t, struct item *it)
+static void emit_leave_insn(struct tr *t)
 {
 	struct jit_buf *b = &t->b;
 
-	jit_flags_clobber(t, it->live_out);
+	jit_flags_clobber(t);
 	e_mov(b, H_R10, H_RBP);
 	jit_emit_check(t, 8, false);
 	jit_point_here(t, 0);
@@ -239,23 +248,13 @@ static void emit_branch_target(struct tr *t, struct item *it)
 	e_mem_r10_r11(b, 0x8b, H_R10);
 }
 
-static uint64_t branch_target(const struct item *it)
-{
-	return it->rip + it->insn.len + it->insn.op[0].imm.value.u;
-}
-
-static bool is_direct(const struct item *it)
-{
-	return it->insn.op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
-}
-
 static void emit_call(struct tr *t, struct item *it)
 {
 	struct jit_buf *b = &t->b;
 	uint64_t next = it->rip + it->insn.len;
 
-	jit_flags_clobber(t, FL_ARITH);
-	if (!is_direct(it)) {
+	jit_flags_clobber(t);
+	if (!jit_is_direct(it)) {
 		uint8_t *hole;
 
 		emit_branch_target(t, it);
@@ -274,8 +273,8 @@ static void emit_call(struct tr *t, struct item *it)
 	jit_emit_check(t, 8, true);
 	e_mov_imm(b, H_R9, next);
 	emit_push_value(t, H_R9);
-	if (is_direct(it)) {
-		jit_emit_edge(t, branch_target(it), branch_target(it) <= it->rip);
+	if (jit_is_direct(it)) {
+		jit_emit_edge(t, jit_branch_target(it), jit_branch_target(it) <= it->rip);
 	} else {
 		e_load(b, H_R10, GS_OFF(scratch) + 8);
 		jit_emit_indirect(t, -8);
@@ -290,7 +289,7 @@ static void emit_ret(struct tr *t, struct item *it)
 
 	if (insn->zi.operand_count_visible && insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		extra += (int32_t)(insn->op[0].imm.value.u & 0xffff);
-	jit_flags_clobber(t, FL_ARITH);
+	jit_flags_clobber(t);
 	e_mov(b, H_R10, H_R8);
 	jit_emit_check(t, 8, false);
 	jit_point_here(t, 0);
@@ -301,26 +300,28 @@ static void emit_ret(struct tr *t, struct item *it)
 
 static void emit_jmp(struct tr *t, struct item *it)
 {
-	jit_flags_clobber(t, FL_ARITH);
-	if (is_direct(it)) {
-		jit_emit_edge(t, branch_target(it), branch_target(it) <= it->rip);
+	jit_flags_clobber(t);
+	if (jit_is_direct(it)) {
+		jit_emit_edge(t, jit_branch_target(it), jit_branch_target(it) <= it->rip);
 	} else {
 		emit_branch_target(t, it);
 		jit_emit_indirect(t, 0);
 	}
 }
 
-/* The flags are saved before the jump, which does not change them: then both ways are direct. */
+/* The flags are settled before the jump, which does not change them: then both ways are direct. */
 static void emit_jcc(struct tr *t, struct item *it)
 {
-	uint64_t target = branch_target(it);
+	uint64_t target = jit_branch_target(it);
 	unsigned cc = it->insn.zi.opcode & 15;
+	jit_recipe recipe;
 	uint8_t *hole;
 	unsigned where;
 
 	jit_flags_to_reg(t);
-	jit_flags_to_mem(t);
+	jit_flags_settle(t);
 	where = t->where;
+	recipe = t->recipe;
 	if (target <= it->rip && t->cache->chain) {
 		/* a loop: most often taken, so its way back stands in line */
 		hole = e_jcc_fwd(&t->b, cc ^ 1);
@@ -336,6 +337,7 @@ static void emit_jcc(struct tr *t, struct item *it)
 		jit_cold_end(t);
 	}
 	t->where = where;
+	t->recipe = recipe;
 }
 
 static void emit_op(struct tr *t, struct item *it)
@@ -352,7 +354,7 @@ static void emit_op(struct tr *t, struct item *it)
 	site->insn = kept;
 	site->rip = it->rip;
 	site->next_rip = it->rip + it->insn.len;
-	jit_flags_clobber(t, FL_ARITH);
+	jit_flags_clobber(t);
 	e_mov_imm(&t->b, H_R11, (uint64_t)(uintptr_t)site);
 	e_call(&t->b, jit_stub(t, cache->stubs.op));
 	if (it->insn.zi.mnemonic == ZYDIS_MNEMONIC_STI && t->i + 1 < t->s->count &&
@@ -369,27 +371,28 @@ static void emit_op(struct tr *t, struct item *it)
 
 void jit_emit_item(struct tr *t, struct item *it)
 {
+	jit_flags_before(t, t->i);
 	switch (it->kind) {
 	case K_DATA: emit_data(t, it); break;
 	case K_NONE: break;
 	case K_LEA:
 		if (it->insn.zi.address_width != 64)
-			jit_flags_clobber(t, it->live_out);
+			jit_flags_clobber(t);
 		emit_lea_insn(t, it);
 		break;
 	case K_BITMEM: emit_bitmem(t, it); break;
 	case K_PUSH: emit_push(t, it); break;
 	case K_POP: emit_pop(t, it); break;
 	case K_PUSHF: emit_pushf(t); break;
-	case K_CLI: emit_cli(t, it); break;
-	case K_LEAVE: emit_leave_insn(t, it); break;
+	case K_CLI: emit_cli(t); break;
+	case K_LEAVE: emit_leave_insn(t); break;
 	case K_CALL: emit_call(t, it); break;
 	case K_RET: emit_ret(t, it); break;
 	case K_JMP: emit_jmp(t, it); break;
 	case K_JCC: emit_jcc(t, it); break;
 	case K_OP: emit_op(t, it); break;
 	case K_STEP:
-		jit_flags_clobber(t, FL_ARITH);
+		jit_flags_clobber(t);
 		jit_emit_leave(t, it->rip, SOFT_STEP);
 		break;
 	}

@@ -16,6 +16,8 @@
 
 #define SNIPPETS_SIZE (256u << 10)
 #define SNIPPET_MAX 256u
+/* More kinds of flags than this come to one place by way of an adapter. */
+#define VARIANTS_MAX 4u
 
 /* The vCPU of this thread: a signal handler is given nothing else. Set and cleared with the
  * vCPU's life on its owner thread. */
@@ -72,29 +74,40 @@ static void lock_translating(struct soft_vcpu *v)
 	}
 }
 
+/* Blocks for the same guest code that differ in their flags' recipe. cache->lock held. */
+static unsigned variants(const struct jit_page *page, const struct jit_key *key)
+{
+	unsigned n = 0;
+
+	for (const struct jit_block *block = page->blocks; block; block = block->page_next)
+		n += !block->dead && block->rip == key->rip && block->mode == key->mode;
+	return n;
+}
+
 /* One attempt; *ret_page_ok: there was something to translate from. */
-static struct jit_block *make_once(struct soft_vcpu *v, uint32_t mode, uint64_t gpa, uint64_t gpa2,
-				   bool *ret_page_ok)
+static struct jit_block *make_once(struct soft_vcpu *v, const struct jit_key *key, bool *ret_page_ok)
 {
 	struct soft_vm *vm = soft_vm_of(v);
 	struct soft_cache *cache = vm->cache;
 	struct jit_page *page, *page2 = NULL;
 	const uint8_t *bytes, *bytes2 = NULL;
 	struct jit_block *block;
+	bool adapter;
 
 	lock_translating(v);
-	page = claim_page(v, gpa);
-	if (gpa2 != JIT_NO_PAGE)
-		page2 = claim_page(v, gpa2);
+	page = claim_page(v, key->gpa);
+	if (key->gpa2 != JIT_NO_PAGE)
+		page2 = claim_page(v, key->gpa2);
 	soft_lock(&cache->lock);
-	block = jit_block_find(cache, gpa, v->rip, mode, gpa2);
+	block = jit_block_find(cache, key);
+	adapter = page && key->recipe && variants(page, key) >= VARIANTS_MAX;
 	soft_unlock(&cache->lock);
-	bytes = page ? soft_gpa_ptr(v, gpa & ~4095ull, false) : NULL;
+	bytes = page ? soft_gpa_ptr(v, key->gpa & ~4095ull, false) : NULL;
 	if (page2)
-		bytes2 = soft_gpa_ptr(v, gpa2, false);
+		bytes2 = soft_gpa_ptr(v, key->gpa2, false);
 	*ret_page_ok = bytes != NULL;
 	if (!block && bytes) {
-		block = jit_translate(v, mode, gpa, bytes, gpa2, bytes2);
+		block = jit_translate(v, key, bytes, bytes2, adapter);
 		if (block) {
 			jit_block_add(vm, block);
 			soft_count(&v->n_translations);
@@ -106,16 +119,16 @@ static struct jit_block *make_once(struct soft_vcpu *v, uint32_t mode, uint64_t 
 	return block;
 }
 
-struct jit_block *jit_make(struct soft_vcpu *v, uint32_t mode, uint64_t gpa, uint64_t gpa2)
+struct jit_block *jit_make(struct soft_vcpu *v, const struct jit_key *key)
 {
 	struct jit_block *block;
 	bool page_ok;
 
-	block = make_once(v, mode, gpa, gpa2, &page_ok);
+	block = make_once(v, key, &page_ok);
 	if (block || !page_ok)
 		return block;
 	soft_code_flush_all(soft_vm_of(v), v); /* full */
-	return make_once(v, mode, gpa, gpa2, &page_ok);
+	return make_once(v, key, &page_ok);
 }
 
 /* --- snippets ------------------------------------------------------------------------------- */
@@ -269,13 +282,15 @@ static void recover(struct soft_vcpu *v, const struct jit_block *block, const ui
 	for (size_t i = 0; i < ARRAY_SIZE(regs); i++)
 		v->gpr[regs[i][1]] = (uint64_t)uc->uc_mcontext.gregs[regs[i][0]];
 	v->rip = block->rip + p->guest;
-	if (p->state & POINT_FLAGS_LIVE)
-		soft_set_arith(v, (uint64_t)uc->uc_mcontext.gregs[REG_EFL]);
 	if (p->state & POINT_SWAPPED) {
 		uint64_t *g = &v->gpr[p->state >> 4 & 3];
 
 		*g = (*g & ~0xffffull) | (*g & 0xff) << 8 | (*g >> 8 & 0xff);
 	}
+	if (p->state & POINT_FLAGS_LIVE)
+		soft_set_arith(v, (uint64_t)uc->uc_mcontext.gregs[REG_EFL]);
+	else
+		jit_recipe_follow(v, p->recipe);
 }
 
 static void on_trap(int sig, siginfo_t *info, void *context)

@@ -8,9 +8,9 @@
 /* A snippet that the host processor refused returns this + exception vector. */
 #define JIT_TRAP_VECTOR 200
 
-/* Translates the block at v->rip for mode (v->mode, perhaps JIT_UNGROUPED), whose first byte is at gpa; the next linear page is at gpa2 (or
- * JIT_NO_PAGE). Flushes the cache when it is full. NULL: nothing to translate there. */
-struct jit_block *jit_make(struct soft_vcpu *v, uint32_t mode, uint64_t gpa, uint64_t gpa2);
+/* Translates the block for a key. Flushes the cache when it is full. NULL: nothing to translate
+ * there. */
+struct jit_block *jit_make(struct soft_vcpu *v, const struct jit_key *key);
 /* Host code of one data instruction for soft_exec_native(); NULL if it cannot be copied. */
 const void *jit_snippet_make(struct soft_vcpu *v, struct soft_insn *insn);
 

@@ -50,15 +50,18 @@ static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 	return rc;
 }
 
-/* Called by the slow stub on a miss in L0 and L1. ret: return address into the cold path, where the
- * instruction's guest address stands behind a 5-byte jump. */
+/* Called by the slow stub on a miss in L0 and L1. ret: return address into the cold path, where
+ * behind a 5-byte jump stand the instruction's guest address and the recipe of the flags. */
 int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret)
 {
 	int rc;
 
 	v->rip = *(const u64_any *)(ret + 5);
 	rc = fill(v, la, site);
-	return rc != SOFT_OK && (site & JIT_SITE_WIDE) ? SOFT_STEP : rc;
+	if (rc == SOFT_OK)
+		return rc;
+	jit_recipe_follow(v, *(const u64_any *)(ret + 5 + 8));
+	return site & JIT_SITE_WIDE ? SOFT_STEP : rc;
 }
 
 /* The same for a group of accesses. Whatever is in its way, one access after the other finds out
@@ -119,10 +122,14 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 {
 	struct soft_cache *cache = soft_vm_of(v)->cache;
 	struct soft_ibtc *slot = ibtc_slot(v, v->rip);
-	uint32_t mode = v->mode | (link ? link->mode_bits : 0);
+	struct jit_key key = {
+		.rip = v->rip,
+		.mode = v->mode | (link ? link->mode_bits : 0),
+		.recipe = link ? link->recipe : 0,
+	};
 	struct jit_block *block;
 	/* A flush on the way (this vCPU may park) throws the link away with everything else. */
-	uint64_t flushes = cache->n_flushes, gpa = 0, gpa2;
+	uint64_t flushes = cache->n_flushes;
 	unsigned got = 0;
 	uint8_t byte;
 	int rc;
@@ -131,16 +138,16 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 		*ret_host = slot->host;
 		return SOFT_OK;
 	}
-	rc = soft_fetch(v, v->rip, &byte, 0, &got, &gpa);
+	rc = soft_fetch(v, v->rip, &byte, 0, &got, &key.gpa);
 	if (rc != SOFT_OK)
 		return rc;
-	gpa2 = next_page(v);
+	key.gpa2 = next_page(v);
 	soft_lock(&cache->lock);
-	block = jit_block_find(cache, gpa, v->rip, mode, gpa2);
+	block = jit_block_find(cache, &key);
 	soft_unlock(&cache->lock);
 	if (!block) {
 		soft_fp_save(v);
-		block = jit_make(v, mode, gpa, gpa2);
+		block = jit_make(v, &key);
 		soft_fp_load(v);
 		if (!block)
 			return SOFT_STEP;
@@ -149,7 +156,7 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	if (link && cache->n_flushes == flushes && link->target == v->rip && cache->chain)
 		jit_link(cache, link, block);
 	soft_unlock(&cache->lock);
-	if (cache->chain && !(mode & JIT_UNGROUPED))
+	if (cache->chain && !(key.mode & JIT_UNGROUPED) && !key.recipe)
 		ibtc_set(v, v->rip, block);
 	*ret_host = block->host;
 	return SOFT_OK;
@@ -181,9 +188,12 @@ int soft_jit_run(struct soft_vcpu *v)
 			return rc;
 		rc = cache->stubs.enter(v, host);
 		link = NULL;
+		jit_recipe_follow(v, v->flag_recipe);
+		v->flag_recipe = 0;
 		switch (rc) {
 		case JIT_LINK:
 			link = (struct jit_link *)(uintptr_t)v->scratch[0];
+			jit_recipe_follow(v, link->recipe);
 			break;
 		case JIT_BRANCH:
 			if (!canonical(v->rip)) { /* the branch itself faults */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * jit_tr.h - one translation, shared by the files that make a block: jit_decode.c (what the
- * instructions are and which flags live), jit_flow.c (flags, memory checks, ways out of a block),
- * jit_insns.c (instructions), jit_group.c (several accesses under one check), jit_translate.c.
+ * instructions are), jit_flags.c (where the guest's flags are), jit_flow.c (memory checks, ways out
+ * of a block), jit_insns.c (instructions), jit_group.c (several accesses under one check),
+ * jit_translate.c.
  */
 #ifndef VMX_SOFT_JIT_TR_H
 #define VMX_SOFT_JIT_TR_H
@@ -27,14 +28,14 @@ struct item {
 	enum kind kind;
 	uint64_t rip;
 	uint32_t needs;    /* arithmetic flags that must be in RFLAGS before */
-	uint32_t writes;   /* flags it leaves in RFLAGS */
-	uint32_t live_out;
+	uint32_t writes;   /* flags it leaves in RFLAGS: none or all */
 };
 
 struct slow_path { /* cold part of a memory access */
 	uint8_t *hole, *back;
 	uint32_t site; /* jit.h */
 	uint64_t rip;
+	jit_recipe recipe;
 	bool write, group;
 	uint16_t item;
 };
@@ -62,6 +63,7 @@ struct tr { /* one translation */
 	uint32_t mode;
 	unsigned ctx;
 	unsigned where; /* enum where of guest flags now */
+	jit_recipe recipe; /* another way to them, if not 0 */
 	unsigned i;     /* current item */
 	unsigned group_end; /* items before it share one check of memory: */
 	int64_t group_lo;   /* r10 + r11 is the host address of this displacement off their base */
@@ -72,27 +74,44 @@ struct tr { /* one translation */
 
 /* jit_decode.c */
 void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2);
-/* Which flags are wanted after each instruction: all of them where the block can be left. */
-void jit_liveness(struct jit_scratch *s);
 bool jit_ends_block(const struct item *it);
 bool jit_is_gpr64(const ZydisDecodedOperand *op);
 /* The operand in memory that the instruction accesses, or NULL. */
 const ZydisDecodedOperand *jit_memory_operand(const struct soft_insn *insn);
+/* Does it write (a part of) that general-purpose register? */
+bool jit_writes_guest(const struct item *it, unsigned guest);
+/* Target of a CALL, JMP or Jcc with an immediate operand, and is it one? */
+uint64_t jit_branch_target(const struct item *it);
+bool jit_is_direct(const struct item *it);
 
-/* jit_flow.c */
-void jit_point_here(struct tr *t, unsigned state);
+/* jit_flags.c; all of them clobber r9 */
 /* Guest flags into v->aflags / into RFLAGS, if they are not there. */
 void jit_flags_to_mem(struct tr *t);
 void jit_flags_to_reg(struct tr *t);
-/* Host flags are about to be destroyed by the translator's own code. */
-void jit_flags_clobber(struct tr *t, uint32_t live);
+/* They can be had without RFLAGS from here on. */
+void jit_flags_settle(struct tr *t);
+/* The same, and RFLAGS are about to be destroyed by the translator's own code. */
+void jit_flags_clobber(struct tr *t);
+/* Before anything is emitted for item i: keeps what the recipe needs of what it overwrites. */
+void jit_flags_before(struct tr *t, unsigned i);
+/* Right before an instruction that sets flags is emitted: their recipe, or 0. */
+jit_recipe jit_flags_prepare(struct tr *t, const struct item *it);
+/* An instruction with an operand in memory that is better done in two, as then there is a recipe;
+ * and doing so. */
+bool jit_flags_splits(const struct tr *t, const struct item *it);
+jit_recipe jit_flags_split(struct tr *t, const struct item *it, struct jit_place place);
+
+/* jit_flow.c */
+void jit_point_here(struct tr *t, unsigned state);
+/* The item ends, or may end, where only v->aflags will do. */
+bool jit_needs_saved_flags(const struct tr *t, const struct item *it);
 uint8_t *jit_stub(const struct tr *t, uint8_t *rx);
 /* What seldom runs stands in the other half of the cache, so that what runs often is dense. */
 void jit_cold_begin(struct tr *t);
 void jit_cold_end(struct tr *t);
 /* v->rip = rip; leave with code. */
 void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code);
-/* r10 holds the guest address to go to; guest flags are in memory. undo: what the current
+/* r10 holds the guest address to go to; guest flags are in v->aflags. undo: what the current
  * instruction added to RSP, should the address turn out not to be one (jit_run.c). */
 void jit_emit_indirect(struct tr *t, int32_t undo);
 #define ALWAYS 0x10u /* instead of a condition code */
@@ -101,11 +120,11 @@ void jit_emit_indirect(struct tr *t, int32_t undo);
 void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits);
 /* The target of a jump that may be bent: in this page, and wholly so. */
 bool jit_linkable(const struct tr *t, uint64_t target);
-/* Goes to a known guest address; guest flags are in memory. */
+/* Goes to a known guest address. */
 void jit_emit_edge(struct tr *t, uint64_t target, bool backward);
 bool jit_after_sti(const struct jit_scratch *s);
 /* Checks the access to [r10, +size); afterwards r11 is the distance to host memory. Guest flags
- * have been saved. group: it stands for several accesses. */
+ * are settled. group: it stands for several accesses. */
 void jit_emit_check_site(struct tr *t, unsigned size, bool write, bool group);
 void jit_emit_check(struct tr *t, unsigned size, bool write);
 void jit_emit_slow_paths(struct tr *t);

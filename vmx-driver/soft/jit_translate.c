@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jit_translate.c - makes a block: decode, flag liveness, emission.
+ * jit_translate.c - makes a block: decode, emission.
  *
  * A block is up to 64 guest instructions of one page, entered at its start, left at several
- * places. Guest arithmetic flags are in v->aflags at its borders and wherever something may fault;
- * between an instruction that makes them and the next that needs them they stay in RFLAGS.
+ * places. Where its guest state can be looked at the arithmetic flags are in v->aflags or there is a
+ * recipe for them (jit_flags.c).
  */
 #include <stdlib.h>
 
@@ -60,8 +60,6 @@ static bool emit_block(struct tr *t)
 {
 	struct jit_scratch *s = t->s;
 
-	s->slow_count = s->link_count = s->point_count = 0;
-	t->where = IN_MEM;
 	t->group_end = 0;
 	for (t->i = 0; t->i < s->count;) {
 		bool groups = t->cache->chain && !(t->mode & JIT_UNGROUPED);
@@ -79,7 +77,6 @@ static bool emit_block(struct tr *t)
 	}
 	if (s->open_end) {
 		t->i = s->count - 1;
-		jit_flags_clobber(t, FL_ARITH);
 		jit_emit_edge(t, s->end_rip, false);
 	}
 	jit_cold_begin(t);
@@ -88,13 +85,25 @@ static bool emit_block(struct tr *t)
 	return !t->b.full && !t->other.full && finish(t);
 }
 
-struct jit_block *jit_translate(struct soft_vcpu *v, uint32_t mode, uint64_t gpa, const uint8_t *page,
-				uint64_t gpa2, const uint8_t *page2)
+/* Saves the flags and goes on in the block that has them in v->aflags. */
+static bool emit_adapter(struct tr *t)
+{
+	t->s->count = 0;
+	t->s->end_rip = t->rip + 1;
+	jit_flags_to_mem(t);
+	jit_emit_link(t, ALWAYS, t->rip, t->mode & JIT_UNGROUPED);
+	return !t->b.full && !t->other.full && finish(t);
+}
+
+struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key, const uint8_t *page,
+				const uint8_t *page2, bool adapter)
 {
 	struct soft_cache *cache = soft_vm_of(v)->cache;
+	struct jit_scratch *s = cache->scratch;
 	struct tr t = {
-		.v = v, .cache = cache, .s = cache->scratch, .gpa = gpa, .rip = v->rip, .mode = mode,
-		.ctx = v->ctx, .gpa2 = gpa2,
+		.v = v, .cache = cache, .s = s, .gpa = key->gpa, .rip = key->rip, .mode = key->mode,
+		.ctx = v->ctx, .gpa2 = key->gpa2, .where = key->recipe ? 0 : IN_MEM,
+		.recipe = key->recipe,
 	};
 
 	t.b.p = t.start = cache->rw + ((cache->used + 15) & ~15ull);
@@ -105,18 +114,20 @@ struct jit_block *jit_translate(struct soft_vcpu *v, uint32_t mode, uint64_t gpa
 	if (!t.block || t.b.p >= t.b.end)
 		return NULL;
 	memset(t.block, 0, sizeof(*t.block));
-	t.block->gpa = gpa;
-	t.block->rip = v->rip;
-	t.block->mode = mode;
-	jit_decode_block(&t, page, page2);
-	jit_liveness(t.s);
-	if (!emit_block(&t))
+	t.block->gpa = key->gpa;
+	t.block->rip = key->rip;
+	t.block->mode = key->mode;
+	t.block->recipe = key->recipe;
+	s->slow_count = s->link_count = s->point_count = 0;
+	if (!adapter)
+		jit_decode_block(&t, page, page2);
+	if (adapter ? !emit_adapter(&t) : !emit_block(&t))
 		return NULL;
 	cache->used = (size_t)(t.b.p - cache->rw);
 	cache->n_bytes += (size_t)(t.other.p - cache->rw) - cache->used_cold;
 	cache->used_cold = (size_t)(t.other.p - cache->rw);
 	cache->n_blocks++;
-	cache->n_insns += t.s->count;
+	cache->n_insns += s->count;
 	cache->n_bytes += t.block->host_size;
 	return t.block;
 }

@@ -6,12 +6,13 @@ libsoftgeneral_la_CFLAGS = $(AM_CFLAGS) -O2 -mgeneral-regs-only -fno-builtin -ff
 	-fno-stack-protector -fcf-protection=none $(GENERAL_CFLAGS)
 libsoft_la_SOURCES = vmx-driver/soft/soft.h
 libsoft_la_LIBADD = libsoftgeneral.la $(ZYDIS_LIBS)
-libsoftgeneral_la_SOURCES += vmx-driver/soft/jit_find.c vmx-driver/soft/jit_run.c
+libsoftgeneral_la_SOURCES += vmx-driver/soft/jit_find.c vmx-driver/soft/jit_recipe.c \
+	vmx-driver/soft/jit_run.c
 libsoft_la_SOURCES += vmx-driver/soft/jit.h vmx-driver/soft/jit_emit.h vmx-driver/soft/jit_make.h \
 	vmx-driver/soft/jit_cache.c vmx-driver/soft/jit_data.c vmx-driver/soft/jit_make.c \
 	vmx-driver/soft/jit_stubs.c vmx-driver/soft/jit_translate.c vmx-driver/soft/jit_tr.h \
 	vmx-driver/soft/jit_decode.c vmx-driver/soft/jit_flow.c vmx-driver/soft/jit_group.c \
-	vmx-driver/soft/jit_insns.c
+	vmx-driver/soft/jit_flags.c vmx-driver/soft/jit_insns.c vmx-driver/soft/jit_recipe.h
 libsoftgeneral_la_SOURCES += vmx-driver/soft/flags.c vmx-driver/soft/operand.c \
 	vmx-driver/soft/decode_cache.c vmx-driver/soft/step.c vmx-driver/soft/step_control.c \
 	vmx-driver/soft/step_stack.c vmx-driver/soft/step_int.c vmx-driver/soft/step_vector.c \

@@ -316,6 +316,7 @@ struct soft_vcpu {
 	void *host_rsp;      /* jit: host stack while translated code runs */
 	void *opnd_ptr;      /* memory operand of soft_exec_native() */
 	uint64_t scratch[8]; /* jit's own */
+	uint64_t flag_slot[2], flag_recipe; /* jit_recipe.h; the recipe of flags not yet in aflags */
 	struct soft_ibtc *ibtc; /* of the current context */
 	uint64_t tsc_offset;
 	struct soft_tlb tlb[CTX_COUNT];
