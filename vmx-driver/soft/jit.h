@@ -177,11 +177,15 @@ static inline struct jit_vcpu *jit_of(struct soft_vcpu *v)
 /* --- data.c: one guest instruction copied with other registers and memory operand ----------- */
 /* Can it be copied at all (else the stepper's special cases must do it)? */
 bool jit_data_ok(const struct soft_insn *insn);
-/* How many scratch registers besides r10 its register operands take. */
+/* How many scratch registers its register operands take: r9 and, where it has a memory operand, r10
+ * or r11, whichever is not in its place. */
 unsigned jit_data_scratch(const struct soft_insn *insn);
-struct jit_place { /* the memory operand of a copied instruction */
-	bool use_index; /* [r10 + r11 + disp], else [r10] */
-	int8_t disp;
+/* Is that host register exchanged with its own high byte around the copy? Then no address may use it. */
+bool jit_data_swaps(const struct soft_insn *insn, unsigned host);
+struct jit_place { /* the memory operand of a copied instruction: [base + disp], base a host register */
+	uint8_t base;
+	bool index; /* + r11 */
+	int32_t disp;
 };
 /* Emits loads of memory-resident guest registers, the instruction, and stores.
  * *ret_point_state: POINT_SWAPPED and its register, or 0. */

@@ -4,7 +4,7 @@
  *
  * The instruction's bytes are taken apart into prefixes, REX or VEX, opcode, ModRM/SIB/displacement
  * and immediates; general-purpose register fields are replaced by the host's (jit.h), the memory
- * operand by [r10] or [r10 + r11]. Everything else stays the guest's own bytes.
+ * operand by struct jit_place. Everything else stays the guest's own bytes.
  */
 #include "vmx-driver/soft/jit_emit.h"
 
@@ -197,17 +197,19 @@ static void assign(struct field *f, uint8_t by_guest[16], const uint8_t *free_re
 	f->host = by_guest[f->guest];
 }
 
-static unsigned assign_all(struct fields *f)
+/* place: of the memory operand, whose registers are not free (at most two others are needed). */
+static unsigned assign_all(struct fields *f, const struct jit_place *place)
 {
-	static const uint8_t with_mem[] = { H_R9, H_R11, H_R10 }, without_mem[] = { H_R9, H_R10, H_R11 };
+	static const uint8_t any[] = { H_R9, H_R10, H_R11 }, beside_r10[] = { H_R9, H_R11, H_R11 };
+	const uint8_t *free_regs = f->mem && place->base == H_R10 ? beside_r10 : any;
 	uint8_t by_guest[16];
 	unsigned next = 0;
 
 	memset(by_guest, NO_REG, sizeof(by_guest));
-	assign(&f->reg, by_guest, f->mem ? with_mem : without_mem, &next);
-	assign(&f->rm, by_guest, f->mem ? with_mem : without_mem, &next);
-	assign(&f->opcode, by_guest, f->mem ? with_mem : without_mem, &next);
-	assign(&f->vvvv, by_guest, f->mem ? with_mem : without_mem, &next);
+	assign(&f->reg, by_guest, free_regs, &next);
+	assign(&f->rm, by_guest, free_regs, &next);
+	assign(&f->opcode, by_guest, free_regs, &next);
+	assign(&f->vvvv, by_guest, free_regs, &next);
 	return next;
 }
 
@@ -216,7 +218,7 @@ unsigned jit_data_scratch(const struct soft_insn *insn)
 	struct fields f;
 
 	fields_get(insn, &f);
-	return assign_all(&f);
+	return assign_all(&f, &(struct jit_place){ .base = H_R10 });
 }
 
 static void transfer(struct jit_buf *b, const struct fields *f, bool store)
@@ -287,17 +289,10 @@ static void emit_modrm_tail(struct jit_buf *b, const struct soft_insn *insn, con
 
 	if (swap_high && f->reg.high)
 		reg -= 4;
-	if (f->mem) {
-		if (place->use_index && place->disp == 0) {
-			e2(b, 0x04 | (reg & 7) << 3, 0x1a); /* [r10 + r11] */
-		} else if (place->use_index) {
-			e3(b, 0x44 | (reg & 7) << 3, 0x1a, (uint8_t)place->disp); /* + disp8 */
-		} else {
-			e1(b, 0x02 | (reg & 7) << 3); /* [r10] */
-		}
-	} else {
+	if (f->mem)
+		e_place(b, reg, *place);
+	else
 		e1(b, 0xc0 | (reg & 7) << 3 | (rm & 7));
-	}
 	if (is_moffs(insn))
 		return;
 	tail = zi->raw.modrm.offset + 1u;
@@ -387,7 +382,7 @@ static void emit_legacy(struct jit_buf *b, const struct soft_insn *insn, const s
 		has_modrm = true;
 	}
 	if (f->mem) {
-		rex = 0x40 | w | (reg >= 8 && !f->reg.high ? 4 : 0) | (place->use_index ? 2 : 0) | 1;
+		rex = w | e_place_rex(f->reg.high ? 0 : reg, *place);
 	} else if (has_modrm) {
 		rm = reg_bits(&f->rm, zi->raw.modrm.rm | raw_b);
 		rex = 0x40 | w | (reg >= 8 && !f->reg.high ? 4 : 0) | (rm >= 8 && !f->rm.high ? 1 : 0);
@@ -436,8 +431,8 @@ static void emit_vex(struct jit_buf *b, const struct soft_insn *insn, const stru
 	if (f->vvvv.gpr)
 		vvvv = f->vvvv.host;
 	if (f->mem) {
-		x = place->use_index ? 8 : 0;
-		bb = 8;
+		x = place->index ? 8 : 0;
+		bb = place->base & 8;
 	} else {
 		rm = reg_bits(&f->rm, zi->raw.modrm.rm | raw_b);
 		bb = rm & 8;
@@ -464,6 +459,14 @@ static bool verbatim(const struct soft_insn *insn, const struct fields *f)
 	return true;
 }
 
+bool jit_data_swaps(const struct soft_insn *insn, unsigned host)
+{
+	struct fields f;
+
+	fields_get(insn, &f);
+	return f.mem && f.reg.high && f.reg.guest == host;
+}
+
 void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_place place,
 		   unsigned *ret_point_state)
 {
@@ -477,7 +480,7 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_p
 		return;
 	}
 	fields_get(insn, &f);
-	assign_all(&f);
+	assign_all(&f, &place);
 	transfer(b, &f, false);
 	swap = f.mem && f.reg.high;
 	if (swap) { /* xchg al, ah: no flags */

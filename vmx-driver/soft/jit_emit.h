@@ -114,28 +114,47 @@ static inline void e_shift_imm(struct jit_buf *b, bool w, unsigned ext, unsigned
 		e1(b, rex);
 	e3(b, 0xc1, 0xc0 | ext << 3 | (reg & 7), count);
 }
-/* lea dst, [base + disp] (64-bit); base is not rsp/r12 */
+/* ModRM, SIB and displacement of a place; its REX bits are X (index) and B (base >= 8). */
+static inline void e_place(struct jit_buf *b, unsigned reg, struct jit_place place)
+{
+	unsigned low = place.base & 7, mod = 2;
+
+	if (place.disp == 0 && low != 5)
+		mod = 0;
+	else if (place.disp == (int8_t)place.disp)
+		mod = 1;
+	if (place.index)
+		e2(b, mod << 6 | (reg & 7) << 3 | 4, (H_R11 & 7) << 3 | low);
+	else if (low == 4)
+		e2(b, mod << 6 | (reg & 7) << 3 | 4, 0x24);
+	else
+		e1(b, mod << 6 | (reg & 7) << 3 | low);
+	if (mod == 1)
+		e1(b, (uint8_t)place.disp);
+	else if (mod == 2)
+		e4(b, (uint32_t)place.disp);
+}
+static inline unsigned e_place_rex(unsigned reg, struct jit_place place)
+{
+	return 0x40 | (reg >= 8 ? 4 : 0) | (place.index ? 2 : 0) | (place.base >= 8 ? 1 : 0);
+}
+/* mov reg, [place] (opcode 8b) or mov [place], reg (89), 64-bit */
+static inline void e_mem(struct jit_buf *b, unsigned opcode, unsigned reg, struct jit_place place)
+{
+	e2(b, 8 | e_place_rex(reg, place), opcode);
+	e_place(b, reg, place);
+}
+/* lea dst, [base + disp], 64-bit; a move if there is nothing to add */
 static inline void e_lea(struct jit_buf *b, unsigned dst, unsigned base, int32_t disp)
 {
-	e2(b, 0x48 | (dst >= 8 ? 4 : 0) | (base >= 8 ? 1 : 0), 0x8d);
-	if (disp == (int8_t)disp) {
-		e2(b, 0x40 | (dst & 7) << 3 | (base & 7), (uint8_t)disp);
-	} else {
-		e1(b, 0x80 | (dst & 7) << 3 | (base & 7));
-		e4(b, (uint32_t)disp);
+	struct jit_place place = { .base = (uint8_t)base, .disp = disp };
+
+	if (disp == 0) {
+		e_mov(b, dst, base);
+		return;
 	}
-}
-/* mov reg, [r10 + r11] / mov [r10 + r11], reg, 64-bit */
-static inline void e_mem_r10_r11(struct jit_buf *b, unsigned opcode, unsigned reg)
-{
-	e2(b, 0x4b | (reg >= 8 ? 4 : 0), opcode);
-	e2(b, 0x04 | (reg & 7) << 3, 0x1a); /* SIB: index r11, base r10 */
-}
-/* the same at [r10 + r11 + disp8] */
-static inline void e_mem_r10_r11_disp(struct jit_buf *b, unsigned opcode, unsigned reg, int8_t disp)
-{
-	e2(b, 0x4b | (reg >= 8 ? 4 : 0), opcode);
-	e3(b, 0x44 | (reg & 7) << 3, 0x1a, (uint8_t)disp);
+	e2(b, 8 | e_place_rex(dst, place), 0x8d);
+	e_place(b, dst, place);
 }
 /* mov qword gs:[disp], imm64 through r11 when it does not fit */
 static inline void e_store_imm(struct jit_buf *b, uint32_t disp, uint64_t imm)

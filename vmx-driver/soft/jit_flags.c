@@ -338,19 +338,12 @@ jit_recipe jit_flags_prepare(struct tr *t, const struct item *it)
 /* mov(zx) r9, [place] */
 static void emit_load_r9(struct jit_buf *b, unsigned log2, struct jit_place place)
 {
-	unsigned rex = 0x45 | (log2 == 3 ? 8 : 0) | (place.use_index ? 2 : 0);
-
-	e1(b, rex);
+	e1(b, e_place_rex(H_R9, place) | (log2 == 3 ? 8 : 0));
 	if (log2 < 2)
 		e2(b, 0x0f, log2 ? 0xb7 : 0xb6);
 	else
 		e1(b, 0x8b);
-	if (place.use_index && place.disp == 0)
-		e2(b, 0x04 | (H_R9 & 7) << 3, 0x1a);
-	else if (place.use_index)
-		e3(b, 0x44 | (H_R9 & 7) << 3, 0x1a, (uint8_t)place.disp);
-	else
-		e1(b, 0x02 | (H_R9 & 7) << 3);
+	e_place(b, H_R9, place);
 }
 
 bool jit_flags_splits(const struct tr *t, const struct item *it)

@@ -233,35 +233,55 @@ void jit_emit_edge(struct tr *t, uint64_t target, bool backward)
 	jit_emit_link(t, ALWAYS, target, 0);
 }
 
-/* Checks the access to [r10, +size); afterwards r11 is the distance to host memory. Guest flags
- * are settled. */
-void jit_emit_check_site(struct tr *t, unsigned size, bool write, bool group)
+/* A site's L0 slot: odd ones for writes, so that a load never uses a store's permission. */
+static uint32_t site_slot(const struct tr *t, bool write)
 {
-	struct jit_buf *b = &t->b;
+	uint64_t rip = t->s->item[t->i].rip;
+	uint32_t hash = (uint32_t)((t->gpa ^ t->gpa >> 12) + (rip - t->rip)) * 2654435761u >> 20;
+
+	return ((hash << 1) | write) % SOFT_L0_SIZE;
+}
+
+static uint32_t slot_offset(const struct tr *t, uint32_t slot)
+{
+	return GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
+	       (uint32_t)offsetof(struct soft_tlb, l0) + slot * (uint32_t)sizeof(struct soft_l0);
+}
+
+/* What happens when the check fails, emitted at the end. NULL: too many. */
+static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned size, bool write)
+{
 	struct jit_scratch *s = t->s;
 	struct slow_path *slow = &s->slow[s->slow_count];
-	uint64_t rip = s->item[t->i].rip;
-	/* A site's L0 slot: odd ones for writes, so that a load never uses a store's permission. */
-	uint32_t hash = (uint32_t)((t->gpa ^ t->gpa >> 12) + (rip - t->rip)) * 2654435761u >> 20;
-	uint32_t slot = ((hash << 1) | write) % SOFT_L0_SIZE;
-	uint32_t l0 = GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
-		      (uint32_t)offsetof(struct soft_tlb, l0) + slot * 16u;
 
 	if (s->slow_count >= ARRAY_SIZE(s->slow)) {
-		b->full = true;
-		return;
+		t->b.full = true;
+		return NULL;
 	}
 	s->slow_count++;
 	/* a wide operand may have to be aligned, which is checked before the page is looked at */
-	slow->site = slot * 16u | size << JIT_SITE_SIZE_SHIFT |
+	slow->site = slot * (uint32_t)sizeof(struct soft_l0) | size << JIT_SITE_SIZE_SHIFT |
 		     (size >= 16 ? JIT_SITE_WIDE : 0);
-	slow->group = group;
-	slow->rip = rip;
+	slow->group = false;
+	slow->rip = s->item[t->i].rip;
 	slow->recipe = recipe_now(t);
 	slow->write = write;
-	slow->item = (uint16_t)t->i;
+	return slow;
+}
+
+void jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write,
+			 bool group)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t slot = site_slot(t, write), l0 = slot_offset(t, slot);
+	struct slow_path *slow = add_slow_path(t, slot, size, write);
+
+	if (!slow)
+		return;
+	slow->group = group;
+	slow->where = (struct jit_place){ .base = (uint8_t)base, .disp = disp };
 	if (t->cache->use_l0) {
-		e_mov(b, H_R11, H_R10);
+		e_lea(b, H_R11, base, disp);
 		e_gs(b, true, 0x2b, H_R11, l0);
 		e_alu_imm(b, true, 7, H_R11, 4096 - size);
 		slow->hole = e_jcc_fwd(b, CC_A);
@@ -272,9 +292,106 @@ void jit_emit_check_site(struct tr *t, unsigned size, bool write, bool group)
 	slow->back = b->p;
 }
 
-void jit_emit_check(struct tr *t, unsigned size, bool write)
+struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write)
 {
-	jit_emit_check_site(t, size, write, false);
+	jit_emit_check_site(t, base, disp, size, write, false);
+	return (struct jit_place){ .base = (uint8_t)base, .index = true, .disp = disp };
+}
+
+/* An address that is known: its page is compared with the tag at once. */
+static struct jit_place check_constant(struct tr *t, uint64_t la, unsigned size, bool write)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t slot = site_slot(t, write), l0 = slot_offset(t, slot);
+	bool is_short = (int64_t)la == (int32_t)la;
+	struct jit_place place = { .base = H_R11, .disp = (int32_t)la };
+	struct slow_path *slow;
+
+	if (!t->cache->use_l0 || (la & 4095) + size > 4096) {
+		e_mov_imm(b, H_R10, la);
+		return jit_emit_check(t, H_R10, 0, size, write);
+	}
+	slow = add_slow_path(t, slot, size, write);
+	if (!slow)
+		return place;
+	if (is_short) { /* cmp qword gs:[tag], imm32 */
+		e3(b, 0x65, 0x48, 0x81);
+		e2(b, 0x3c, 0x25);
+		e4(b, l0);
+		e4(b, (uint32_t)la & ~4095u);
+	} else {
+		place = (struct jit_place){ .base = H_R10, .index = true, .disp = la & 4095 };
+		e_mov_imm(b, H_R10, la & ~4095ull);
+		e_gs(b, true, 0x3b, H_R10, l0);
+	}
+	slow->where = (struct jit_place){ .base = place.base, .disp = place.disp };
+	slow->hole = e_jcc_fwd(b, CC_NE);
+	e_load(b, H_R11, l0 + 8);
+	slow->back = b->p;
+	return place;
+}
+
+static void add_segment_base(struct jit_buf *b, ZydisRegister segment, unsigned opcode)
+{
+	unsigned seg = segment == ZYDIS_REGISTER_FS ? SOFT_FS : SOFT_GS;
+
+	e_gs(b, true, opcode, H_R10, GS_OFF(seg) + (uint32_t)(seg * sizeof(struct vmx_segment)) +
+					    (uint32_t)offsetof(struct vmx_segment, base));
+}
+
+struct jit_place jit_emit_access(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
+				 unsigned size, bool write)
+{
+	struct jit_buf *b = &t->b;
+	uint64_t next_rip = it->rip + it->insn.len;
+	int64_t disp = mem->mem.disp.value;
+	bool has_base = mem->mem.base != ZYDIS_REGISTER_NONE;
+	bool has_segment = mem->mem.segment == ZYDIS_REGISTER_FS ||
+			   mem->mem.segment == ZYDIS_REGISTER_GS;
+	bool high;
+	int host;
+
+	if (it->insn.zi.address_width != 64 || mem->mem.index != ZYDIS_REGISTER_NONE ||
+	    disp != (int32_t)disp || (mem->mem.base == ZYDIS_REGISTER_RIP && has_segment)) {
+		jit_emit_ea(b, H_R10, &it->insn, mem, next_rip, true);
+		return jit_emit_check(t, H_R10, 0, size, write);
+	}
+	if (mem->mem.base == ZYDIS_REGISTER_RIP)
+		return check_constant(t, next_rip + (uint64_t)disp, size, write);
+	if (!has_base && !has_segment)
+		return check_constant(t, (uint64_t)disp, size, write);
+	if (!has_base) {
+		add_segment_base(b, mem->mem.segment, 0x8b);
+		return jit_emit_check(t, H_R10, (int32_t)disp, size, write);
+	}
+	host = jit_host_reg((unsigned)jit_guest_reg(mem->mem.base, &high));
+	if (host < 0 || has_segment) {
+		if (host < 0)
+			e_load_gpr(b, H_R10, (unsigned)jit_guest_reg(mem->mem.base, &high));
+		else
+			e_mov(b, H_R10, (unsigned)host);
+		if (has_segment)
+			add_segment_base(b, mem->mem.segment, 0x03);
+		host = H_R10;
+	}
+	return jit_emit_check(t, (unsigned)host, (int32_t)disp, size, write);
+}
+
+/* r10 = the address that the check was of. */
+static void emit_slow_address(struct jit_buf *b, const struct slow_path *slow)
+{
+	if (slow->where.base == H_R11)
+		e_mov_imm(b, H_R10, (uint64_t)(int64_t)slow->where.disp);
+	else if (slow->where.base != H_R10 || slow->where.disp)
+		e_lea(b, H_R10, slow->where.base, slow->where.disp);
+}
+
+/* Back to what follows the check, where r10 is the base again if it was. */
+static void emit_slow_back(struct jit_buf *b, const struct slow_path *slow)
+{
+	if (slow->where.base == H_R10 && slow->where.disp)
+		e_lea(b, H_R10, H_R10, -slow->where.disp);
+	e_jmp(b, slow->back);
 }
 
 void jit_emit_slow_paths(struct tr *t)
@@ -284,24 +401,26 @@ void jit_emit_slow_paths(struct tr *t)
 
 	for (unsigned k = 0; k < s->slow_count; k++) {
 		struct slow_path *slow = &s->slow[k];
+		uint8_t *over;
 
 		e_fix(b, slow->hole, b->p);
+		emit_slow_address(b, slow);
 		e_mov_imm(b, H_R9, slow->site);
 		if (slow->group) {
-			uint8_t *apart;
-
 			e_call(b, jit_stub(t, t->cache->stubs.slow_group[t->ctx][slow->write]));
-			apart = e_jcc_fwd(b, CC_B);
-			e_jmp(b, slow->back);
-			e_fix(b, apart, b->p);
+			over = e_jcc_fwd(b, CC_B);
+			emit_slow_back(b, slow);
+			e_fix(b, over, b->p);
 			t->where = slow->recipe ? 0 : IN_MEM;
 			t->recipe = slow->recipe;
 			jit_emit_link(t, ALWAYS, slow->rip, JIT_UNGROUPED);
 			continue;
 		}
 		e_call(b, jit_stub(t, t->cache->stubs.slow[t->ctx][slow->write]));
-		e_jmp(b, slow->back);
+		over = e_jmp_fwd(b);
 		e8(b, slow->rip); /* jit_slow() reads them behind the jump */
 		e8(b, slow->recipe);
+		e_fix(b, over, b->p);
+		emit_slow_back(b, slow);
 	}
 }

@@ -4,7 +4,16 @@
 #include "vmx-driver/soft/jit_tr.h"
 
 #define GROUP_ITEMS 24u
-#define GROUP_SPAN 120 /* bytes; displacements must fit a signed byte */
+#define GROUP_SPAN 120 /* bytes */
+
+/* The base is a host register as it stands: only r11 has to last. */
+static bool is_direct(const ZydisDecodedOperand *mem)
+{
+	bool high;
+
+	return mem->mem.base != ZYDIS_REGISTER_NONE && mem->mem.index == ZYDIS_REGISTER_NONE &&
+	       jit_host_reg((unsigned)jit_guest_reg(mem->mem.base, &high)) >= 0;
+}
 
 /* An access that can be in a group: all its accesses have the same base and index. */
 static bool can_group(const struct item *it, const ZydisDecodedOperand *mem)
@@ -13,7 +22,8 @@ static bool can_group(const struct item *it, const ZydisDecodedOperand *mem)
 	       mem->mem.segment != ZYDIS_REGISTER_GS && it->insn.zi.address_width == 64 &&
 	       mem->mem.base != ZYDIS_REGISTER_RIP &&
 	       (mem->mem.base != ZYDIS_REGISTER_NONE || mem->mem.index != ZYDIS_REGISTER_NONE) &&
-	       mem->mem.disp.value == (int32_t)mem->mem.disp.value && jit_data_scratch(&it->insn) <= 1;
+	       mem->mem.disp.value == (int32_t)mem->mem.disp.value &&
+	       (is_direct(mem) || jit_data_scratch(&it->insn) <= 1);
 }
 
 static bool same_address_regs(const ZydisDecodedOperand *a, const ZydisDecodedOperand *b)
@@ -30,8 +40,8 @@ static bool writes_reg(const struct item *it, ZydisRegister reg)
 	return guest >= 0 && jit_writes_guest(it, (unsigned)guest);
 }
 
-/* Can stand between two accesses of a group: leaves r10 and r11 alone. */
-static bool keeps_scratch(const struct item *it)
+/* Can stand between two accesses of a group: leaves r11, and r10 if not direct, alone. */
+static bool keeps_scratch(const struct item *it, bool direct)
 {
 	const ZydisDecodedOperand *ea = &it->insn.op[1];
 	bool high;
@@ -41,7 +51,7 @@ static bool keeps_scratch(const struct item *it)
 	case K_JCC:
 		return true;
 	case K_DATA:
-		return !jit_memory_operand(&it->insn) && jit_data_scratch(&it->insn) <= 1;
+		return !jit_memory_operand(&it->insn) && jit_data_scratch(&it->insn) <= (direct ? 2u : 1u);
 	case K_LEA:
 		return it->insn.zi.operand_width == 64 && it->insn.zi.address_width == 64 &&
 		       (ea->mem.base == ZYDIS_REGISTER_NONE || ea->mem.base == ZYDIS_REGISTER_RIP ||
@@ -83,7 +93,7 @@ void jit_start_group(struct tr *t)
 			write |= (mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
 			end = k + 1;
 			count++;
-		} else if (!keeps_scratch(it)) {
+		} else if (!keeps_scratch(it, is_direct(first))) {
 			break;
 		}
 		if (writes_reg(it, first->mem.base) || writes_reg(it, first->mem.index))
@@ -93,12 +103,26 @@ void jit_start_group(struct tr *t)
 		return;
 	/* nobody but the group's own instructions touches the flags from here on */
 	jit_flags_clobber(t);
-	start = *first;
-	start.mem.disp.value = lo;
-	jit_emit_ea(&t->b, H_R10, &head->insn, &start, 0, false);
-	jit_emit_check_site(t, (unsigned)(hi - lo), write, true);
+	t->group_base = H_R10;
+	t->group_bias = lo;
+	if (is_direct(first)) {
+		bool high;
+
+		t->group_base = (unsigned)jit_host_reg((unsigned)jit_guest_reg(first->mem.base, &high));
+		t->group_bias = 0;
+	} else {
+		start = *first;
+		start.mem.disp.value = lo;
+		jit_emit_ea(&t->b, H_R10, &head->insn, &start, 0, false);
+	}
+	jit_emit_check_site(t, t->group_base, (int32_t)(lo - t->group_bias), (unsigned)(hi - lo), write,
+			    true);
 	t->group_end = end;
-	t->group_lo = lo;
+}
+
+static struct jit_place stack_place(int32_t disp)
+{
+	return (struct jit_place){ .base = H_R8, .index = true, .disp = disp };
 }
 
 /* PUSH reg / imm one after the other. Returns how many were emitted (0: not a run). */
@@ -116,8 +140,7 @@ unsigned jit_push_run(struct tr *t)
 		return 0;
 	jit_flags_before(t, t->i); /* all of them write RSP and nothing else */
 	jit_flags_clobber(t);
-	e_lea(b, H_R10, H_R8, -8 * (int32_t)n);
-	jit_emit_check_site(t, 8 * n, true, true);
+	jit_emit_check_site(t, H_R8, -8 * (int32_t)n, 8 * n, true, true);
 	jit_point_here(t, 0);
 	for (unsigned k = 0; k < n; k++) {
 		bool high;
@@ -126,7 +149,7 @@ unsigned jit_push_run(struct tr *t)
 
 		if (host < 0)
 			e_load_gpr(b, H_R9, guest);
-		e_mem_r10_r11_disp(b, 0x89, host < 0 ? H_R9 : (unsigned)host, (int8_t)(8 * (n - 1 - k)));
+		e_mem(b, 0x89, host < 0 ? H_R9 : (unsigned)host, stack_place(-8 * (int32_t)(k + 1)));
 	}
 	e_lea(b, H_R8, H_R8, -8 * (int32_t)n);
 	return n;
@@ -152,20 +175,19 @@ unsigned jit_pop_run(struct tr *t)
 	for (unsigned k = 0; k < n; k++)
 		jit_flags_before(t, t->i + k);
 	jit_flags_clobber(t);
-	e_mov(b, H_R10, H_R8);
-	jit_emit_check_site(t, 8 * (n + ret), false, true);
+	jit_emit_check_site(t, H_R8, 0, 8 * (n + ret), false, true);
 	jit_point_here(t, 0);
 	for (unsigned k = 0; k < n; k++) {
 		bool high;
 		unsigned guest = (unsigned)jit_guest_reg(s->item[t->i + k].insn.op[0].reg.value, &high);
 		int host = jit_host_reg(guest);
 
-		e_mem_r10_r11_disp(b, 0x8b, host < 0 ? H_R9 : (unsigned)host, (int8_t)(8 * k));
+		e_mem(b, 0x8b, host < 0 ? H_R9 : (unsigned)host, stack_place(8 * (int32_t)k));
 		if (host < 0)
 			e_store_gpr(b, H_R9, guest);
 	}
 	if (ret)
-		e_mem_r10_r11_disp(b, 0x8b, H_R10, (int8_t)(8 * n));
+		e_mem(b, 0x8b, H_R10, stack_place(8 * (int32_t)n));
 	e_lea(b, H_R8, H_R8, 8 * (int32_t)(n + ret));
 	if (ret) {
 		t->i += n;

@@ -7,22 +7,29 @@ static void emit_data(struct tr *t, struct item *it)
 {
 	struct jit_buf *b = &t->b;
 	const ZydisDecodedOperand *mem = jit_memory_operand(&it->insn);
-	struct jit_place place = { 0 };
+	struct jit_place place = { .base = H_R10 };
 	jit_recipe recipe;
 	unsigned state;
 
 	if (mem && t->i < t->group_end) {
-		place = (struct jit_place){ true, (int8_t)(mem->mem.disp.value - t->group_lo) };
+		place.base = (uint8_t)t->group_base;
+		place.index = true;
+		place.disp = (int32_t)(mem->mem.disp.value - t->group_bias);
 	} else if (mem) {
 		unsigned size = mem->size ? mem->size / 8u : 1;
 		bool write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 
 		jit_flags_clobber(t);
-		jit_emit_ea(b, H_R10, &it->insn, mem, it->rip + it->insn.len, true);
-		jit_emit_check(t, size, write);
-		place.use_index = jit_data_scratch(&it->insn) < 2;
-		if (!place.use_index)
-			e_rr(b, true, 0x01, H_R10, H_R11); /* add r10, r11 */
+		place = jit_emit_access(t, it, mem, size, write);
+	}
+	if (mem && jit_data_swaps(&it->insn, place.base)) {
+		e_mov(b, H_R10, place.base);
+		place.base = H_R10;
+	}
+	if (mem && jit_data_scratch(&it->insn) >= 2 && place.base == H_R10 && place.index) {
+		/* r10 is the host address from here on, and r11 free */
+		e_rr(b, true, 0x01, H_R10, H_R11);
+		place.index = false;
 	}
 	if (it->needs)
 		jit_flags_to_reg(t); /* r9 is free: register operands are loaded afterwards */
@@ -102,7 +109,7 @@ static void emit_bitmem(struct tr *t, struct item *it)
 	e_shift_imm(b, true, 7, H_R9, log2);
 	e_shift_imm(b, true, 4, H_R9, log2 - 3);
 	e_rr(b, true, 0x01, H_R10, H_R9);
-	jit_emit_check(t, width / 8, write);
+	jit_emit_check(t, H_R10, 0, width / 8, write);
 	load_guest(b, H_R9, &insn->op[1]);
 	e_alu_imm(b, false, 4, H_R9, width - 1);
 	/* the other flags survive: loaded through rax, which r9 must not be used for */
@@ -120,12 +127,18 @@ static void emit_bitmem(struct tr *t, struct item *it)
 	t->recipe = 0;
 }
 
-static void emit_push_value(struct tr *t, unsigned reg)
+/* Checks the place below the stack pointer. */
+static struct jit_place check_push(struct tr *t)
+{
+	return jit_emit_check(t, H_R8, -8, 8, true);
+}
+
+static void emit_push_value(struct tr *t, unsigned reg, struct jit_place place)
 {
 	struct jit_buf *b = &t->b;
 
 	jit_point_here(t, 0);
-	e_mem_r10_r11(b, 0x89, reg);
+	e_mem(b, 0x89, reg, place);
 	e_lea(b, H_R8, H_R8, -8);
 }
 
@@ -133,18 +146,17 @@ static void emit_push(struct tr *t, struct item *it)
 {
 	struct jit_buf *b = &t->b;
 	const ZydisDecodedOperand *op = &it->insn.op[0];
+	struct jit_place place;
 	unsigned reg = H_R9;
 
 	jit_flags_clobber(t);
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-		jit_emit_ea(b, H_R10, &it->insn, op, it->rip + it->insn.len, true);
-		jit_emit_check(t, 8, false);
+		place = jit_emit_access(t, it, op, 8, false);
 		jit_point_here(t, 0);
-		e_mem_r10_r11(b, 0x8b, H_R9);
+		e_mem(b, 0x8b, H_R9, place);
 		e_store(b, H_R9, GS_OFF(scratch) + 8);
 	}
-	e_lea(b, H_R10, H_R8, -8);
-	jit_emit_check(t, 8, true);
+	place = check_push(t);
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		e_load(b, H_R9, GS_OFF(scratch) + 8);
 	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
@@ -159,17 +171,17 @@ static void emit_push(struct tr *t, struct item *it)
 		else
 			e_load_gpr(b, H_R9, guest);
 	}
-	emit_push_value(t, reg);
+	emit_push_value(t, reg, place);
 }
 
 /* PUSHFQ: v->rflags and v->aflags put together; RF and VM are pushed as 0. */
 static void emit_pushf(struct tr *t)
 {
 	struct jit_buf *b = &t->b;
+	struct jit_place place;
 
 	jit_flags_clobber(t);
-	e_lea(b, H_R10, H_R8, -8);
-	jit_emit_check(t, 8, true);
+	place = check_push(t);
 	e_store(b, H_R11, GS_OFF(scratch) + 8);
 	e2(b, 0x65, 0x44); /* movzx r9d, byte gs:[aflags]: OF */
 	e3(b, 0x0f, 0xb6, 0x0c);
@@ -184,7 +196,7 @@ static void emit_pushf(struct tr *t)
 	e_gs(b, true, 0x0b, H_R9, GS_OFF(rflags));
 	e_alu_imm(b, false, 4, H_R9, (uint32_t)~(FL_RF | FL_VM));
 	e_load(b, H_R11, GS_OFF(scratch) + 8);
-	emit_push_value(t, H_R9);
+	emit_push_value(t, H_R9, place);
 }
 
 static void emit_cli(struct tr *t)
@@ -204,16 +216,16 @@ static void emit_pop(struct tr *t, struct item *it)
 	bool high;
 	unsigned guest = (unsigned)jit_guest_reg(it->insn.op[0].reg.value, &high);
 	int host = jit_host_reg(guest);
+	struct jit_place place;
 
 	jit_flags_clobber(t);
-	e_mov(b, H_R10, H_R8);
-	jit_emit_check(t, 8, false);
+	place = jit_emit_check(t, H_R8, 0, 8, false);
 	jit_point_here(t, 0);
 	if (guest == SOFT_RSP) { /* the popped value wins over the increment */
-		e_mem_r10_r11(b, 0x8b, H_R8);
+		e_mem(b, 0x8b, H_R8, place);
 		return;
 	}
-	e_mem_r10_r11(b, 0x8b, host >= 0 ? (unsigned)host : H_R9);
+	e_mem(b, 0x8b, host >= 0 ? (unsigned)host : H_R9, place);
 	e_lea(b, H_R8, H_R8, 8);
 	if (host < 0)
 		e_store_gpr(b, H_R9, guest);
@@ -222,12 +234,12 @@ static void emit_pop(struct tr *t, struct item *it)
 static void emit_leave_insn(struct tr *t)
 {
 	struct jit_buf *b = &t->b;
+	struct jit_place place;
 
 	jit_flags_clobber(t);
-	e_mov(b, H_R10, H_RBP);
-	jit_emit_check(t, 8, false);
+	place = jit_emit_check(t, H_RBP, 0, 8, false);
 	jit_point_here(t, 0);
-	e_mem_r10_r11(b, 0x8b, H_R9);
+	e_mem(b, 0x8b, H_R9, place);
 	e_lea(b, H_R8, H_RBP, 8);
 	e_mov(b, H_RBP, H_R9);
 }
@@ -237,21 +249,22 @@ static void emit_branch_target(struct tr *t, struct item *it)
 {
 	const struct soft_insn *insn = &it->insn;
 	struct jit_buf *b = &t->b;
+	struct jit_place place;
 
 	if (insn->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER) {
 		load_guest(b, H_R10, &insn->op[0]);
 		return;
 	}
-	jit_emit_ea(b, H_R10, insn, &insn->op[0], it->rip + insn->len, true);
-	jit_emit_check(t, 8, false);
+	place = jit_emit_access(t, it, &insn->op[0], 8, false);
 	jit_point_here(t, 0);
-	e_mem_r10_r11(b, 0x8b, H_R10);
+	e_mem(b, 0x8b, H_R10, place);
 }
 
 static void emit_call(struct tr *t, struct item *it)
 {
 	struct jit_buf *b = &t->b;
 	uint64_t next = it->rip + it->insn.len;
+	struct jit_place place;
 
 	jit_flags_clobber(t);
 	if (!jit_is_direct(it)) {
@@ -269,10 +282,9 @@ static void emit_call(struct tr *t, struct item *it)
 		jit_emit_leave(t, it->rip, SOFT_STEP);
 		jit_cold_end(t);
 	}
-	e_lea(b, H_R10, H_R8, -8);
-	jit_emit_check(t, 8, true);
+	place = check_push(t);
 	e_mov_imm(b, H_R9, next);
-	emit_push_value(t, H_R9);
+	emit_push_value(t, H_R9, place);
 	if (jit_is_direct(it)) {
 		jit_emit_edge(t, jit_branch_target(it), jit_branch_target(it) <= it->rip);
 	} else {
@@ -285,15 +297,15 @@ static void emit_ret(struct tr *t, struct item *it)
 {
 	struct jit_buf *b = &t->b;
 	const struct soft_insn *insn = &it->insn;
+	struct jit_place place;
 	int32_t extra = 8;
 
 	if (insn->zi.operand_count_visible && insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		extra += (int32_t)(insn->op[0].imm.value.u & 0xffff);
 	jit_flags_clobber(t);
-	e_mov(b, H_R10, H_R8);
-	jit_emit_check(t, 8, false);
+	place = jit_emit_check(t, H_R8, 0, 8, false);
 	jit_point_here(t, 0);
-	e_mem_r10_r11(b, 0x8b, H_R10);
+	e_mem(b, 0x8b, H_R10, place);
 	e_lea(b, H_R8, H_R8, extra);
 	jit_emit_indirect(t, extra);
 }

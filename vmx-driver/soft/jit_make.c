@@ -184,7 +184,7 @@ const void *jit_snippet_make(struct soft_vcpu *v, struct soft_insn *insn)
 	if (is_high_cmpxchg(insn))
 		emit_high_cmpxchg(&b, insn);
 	else
-		jit_emit_data(&b, insn, (struct jit_place){ 0 }, &state);
+		jit_emit_data(&b, insn, (struct jit_place){ .base = H_R10 }, &state);
 	if (written)
 		e_flags_save(&b);
 	e_mov_imm(&b, H_R11, JIT_DONE);

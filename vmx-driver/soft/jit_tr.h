@@ -36,8 +36,8 @@ struct slow_path { /* cold part of a memory access */
 	uint32_t site; /* jit.h */
 	uint64_t rip;
 	jit_recipe recipe;
+	struct jit_place where; /* the address: base + disp without index; base r11: the constant disp */
 	bool write, group;
-	uint16_t item;
 };
 
 struct jit_scratch {
@@ -66,7 +66,8 @@ struct tr { /* one translation */
 	jit_recipe recipe; /* another way to them, if not 0 */
 	unsigned i;     /* current item */
 	unsigned group_end; /* items before it share one check of memory: */
-	int64_t group_lo;   /* r10 + r11 is the host address of this displacement off their base */
+	unsigned group_base; /* a host register: their address is [it + displacement - bias] */
+	int64_t group_bias;
 	uint64_t gpa2;
 	bool crosses;   /* its only instruction goes on in the page at gpa2 */
 	struct jit_block *block;
@@ -123,10 +124,16 @@ bool jit_linkable(const struct tr *t, uint64_t target);
 /* Goes to a known guest address. */
 void jit_emit_edge(struct tr *t, uint64_t target, bool backward);
 bool jit_after_sti(const struct jit_scratch *s);
-/* Checks the access to [r10, +size); afterwards r11 is the distance to host memory. Guest flags
- * are settled. group: it stands for several accesses. */
-void jit_emit_check_site(struct tr *t, unsigned size, bool write, bool group);
-void jit_emit_check(struct tr *t, unsigned size, bool write);
+/* Checks the access to [base + disp, +size), base a host register but not r11; afterwards r11 is the
+ * distance to host memory. Guest flags are settled. group: it stands for several accesses. */
+void jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write,
+			 bool group);
+/* The same for one access; its place. */
+struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write);
+/* The address of a memory operand and its check; what clobbers r10 and, unless it is in the place,
+ * r9, comes before. */
+struct jit_place jit_emit_access(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
+				 unsigned size, bool write);
 void jit_emit_slow_paths(struct tr *t);
 
 /* jit_insns.c */
