@@ -44,7 +44,7 @@ struct jit_link { /* a jump that may be bent to its target's code */
 	uint8_t *rel32;       /* where its displacement stands (writable mapping), NULL if none */
 	uint8_t *unlinked;    /* where it goes while not linked (executable mapping) */
 	uint64_t target;      /* guest address */
-	uint32_t mode_bits;   /* JIT_UNGROUPED or 0 */
+	uint32_t mode_bits;   /* JIT_UNGROUPED, JIT_LOOP or 0 */
 	jit_recipe recipe;    /* of the flags that go along */
 	struct jit_block *to; /* linked to, or NULL */
 	struct jit_link *next_in; /* in to->incoming */
@@ -53,6 +53,8 @@ struct jit_link { /* a jump that may be bent to its target's code */
 /* In jit_block.mode: a check for each access. Where the common check of a group fails (the group lies
  * across a page border, say), such a block takes over. */
 #define JIT_UNGROUPED (1u << 31)
+/* The target of a jump backwards: asks for what the vCPU is wanted for before anything else. */
+#define JIT_LOOP (1u << 30)
 #define JIT_NO_PAGE (~0ull)
 struct jit_page;
 struct jit_block {
@@ -78,7 +80,7 @@ struct jit_block {
 struct jit_key { /* what tells one block from another */
 	uint64_t gpa, rip;
 	uint64_t gpa2; /* page of the next linear page, which a block that goes on there must match */
-	uint32_t mode; /* MODE_* and JIT_UNGROUPED */
+	uint32_t mode; /* MODE_*, JIT_UNGROUPED, JIT_LOOP */
 	jit_recipe recipe;
 };
 
@@ -100,8 +102,9 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 	int (*enter)(struct soft_vcpu *v, const void *host);
 	uint8_t *exit;       /* r11d: return code; saves all registers */
 	uint8_t *exit_saved; /* the same, registers are in v->gpr already */
-	uint8_t *slow[CTX_COUNT][2]; /* [ctx][write]: r10 la, r9d site; gives r11 = delta */
-	uint8_t *slow_group[CTX_COUNT][2]; /* the same for a group; CF: check one by one */
+	/* r10 la, r9d site; give r11 = delta, or the host address */
+	uint8_t *slow[CTX_COUNT][2][2]; /* [ctx][write][page] */
+	uint8_t *slow_group[CTX_COUNT][2][2]; /* the same for a group; CF: check one by one */
 	uint8_t *op;         /* r11: struct jit_op_site */
 	uint8_t *dispatch;   /* after an operation: go on at v->rip */
 };
@@ -109,7 +112,8 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 /* A site word: what the cold path of a memory access hands to the slow stub. */
 #define JIT_SITE_SLOT_MASK 0xffffu  /* byte offset of its L0 entry in tlb.l0 */
 #define JIT_SITE_SIZE_SHIFT 16      /* bytes that must lie in one page */
-#define JIT_SITE_SIZE_MASK 0xfffu
+#define JIT_SITE_SIZE_MASK 0x1fffu
+#define JIT_SITE_PAGE (1u << 29)    /* its L0 entry's delta is the host page */
 #define JIT_SITE_WIDE (1u << 30)    /* may have to be aligned, which the stepper checks before it
 				     * looks at the page: no exceptions here */
 #define JIT_SITE_WRITE (1u << 31)
@@ -163,10 +167,13 @@ struct jit_vcpu {
 	volatile bool in_snippet; /* a native fault belongs to soft_exec_native() */
 };
 
+#define JIT_BRANCH_HASH 0x9e3779b1u
+#define JIT_BRANCH_SHIFT 20 /* 32 - log2(SOFT_IBTC_SIZE) */
+_Static_assert(SOFT_IBTC_SIZE == 1u << (32 - JIT_BRANCH_SHIFT), "size of the branch table");
 /* Index of a guest address in an indirect-branch table; e_branch_slot() computes the same. */
 static inline unsigned jit_branch_slot(uint64_t rip)
 {
-	return (unsigned)(rip ^ rip >> 7) & (SOFT_IBTC_SIZE - 1);
+	return (uint32_t)rip * JIT_BRANCH_HASH >> JIT_BRANCH_SHIFT;
 }
 
 static inline struct jit_vcpu *jit_of(struct soft_vcpu *v)

@@ -248,8 +248,8 @@ static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
 		for (unsigned ctx = 0; v && ctx < v->ctx_count; ctx++) {
 			struct soft_ibtc *slot = &v->tlb[ctx].ibtc[jit_branch_slot(block->rip)];
 
-			if (slot->rip == block->rip) /* slot 0 must not hold the invalid tag */
-				slot->rip = SOFT_TAG_INVALID | 1;
+			if (slot->rip == block->rip) /* what slot 0 must not hold, no other can */
+				slot->rip = slot == v->tlb[ctx].ibtc ? 1 : SOFT_TAG_INVALID;
 		}
 	}
 }

@@ -60,6 +60,13 @@ static inline void e_gs_idx(struct jit_buf *b, bool w, unsigned opcode, unsigned
 	e2(b, opcode, 0x80 | (reg & 7) << 3 | (index & 7)); /* index is never rsp/r12 here */
 	e4(b, disp);
 }
+/* op reg, gs:[r11 * 8 + disp32] */
+static inline void e_gs_r11x8(struct jit_buf *b, bool w, unsigned opcode, unsigned reg, uint32_t disp)
+{
+	e2(b, 0x65, 0x42 | (w ? 8 : 0) | (reg >= 8 ? 4 : 0));
+	e3(b, opcode, 0x04 | (reg & 7) << 3, 0xc5 | (H_R11 & 7) << 3);
+	e4(b, disp);
+}
 static inline void e_load(struct jit_buf *b, unsigned reg, uint32_t disp) { e_gs(b, true, 0x8b, reg, disp); }
 static inline void e_store(struct jit_buf *b, unsigned reg, uint32_t disp) { e_gs(b, true, 0x89, reg, disp); }
 static inline void e_load_gpr(struct jit_buf *b, unsigned host, unsigned guest)
@@ -177,14 +184,14 @@ static inline void e_poll(struct jit_buf *b)
 	e4(b, GS_OFF(exit_req));
 	e1(b, 0);
 }
-/* r11 = byte offset in an indirect-branch table of the entry for r10: jit_branch_slot() */
+/* r11 = twice the index in an indirect-branch table of the entry for r10 (jit_branch_slot()): with a
+ * scale of 8 its offset. */
 static inline void e_branch_slot(struct jit_buf *b)
 {
-	e_mov(b, H_R11, H_R10);
-	e_shift_imm(b, true, 5, H_R11, 7);
-	e_rr(b, true, 0x31, H_R11, H_R10); /* xor r11, r10 */
-	e_alu_imm(b, false, 4, H_R11, SOFT_IBTC_SIZE - 1);
-	e_shift_imm(b, false, 4, H_R11, 4); /* * sizeof(struct soft_ibtc) */
+	e3(b, 0x45, 0x69, 0xc0 | (H_R11 & 7) << 3 | (H_R10 & 7)); /* imul r11d, r10d, imm32 */
+	e4(b, JIT_BRANCH_HASH);
+	e_shift_imm(b, false, 5, H_R11, JIT_BRANCH_SHIFT);
+	e_rr(b, false, 0x01, H_R11, H_R11); /* 16 bytes an entry, a scale goes to 8 */
 }
 /* Direct jumps and calls; target as an address of the writable mapping. */
 static inline void e_rel32(struct jit_buf *b, const uint8_t *target_rw)

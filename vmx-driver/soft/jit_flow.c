@@ -81,6 +81,20 @@ void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code)
 	e_jmp(&t->b, jit_stub(t, t->cache->stubs.exit));
 }
 
+/* Leaves to rip if something is wanted of the vCPU. RFLAGS are clobbered. */
+void jit_emit_poll(struct tr *t, uint64_t rip)
+{
+	struct jit_buf *b = &t->b;
+	uint8_t *hole;
+
+	e_poll(b);
+	hole = e_jcc_fwd(b, CC_NE);
+	jit_cold_begin(t);
+	e_fix(b, hole, b->p);
+	jit_emit_leave(t, rip, SOFT_AGAIN);
+	jit_cold_end(t);
+}
+
 static uint32_t branch_table(const struct tr *t)
 {
 	return GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
@@ -113,11 +127,9 @@ void jit_emit_indirect(struct tr *t, int32_t undo)
 	e_branch_slot(b);
 	e_poll(b);
 	poll = e_jcc_fwd(b, CC_NE);
-	e_gs_idx(b, true, 0x3b, H_R10, H_R11, table);   /* cmp r10, [rip] */
+	e_gs_r11x8(b, true, 0x3b, H_R10, table); /* cmp r10, [rip] */
 	miss = e_jcc_fwd(b, CC_NE);
-	e2(b, 0x65, 0x41);                              /* jmp gs:[r11 + host] */
-	e2(b, 0xff, 0xa3);
-	e4(b, table + (uint32_t)offsetof(struct soft_ibtc, host));
+	e_gs_r11x8(b, false, 0xff, 4, table + (uint32_t)offsetof(struct soft_ibtc, host)); /* jmp */
 	jit_cold_begin(t);
 	e_fix(b, poll, b->p);
 	e_fix(b, miss, b->p);
@@ -206,8 +218,6 @@ bool jit_linkable(const struct tr *t, uint64_t target)
 /* Goes to a known guest address. */
 void jit_emit_edge(struct tr *t, uint64_t target, bool backward)
 {
-	struct jit_buf *b = &t->b;
-
 	if (!t->cache->chain) {
 		jit_flags_settle(t);
 		jit_emit_leave(t, target, JIT_LOOKUP);
@@ -218,28 +228,24 @@ void jit_emit_edge(struct tr *t, uint64_t target, bool backward)
 		emit_far_edge(t, target);
 		return;
 	}
-	jit_flags_clobber(t);
+	jit_flags_settle(t);
 	/* What waited for STI is taken here, not some blocks later when IF may be clear again. */
-	if (backward || jit_after_sti(t->s)) {
-		uint8_t *poll;
-
-		e_poll(b);
-		poll = e_jcc_fwd(b, CC_NE);
-		jit_cold_begin(t);
-		e_fix(b, poll, b->p);
-		jit_emit_leave(t, target, SOFT_AGAIN);
-		jit_cold_end(t);
+	if (jit_after_sti(t->s)) {
+		jit_flags_clobber(t);
+		jit_emit_poll(t, target);
 	}
-	jit_emit_link(t, ALWAYS, target, 0);
+	jit_emit_link(t, ALWAYS, target, backward ? JIT_LOOP : 0);
 }
 
-/* A site's L0 slot: odd ones for writes, so that a load never uses a store's permission. */
-static uint32_t site_slot(const struct tr *t, bool write)
+/* A site's L0 slot: some for writes, so that a load never uses a store's permission, some for entries
+ * that hold the host page. */
+static uint32_t site_slot(const struct tr *t, bool write, bool page)
 {
 	uint64_t rip = t->s->item[t->i].rip;
 	uint32_t hash = (uint32_t)((t->gpa ^ t->gpa >> 12) + (rip - t->rip)) * 2654435761u >> 20;
 
-	return ((hash << 1) | write) % SOFT_L0_SIZE;
+	return (hash * SOFT_L0_KINDS | (page ? SOFT_L0_PAGE : 0) | (write ? SOFT_L0_WRITE : 0)) %
+	       SOFT_L0_SIZE;
 }
 
 static uint32_t slot_offset(const struct tr *t, uint32_t slot)
@@ -249,7 +255,8 @@ static uint32_t slot_offset(const struct tr *t, uint32_t slot)
 }
 
 /* What happens when the check fails, emitted at the end. NULL: too many. */
-static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned size, bool write)
+static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned size, bool write,
+				       bool page)
 {
 	struct jit_scratch *s = t->s;
 	struct slow_path *slow = &s->slow[s->slow_count];
@@ -261,11 +268,12 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	s->slow_count++;
 	/* a wide operand may have to be aligned, which is checked before the page is looked at */
 	slow->site = slot * (uint32_t)sizeof(struct soft_l0) | size << JIT_SITE_SIZE_SHIFT |
-		     (size >= 16 ? JIT_SITE_WIDE : 0);
+		     (size >= 16 ? JIT_SITE_WIDE : 0) | (page ? JIT_SITE_PAGE : 0);
 	slow->group = false;
 	slow->rip = s->item[t->i].rip;
 	slow->recipe = recipe_now(t);
 	slow->write = write;
+	slow->page = page;
 	return slow;
 }
 
@@ -273,8 +281,8 @@ void jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned siz
 			 bool group)
 {
 	struct jit_buf *b = &t->b;
-	uint32_t slot = site_slot(t, write), l0 = slot_offset(t, slot);
-	struct slow_path *slow = add_slow_path(t, slot, size, write);
+	uint32_t slot = site_slot(t, write, false), l0 = slot_offset(t, slot);
+	struct slow_path *slow = add_slow_path(t, slot, size, write, false);
 
 	if (!slow)
 		return;
@@ -292,6 +300,29 @@ void jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned siz
 	slow->back = b->p;
 }
 
+struct jit_place jit_emit_check_r11(struct tr *t, unsigned size, bool write, bool group)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t slot = site_slot(t, write, true), l0 = slot_offset(t, slot);
+	struct slow_path *slow = add_slow_path(t, slot, size, write, true);
+	struct jit_place place = { .base = H_R11 };
+
+	if (!slow)
+		return place;
+	slow->group = group;
+	slow->where = (struct jit_place){ .base = H_R11, .disp = (int32_t)l0 };
+	if (t->cache->use_l0) {
+		e_gs(b, true, 0x2b, H_R11, l0);
+		e_alu_imm(b, true, 7, H_R11, 4096 - size);
+		slow->hole = e_jcc_fwd(b, CC_A);
+		e_gs(b, true, 0x03, H_R11, l0 + 8);
+	} else {
+		slow->hole = e_jmp_fwd(b);
+	}
+	slow->back = b->p;
+	return place;
+}
+
 struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write)
 {
 	jit_emit_check_site(t, base, disp, size, write, false);
@@ -302,7 +333,7 @@ struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsig
 static struct jit_place check_constant(struct tr *t, uint64_t la, unsigned size, bool write)
 {
 	struct jit_buf *b = &t->b;
-	uint32_t slot = site_slot(t, write), l0 = slot_offset(t, slot);
+	uint32_t slot = site_slot(t, write, false), l0 = slot_offset(t, slot);
 	bool is_short = (int64_t)la == (int32_t)la;
 	struct jit_place place = { .base = H_R11, .disp = (int32_t)la };
 	struct slow_path *slow;
@@ -311,7 +342,7 @@ static struct jit_place check_constant(struct tr *t, uint64_t la, unsigned size,
 		e_mov_imm(b, H_R10, la);
 		return jit_emit_check(t, H_R10, 0, size, write);
 	}
-	slow = add_slow_path(t, slot, size, write);
+	slow = add_slow_path(t, slot, size, write, false);
 	if (!slow)
 		return place;
 	if (is_short) { /* cmp qword gs:[tag], imm32 */
@@ -353,8 +384,8 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 
 	if (it->insn.zi.address_width != 64 || mem->mem.index != ZYDIS_REGISTER_NONE ||
 	    disp != (int32_t)disp || (mem->mem.base == ZYDIS_REGISTER_RIP && has_segment)) {
-		jit_emit_ea(b, H_R10, &it->insn, mem, next_rip, true);
-		return jit_emit_check(t, H_R10, 0, size, write);
+		jit_emit_ea(b, H_R11, &it->insn, mem, next_rip, true);
+		return jit_emit_check_r11(t, size, write, false);
 	}
 	if (mem->mem.base == ZYDIS_REGISTER_RIP)
 		return check_constant(t, next_rip + (uint64_t)disp, size, write);
@@ -378,9 +409,13 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 }
 
 /* r10 = the address that the check was of. */
-static void emit_slow_address(struct jit_buf *b, const struct slow_path *slow)
+static void emit_slow_address(const struct tr *t, struct jit_buf *b, const struct slow_path *slow)
 {
-	if (slow->where.base == H_R11)
+	if (slow->page) {
+		e_mov(b, H_R10, H_R11);
+		if (t->cache->use_l0) /* the tag was subtracted */
+			e_gs(b, true, 0x03, H_R10, (uint32_t)slow->where.disp);
+	} else if (slow->where.base == H_R11)
 		e_mov_imm(b, H_R10, (uint64_t)(int64_t)slow->where.disp);
 	else if (slow->where.base != H_R10 || slow->where.disp)
 		e_lea(b, H_R10, slow->where.base, slow->where.disp);
@@ -404,10 +439,10 @@ void jit_emit_slow_paths(struct tr *t)
 		uint8_t *over;
 
 		e_fix(b, slow->hole, b->p);
-		emit_slow_address(b, slow);
+		emit_slow_address(t, b, slow);
 		e_mov_imm(b, H_R9, slow->site);
 		if (slow->group) {
-			e_call(b, jit_stub(t, t->cache->stubs.slow_group[t->ctx][slow->write]));
+			e_call(b, jit_stub(t, t->cache->stubs.slow_group[t->ctx][slow->write][slow->page]));
 			over = e_jcc_fwd(b, CC_B);
 			emit_slow_back(b, slow);
 			e_fix(b, over, b->p);
@@ -416,7 +451,7 @@ void jit_emit_slow_paths(struct tr *t)
 			jit_emit_link(t, ALWAYS, slow->rip, JIT_UNGROUPED);
 			continue;
 		}
-		e_call(b, jit_stub(t, t->cache->stubs.slow[t->ctx][slow->write]));
+		e_call(b, jit_stub(t, t->cache->stubs.slow[t->ctx][slow->write][slow->page]));
 		over = e_jmp_fwd(b);
 		e8(b, slow->rip); /* jit_slow() reads them behind the jump */
 		e8(b, slow->recipe);

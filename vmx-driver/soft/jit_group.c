@@ -6,7 +6,7 @@
 #define GROUP_ITEMS 24u
 #define GROUP_SPAN 120 /* bytes */
 
-/* The base is a host register as it stands: only r11 has to last. */
+/* The base is a host register as it stands. */
 static bool is_direct(const ZydisDecodedOperand *mem)
 {
 	bool high;
@@ -22,8 +22,7 @@ static bool can_group(const struct item *it, const ZydisDecodedOperand *mem)
 	       mem->mem.segment != ZYDIS_REGISTER_GS && it->insn.zi.address_width == 64 &&
 	       mem->mem.base != ZYDIS_REGISTER_RIP &&
 	       (mem->mem.base != ZYDIS_REGISTER_NONE || mem->mem.index != ZYDIS_REGISTER_NONE) &&
-	       mem->mem.disp.value == (int32_t)mem->mem.disp.value &&
-	       (is_direct(mem) || jit_data_scratch(&it->insn) <= 1);
+	       mem->mem.disp.value == (int32_t)mem->mem.disp.value;
 }
 
 static bool same_address_regs(const ZydisDecodedOperand *a, const ZydisDecodedOperand *b)
@@ -40,8 +39,8 @@ static bool writes_reg(const struct item *it, ZydisRegister reg)
 	return guest >= 0 && jit_writes_guest(it, (unsigned)guest);
 }
 
-/* Can stand between two accesses of a group: leaves r11, and r10 if not direct, alone. */
-static bool keeps_scratch(const struct item *it, bool direct)
+/* Can stand between two accesses of a group: leaves r11 alone. */
+static bool keeps_scratch(const struct item *it)
 {
 	const ZydisDecodedOperand *ea = &it->insn.op[1];
 	bool high;
@@ -51,7 +50,7 @@ static bool keeps_scratch(const struct item *it, bool direct)
 	case K_JCC:
 		return true;
 	case K_DATA:
-		return !jit_memory_operand(&it->insn) && jit_data_scratch(&it->insn) <= (direct ? 2u : 1u);
+		return !jit_memory_operand(&it->insn) && jit_data_scratch(&it->insn) <= 2;
 	case K_LEA:
 		return it->insn.zi.operand_width == 64 && it->insn.zi.address_width == 64 &&
 		       (ea->mem.base == ZYDIS_REGISTER_NONE || ea->mem.base == ZYDIS_REGISTER_RIP ||
@@ -93,7 +92,7 @@ void jit_start_group(struct tr *t)
 			write |= (mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
 			end = k + 1;
 			count++;
-		} else if (!keeps_scratch(it, is_direct(first))) {
+		} else if (!keeps_scratch(it)) {
 			break;
 		}
 		if (writes_reg(it, first->mem.base) || writes_reg(it, first->mem.index))
@@ -103,20 +102,20 @@ void jit_start_group(struct tr *t)
 		return;
 	/* nobody but the group's own instructions touches the flags from here on */
 	jit_flags_clobber(t);
-	t->group_base = H_R10;
 	t->group_bias = lo;
 	if (is_direct(first)) {
 		bool high;
+		int base = jit_host_reg((unsigned)jit_guest_reg(first->mem.base, &high));
 
-		t->group_base = (unsigned)jit_host_reg((unsigned)jit_guest_reg(first->mem.base, &high));
 		t->group_bias = 0;
+		t->group_place = (struct jit_place){ .base = (uint8_t)base, .index = true };
+		jit_emit_check_site(t, (unsigned)base, (int32_t)lo, (unsigned)(hi - lo), write, true);
 	} else {
 		start = *first;
 		start.mem.disp.value = lo;
-		jit_emit_ea(&t->b, H_R10, &head->insn, &start, 0, false);
+		jit_emit_ea(&t->b, H_R11, &head->insn, &start, 0, false);
+		t->group_place = jit_emit_check_r11(t, (unsigned)(hi - lo), write, true);
 	}
-	jit_emit_check_site(t, t->group_base, (int32_t)(lo - t->group_bias), (unsigned)(hi - lo), write,
-			    true);
 	t->group_end = end;
 }
 

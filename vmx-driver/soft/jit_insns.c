@@ -12,8 +12,7 @@ static void emit_data(struct tr *t, struct item *it)
 	unsigned state;
 
 	if (mem && t->i < t->group_end) {
-		place.base = (uint8_t)t->group_base;
-		place.index = true;
+		place = t->group_place;
 		place.disp = (int32_t)(mem->mem.disp.value - t->group_bias);
 	} else if (mem) {
 		unsigned size = mem->size ? mem->size / 8u : 1;
@@ -334,13 +333,13 @@ static void emit_jcc(struct tr *t, struct item *it)
 	jit_flags_settle(t);
 	where = t->where;
 	recipe = t->recipe;
-	if (target <= it->rip && t->cache->chain) {
+	if (jit_linkable(t, target) && !jit_after_sti(t->s)) {
+		jit_emit_link(t, cc, target, target <= it->rip ? JIT_LOOP : 0);
+	} else if (target <= it->rip && t->cache->chain) {
 		/* a loop: most often taken, so its way back stands in line */
 		hole = e_jcc_fwd(&t->b, cc ^ 1);
 		jit_emit_edge(t, target, true);
 		e_fix(&t->b, hole, t->b.p);
-	} else if (jit_linkable(t, target) && !jit_after_sti(t->s)) {
-		jit_emit_link(t, cc, target, 0);
 	} else {
 		hole = e_jcc_fwd(&t->b, cc);
 		jit_cold_begin(t);

@@ -42,12 +42,20 @@ static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 {
 	struct soft_l0 *l0 = &v->tlb[v->ctx].l0[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)];
 	unsigned size = (site >> JIT_SITE_SIZE_SHIFT) & JIT_SITE_SIZE_MASK;
-	int rc = soft_tlb_fill(v, la, size, site & JIT_SITE_WRITE,
-			       soft_vm_of(v)->cache->use_l0 ? l0 : NULL, &v->scratch[3]);
+	struct soft_l0 now = { SOFT_TAG_INVALID, 0 };
+	int rc = soft_tlb_fill(v, la, size, site & JIT_SITE_WRITE, &now, &v->scratch[3]);
 
-	if (rc == SOFT_OK)
-		soft_fp_load(v); /* in case something on the way had to save it */
-	return rc;
+	if (rc != SOFT_OK)
+		return rc;
+	if (now.tag != SOFT_TAG_INVALID && soft_vm_of(v)->cache->use_l0) {
+		struct soft_tlb *t = &v->tlb[v->ctx];
+
+		t->l0_chunks |= 1ull << (unsigned)(l0 - t->l0) / (SOFT_L0_SIZE / 64);
+		l0->tag = now.tag;
+		l0->delta = site & JIT_SITE_PAGE ? now.tag + now.delta : now.delta;
+	}
+	soft_fp_load(v); /* in case something on the way had to save it */
+	return SOFT_OK;
 }
 
 /* Called by the slow stub on a miss in L0 and L1. ret: return address into the cold path, where
@@ -156,7 +164,7 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	if (link && cache->n_flushes == flushes && link->target == v->rip && cache->chain)
 		jit_link(cache, link, block);
 	soft_unlock(&cache->lock);
-	if (cache->chain && !(key.mode & JIT_UNGROUPED) && !key.recipe)
+	if (cache->chain && key.mode == v->mode && !key.recipe)
 		ibtc_set(v, v->rip, block);
 	*ret_host = block->host;
 	return SOFT_OK;

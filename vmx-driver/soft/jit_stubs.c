@@ -16,6 +16,10 @@ static const struct {
 static const uint8_t callee_saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
 #define SAVED (sizeof(callee_saved) / sizeof(callee_saved[0]))
 
+/* log2 of the bytes of L0 that a bit of l0_chunks stands for */
+#define L0_CHUNK_SHIFT 10
+_Static_assert(SOFT_L0_SIZE * sizeof(struct soft_l0) / 64 == 1u << L0_CHUNK_SHIFT, "chunks of L0");
+
 static void push(struct jit_buf *b, unsigned reg)
 {
 	if (reg >= 8)
@@ -80,9 +84,16 @@ static void emit_exits(struct soft_cache *cache, struct jit_buf *b)
 	e1(b, 0xc3);
 }
 
-/* A miss in L0: r10 la, r9d a site word (jit.h); called. Gives r11 = delta, keeps r10. First
- * the hashed L1 in line, then jit_slow(). */
-static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx, bool write,
+/* lea dst, [dst + src]: adds and leaves the flags */
+static void e_lea_sum(struct jit_buf *b, unsigned dst, unsigned src)
+{
+	e2(b, 0x48 | (dst >= 8 ? 5 : 0) | (src >= 8 ? 2 : 0), 0x8d);
+	e2(b, 0x04 | (dst & 7) << 3, (src & 7) << 3 | (dst & 7)); /* dst is not rbp or r13 */
+}
+
+/* A miss in L0: r10 la, r9d a site word (jit.h); called. Gives r11 = delta, or la's host address for
+ * a page site; keeps r10. First the hashed L1 in line, then jit_slow(). */
+static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx, bool write, bool page,
 		      bool group)
 {
 	uint32_t tlb = GS_OFF(tlb) + (uint32_t)(ctx * sizeof(struct soft_tlb));
@@ -114,7 +125,19 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 		e_mov(b, H_RCX, H_R10);
 		e_alu_imm(b, true, 4, H_RCX, (uint32_t)-4096);
 		e_gs_idx(b, true, 0x89, H_RCX, H_R9, tlb + (uint32_t)offsetof(struct soft_tlb, l0));
+		if (page)
+			e_rr(b, true, 0x01, H_R11, H_RCX);
 		e_gs_idx(b, true, 0x89, H_R11, H_R9, tlb + (uint32_t)offsetof(struct soft_tlb, l0) + 8);
+		e_shift_imm(b, false, 5, H_R9, L0_CHUNK_SHIFT);
+		e_load(b, H_RAX, tlb + (uint32_t)offsetof(struct soft_tlb, l0_chunks));
+		e2(b, 0x4c, 0x0f); /* bts rax, r9 */
+		e2(b, 0xab, 0xc0 | (H_R9 & 7) << 3 | H_RAX);
+		e_store(b, H_RAX, tlb + (uint32_t)offsetof(struct soft_tlb, l0_chunks));
+		if (page) { /* the host page so far */
+			e_mov(b, H_RCX, H_R10);
+			e_alu_imm(b, false, 4, H_RCX, 4095);
+			e_rr(b, true, 0x01, H_R11, H_RCX);
+		}
 		pop(b, H_RCX);
 		pop(b, H_RAX);
 		if (group)
@@ -157,6 +180,8 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 	load_volatile(b);
 	e_load(b, H_R10, GS_OFF(scratch) + 8 * 2);
 	e_load(b, H_R11, GS_OFF(scratch) + 8 * 3);
+	if (page)
+		e_lea_sum(b, H_R11, H_R10);
 	e1(b, 0xc3);
 	if (group)
 		return;
@@ -213,6 +238,7 @@ static void emit_dispatch(struct soft_cache *cache, struct jit_buf *b)
 	if (cache->chain) {
 		e_load(b, H_R10, GS_OFF(rip));
 		e_branch_slot(b);
+		e_shift_imm(b, false, 4, H_R11, 3);
 		e_gs(b, true, 0x03, H_R11, GS_OFF(ibtc)); /* add r11, gs:[ibtc] */
 		e3(b, 0x4d, 0x3b, 0x13);                  /* cmp r10, [r11] */
 		miss = e_jcc_fwd(b, CC_NE);
@@ -241,11 +267,13 @@ void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b)
 	(void)here(cache, b);
 	emit_exits(cache, b);
 	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
-		for (unsigned write = 0; write < 2; write++) {
-			cache->stubs.slow[ctx][write] = here(cache, b);
-			emit_slow(cache, b, ctx, write, false);
-			cache->stubs.slow_group[ctx][write] = here(cache, b);
-			emit_slow(cache, b, ctx, write, true);
+		for (unsigned k = 0; k < 4; k++) {
+			bool write = k & 1, page = k & 2;
+
+			cache->stubs.slow[ctx][write][page] = here(cache, b);
+			emit_slow(cache, b, ctx, write, page, false);
+			cache->stubs.slow_group[ctx][write][page] = here(cache, b);
+			emit_slow(cache, b, ctx, write, page, true);
 		}
 	}
 	cache->stubs.op = here(cache, b);

@@ -36,8 +36,9 @@ struct slow_path { /* cold part of a memory access */
 	uint32_t site; /* jit.h */
 	uint64_t rip;
 	jit_recipe recipe;
-	struct jit_place where; /* the address: base + disp without index; base r11: the constant disp */
-	bool write, group;
+	/* the address: base + disp; base r11: the constant disp; page: r11 and the tag at gs:[disp] */
+	struct jit_place where;
+	bool write, group, page;
 };
 
 struct jit_scratch {
@@ -66,7 +67,7 @@ struct tr { /* one translation */
 	jit_recipe recipe; /* another way to them, if not 0 */
 	unsigned i;     /* current item */
 	unsigned group_end; /* items before it share one check of memory: */
-	unsigned group_base; /* a host register: their address is [it + displacement - bias] */
+	struct jit_place group_place; /* of displacement group_bias off their base */
 	int64_t group_bias;
 	uint64_t gpa2;
 	bool crosses;   /* its only instruction goes on in the page at gpa2 */
@@ -112,6 +113,8 @@ void jit_cold_begin(struct tr *t);
 void jit_cold_end(struct tr *t);
 /* v->rip = rip; leave with code. */
 void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code);
+/* Leaves to rip if something is wanted of the vCPU. RFLAGS are clobbered. */
+void jit_emit_poll(struct tr *t, uint64_t rip);
 /* r10 holds the guest address to go to; guest flags are in v->aflags. undo: what the current
  * instruction added to RSP, should the address turn out not to be one (jit_run.c). */
 void jit_emit_indirect(struct tr *t, int32_t undo);
@@ -128,6 +131,8 @@ bool jit_after_sti(const struct jit_scratch *s);
  * distance to host memory. Guest flags are settled. group: it stands for several accesses. */
 void jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write,
 			 bool group);
+/* The same for an address in r11, which becomes that of the host. */
+struct jit_place jit_emit_check_r11(struct tr *t, unsigned size, bool write, bool group);
 /* The same for one access; its place. */
 struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write);
 /* The address of a memory operand and its check; what clobbers r10 and, unless it is in the place,

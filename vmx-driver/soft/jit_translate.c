@@ -61,6 +61,8 @@ static bool emit_block(struct tr *t)
 	struct jit_scratch *s = t->s;
 
 	t->group_end = 0;
+	if (t->mode & JIT_LOOP)
+		jit_emit_poll(t, t->rip);
 	for (t->i = 0; t->i < s->count;) {
 		bool groups = t->cache->chain && !(t->mode & JIT_UNGROUPED);
 		unsigned n = groups ? jit_push_run(t) : 0;

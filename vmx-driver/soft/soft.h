@@ -124,13 +124,15 @@ enum { CODE_16 = 0, CODE_32 = 1, CODE_64 = 2 };
  * tables are not set up and not looked at where the VM has no VMX (v->ctx_count). */
 enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_KINDS = 3, CTX_COUNT = 2 * CTX_KINDS };
 
-#define SOFT_L0_SIZE 1024u
+#define SOFT_L0_SIZE 4096u
 #define SOFT_L1_SIZE 4096u
 #define SOFT_IBTC_SIZE 4096u
 #define SOFT_TAG_INVALID 0x8000000000000000ull /* not canonical: no access gets there and lives */
 #define SOFT_DELTA_INVALID 0x8100000000000000ull /* tag + this is not a host address: #GP */
 
-/* L0, one entry per access site: (la - tag) <= 4096 - size is a hit; host = la + delta. */
+/* L0, one entry per access site: (la - tag) <= 4096 - size is a hit; host = la + delta, or, in entries
+ * with SOFT_L0_PAGE in their index, host = la - tag + delta. SOFT_L0_WRITE: may be written. */
+enum { SOFT_L0_WRITE = 1, SOFT_L0_PAGE = 2, SOFT_L0_KINDS = 4 };
 struct soft_l0 {
 	uint64_t tag, delta;
 };
@@ -140,7 +142,7 @@ struct soft_l1 {
 	uint64_t tag_r, tag_w, delta;
 	uint64_t gpa; /* page; bit 0: global, bit 1: part of a large page */
 };
-/* Indirect-branch table: index (rip ^ rip >> 7) % SIZE; host entry for guest address rip, valid
+/* Indirect-branch table: index jit_branch_slot(rip); host entry for guest address rip, valid
  * for the current mode of that context. Invalid: rip = SOFT_TAG_INVALID. */
 struct soft_ibtc {
 	uint64_t rip;
@@ -151,7 +153,7 @@ struct soft_tlb {
 	struct soft_l1 l1[SOFT_L1_SIZE];
 	struct soft_ibtc ibtc[SOFT_IBTC_SIZE];
 	/* Bit n: something was put into the n-th 64th of the table since it was cleared. */
-	uint64_t l1_chunks, ibtc_chunks;
+	uint64_t l0_chunks, l1_chunks, ibtc_chunks;
 	uint64_t ibtc_pages[64]; /* bloom filter over linear pages with ibtc entries: bit
 				  * (page ^ page >> 12) % 4096 */
 	uint32_t ibtc_mode;      /* v->mode the ibtc entries are for */

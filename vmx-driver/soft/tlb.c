@@ -50,13 +50,17 @@ static void invalidate(void *table, size_t size)
 	__asm__ volatile("rep stosq" : "+D"(table), "+c"(words) : "a"(SOFT_TAG_INVALID) : "memory");
 }
 
-static void clear_l0(struct soft_tlb *t)
-{
-	invalidate(t->l0, sizeof(t->l0));
-}
-
+#define L0_CHUNK (SOFT_L0_SIZE / 64)
 #define L1_CHUNK (SOFT_L1_SIZE / 64)
 #define IBTC_CHUNK (SOFT_IBTC_SIZE / 64)
+
+static void clear_l0(struct soft_tlb *t)
+{
+	for (uint64_t left = t->l0_chunks; left; left &= left - 1)
+		invalidate(&t->l0[(unsigned)__builtin_ctzll(left) * L0_CHUNK],
+			   L0_CHUNK * sizeof(t->l0[0]));
+	t->l0_chunks = 0;
+}
 
 static void clear_l1(struct soft_tlb *t)
 {
@@ -64,6 +68,14 @@ static void clear_l1(struct soft_tlb *t)
 		invalidate(&t->l1[(unsigned)__builtin_ctzll(left) * L1_CHUNK],
 			   L1_CHUNK * sizeof(t->l1[0]));
 	t->l1_chunks = 0;
+}
+
+/* The next entry from i on of a chunk that was filled; SOFT_L0_SIZE at the end. */
+static unsigned next_l0(const struct soft_tlb *t, unsigned i)
+{
+	while (i < SOFT_L0_SIZE && i % L0_CHUNK == 0 && !(t->l0_chunks >> i / L0_CHUNK & 1))
+		i += L0_CHUNK;
+	return i;
 }
 
 /* The next entry from i on of a chunk that was filled; SOFT_L1_SIZE at the end. */
@@ -165,7 +177,7 @@ static void flush_page_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t page)
 			e->tag_r = e->tag_w = SOFT_TAG_INVALID;
 			e->delta = SOFT_DELTA_INVALID;
 		}
-		for (unsigned i = 0; i < SOFT_L0_SIZE; i++)
+		for (unsigned i = next_l0(t, 0); i < SOFT_L0_SIZE; i = next_l0(t, i + 1))
 			if (t->l0[i].tag == page) {
 				t->l0[i].tag = SOFT_TAG_INVALID;
 				t->l0[i].delta = SOFT_DELTA_INVALID;
@@ -190,7 +202,7 @@ static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 			t->ibtc[i].rip = i ? SOFT_TAG_INVALID : 1;
 	if (!t->used)
 		return;
-	for (unsigned i = 0; i < SOFT_L0_SIZE; i++)
+	for (unsigned i = next_l0(t, 0); i < SOFT_L0_SIZE; i = next_l0(t, i + 1))
 		if (t->l0[i].tag >> shift == number) {
 			t->l0[i].tag = SOFT_TAG_INVALID;
 			t->l0[i].delta = SOFT_DELTA_INVALID;
@@ -237,8 +249,8 @@ void soft_tlb_protect_page(struct soft_vcpu *v, uint64_t gpa)
 		for (unsigned i = next_l1(t, 0); i < SOFT_L1_SIZE; i = next_l1(t, i + 1))
 			if (t->l1[i].tag_w + t->l1[i].delta == host)
 				t->l1[i].tag_w = SOFT_TAG_INVALID;
-		for (unsigned i = 0; i < SOFT_L0_SIZE; i++)
-			if (t->l0[i].tag + t->l0[i].delta == host) {
+		for (unsigned i = next_l0(t, 0); i < SOFT_L0_SIZE; i = next_l0(t, i + 1))
+			if (t->l0[i].delta + (i & SOFT_L0_PAGE ? 0 : t->l0[i].tag) == host) {
 				t->l0[i].tag = SOFT_TAG_INVALID;
 				t->l0[i].delta = SOFT_DELTA_INVALID;
 			}
