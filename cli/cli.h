@@ -36,6 +36,8 @@ enum option_id { /* one table in options.c */
 	OPTION_MEMORY,
 	OPTION_CPUS,
 	OPTION_DISK,
+	OPTION_NET,
+	OPTION_PUBLISH,
 	OPTION_ENGINE,
 	OPTION_ON_REBOOT,
 	OPTION_TRANSPORT,
@@ -62,7 +64,8 @@ struct options {
 	uint64_t given;                  /* OPTION_BIT()s */
 	const char *value[OPTION_COUNT]; /* the last one; NULL for flags */
 	const char *disks[OPTION_REPEATS_MAX], *soft_debugs[OPTION_REPEATS_MAX];
-	size_t disk_count, soft_debug_count;
+	const char *nets[OPTION_REPEATS_MAX], *publish[OPTION_REPEATS_MAX];
+	size_t disk_count, soft_debug_count, net_count, publish_count;
 };
 
 struct ctl {
@@ -117,6 +120,10 @@ const char *end_text(json_object *info);
 
 /* vmconfig.c: a configuration from the options; EXIT_OK or EXIT_USAGE after saying why. */
 int config_from_options(const struct ctl *ctl, const char *name, json_object **ret_config);
+/* A path as the daemon takes it: absolute. */
+json_object *absolute_path(const char *path);
+/* nets.c: adds what --net and --publish say; EXIT_OK or EXIT_USAGE after saying why. */
+int nets_from_options(const struct ctl *ctl, json_object *config);
 
 /* attach.c: the console on stdin and stdout until the VM ends (*ret_info: owned), the user detaches
  * (EXIT_OK, no info) or a signal comes (128 + n, no info). Takes console_fd over. wait_id: of a

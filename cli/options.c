@@ -20,6 +20,10 @@ static const struct {
 	[OPTION_MEMORY] = { "memory", "SIZE", "guest memory (512M)" },
 	[OPTION_CPUS] = { "cpus", "N", "virtual processors (1)" },
 	[OPTION_DISK] = { "disk", "FILE[,readonly][,serial=S]", "a raw image; may be repeated" },
+	[OPTION_NET] = { "net", "KIND[,WORD[=VALUE]]...",
+		"a network card: user, tap, stream, none; may be repeated" },
+	[OPTION_PUBLISH] = { "publish", "[ADDR:]HOST:GUEST[/udp]",
+		"a port of the host for one of the guest; may be repeated" },
 	[OPTION_ENGINE] = { "engine", "auto|kvm|soft", "what runs the guest (auto)" },
 	[OPTION_ON_REBOOT] = { "on-reboot", "restart|stop", "what a reset by the guest does (restart)" },
 	[OPTION_TRANSPORT] = { "transport", "pci|mmio", "where virtio devices are (pci)" },
@@ -62,6 +66,14 @@ static bool take(struct options *o, int id, const char *value)
 		if (o->disk_count == OPTION_REPEATS_MAX)
 			return false;
 		o->disks[o->disk_count++] = value;
+	} else if (id == OPTION_NET) {
+		if (o->net_count == OPTION_REPEATS_MAX)
+			return false;
+		o->nets[o->net_count++] = value;
+	} else if (id == OPTION_PUBLISH) {
+		if (o->publish_count == OPTION_REPEATS_MAX)
+			return false;
+		o->publish[o->publish_count++] = value;
 	} else if (id == OPTION_SOFT_DEBUG) {
 		if (o->soft_debug_count == OPTION_REPEATS_MAX)
 			return false;

@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 
 /* The daemon takes absolute paths only: its working directory is not the user's. */
-static json_object *absolute(const char *path)
+json_object *absolute_path(const char *path)
 {
 	char cwd[PATH_MAX], *joined;
 	json_object *value;
@@ -37,7 +37,7 @@ static json_object *disk_json(const char *text)
 		*comma = '\0';
 	}
 	if (path)
-		json_add(disk, "path", absolute(path));
+		json_add(disk, "path", absolute_path(path));
 	free(path);
 	return disk;
 }
@@ -81,9 +81,9 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 	if (has_option(ctl, OPTION_CPUS) && !option_number(ctl, OPTION_CPUS, 1e9, &cpus))
 		return EXIT_USAGE;
 	config = name_params(name);
-	json_add(config, "kernel", absolute(o->value[OPTION_KERNEL]));
+	json_add(config, "kernel", absolute_path(o->value[OPTION_KERNEL]));
 	if (has_option(ctl, OPTION_INITRD))
-		json_add(config, "initrd", absolute(o->value[OPTION_INITRD]));
+		json_add(config, "initrd", absolute_path(o->value[OPTION_INITRD]));
 	add_text(ctl, OPTION_CMDLINE, config, "cmdline");
 	add_text(ctl, OPTION_MEMORY, config, "memory");
 	if (has_option(ctl, OPTION_CPUS))
@@ -100,6 +100,10 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 	if (has_option(ctl, OPTION_RM))
 		json_add_bool(config, "transient", true);
 	add_lists(o, config);
+	if (nets_from_options(ctl, config) != EXIT_OK) {
+		json_object_put(config);
+		return EXIT_USAGE;
+	}
 	*ret_config = config;
 	return EXIT_OK;
 }

@@ -24,6 +24,8 @@ void config_close(struct config_files *files)
 		close(files->disks[i]);
 	files->kernel = files->initrd = -1;
 	files->disk_count = 0;
+	net_ends_close(files->nets, files->net_count);
+	files->net_count = 0;
 }
 
 static int file_error(struct rpc_error *error, const char *field, const char *path, int err)
@@ -150,7 +152,6 @@ static int open_disks(json_object *config, bool lock, struct config_files *files
 static int check_values(json_object *config, uint64_t host_memory, struct rpc_error *error)
 {
 	uint64_t memory = json_get_size(config, "memory", CONFIG_MEMORY_DEFAULT);
-	json_object *nets = json_get(config, "nets");
 
 	if (memory % MIB)
 		return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value", "memory",
@@ -159,9 +160,6 @@ static int check_values(json_object *config, uint64_t host_memory, struct rpc_er
 		return rpc_fail(error, RPC_INVALID_PARAMS, "out-of-range", "memory",
 				"memory: %" PRIu64 " MiB, but the host has %" PRIu64 " MiB",
 				memory / MIB, host_memory / MIB);
-	if (nets && json_object_array_length(nets))
-		return rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", "nets",
-				"nets: network devices cannot be made yet");
 	if (json_get_bool(config, "nested", false))
 		return rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", "nested",
 				"nested: virtualization cannot be offered to guests yet");
@@ -178,6 +176,8 @@ int config_open(json_object *config, uint64_t host_memory, bool lock, struct con
 	memset(ret, 0, sizeof(*ret));
 	ret->kernel = ret->initrd = -1;
 	r = check_values(config, host_memory, error);
+	if (r == 0)
+		r = netconf_check(config, error);
 	if (r == 0)
 		r = open_file(kernel, O_RDONLY, false, "kernel", &ret->kernel, error);
 	if (r == 0)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/netconf.h"
 #include "protocol/rpc.h"
 
 #define CONFIG_DISKS_MAX 16
@@ -16,6 +17,8 @@ struct config_files {
 	int initrd; /* -1: none */
 	size_t disk_count;
 	int disks[CONFIG_DISKS_MAX];
+	size_t net_count;
+	struct net_ends nets[NETS_MAX]; /* filled by nets_open() */
 };
 
 /* Checks what the schema cannot: sums, features that are not there yet, the files. config passed

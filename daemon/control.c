@@ -77,8 +77,24 @@ static const struct {
 	{ "machine.kill", order_kill },     { "machine.power_button", order_button },
 };
 
-static json_object *handle(struct machine *machine, const struct rpc_request *request)
+/* Another peer for a network card: a descriptor came beside the order. */
+static int net_attach(struct peer *peer, json_object *params)
 {
+	struct machine *m = peer->control->machine;
+	int fd = stream_take_fd(peer->stream), r;
+
+	if (fd < 0)
+		return -EINVAL;
+	r = m->board ? board_net_attach(m->board, (size_t)json_get_int(params, "index", -1), &fd, 1)
+		     : -EBADFD;
+	if (r < 0)
+		close(fd);
+	return r;
+}
+
+static json_object *handle(struct peer *peer, const struct rpc_request *request)
+{
+	struct machine *machine = peer->control->machine;
 	struct rpc_error error;
 	json_object *result = json_object_new_object();
 	int r = -ENOSYS;
@@ -87,6 +103,8 @@ static json_object *handle(struct machine *machine, const struct rpc_request *re
 		json_add(result, "stats", machine_stats(machine));
 		return rpc_reply(request->id, result);
 	}
+	if (strcmp(request->method, "machine.net_attach") == 0)
+		r = net_attach(peer, request->params);
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++)
 		if (strcmp(orders[i].method, request->method) == 0)
 			r = orders[i].fn(machine);
@@ -107,7 +125,6 @@ static json_object *handle(struct machine *machine, const struct rpc_request *re
 static void on_line(void *owner, char *line, size_t len)
 {
 	struct peer *peer = owner;
-	struct machine *machine = peer->control->machine;
 	struct rpc_request request;
 	struct rpc_error error;
 	json_object *message = NULL, *answer;
@@ -119,7 +136,7 @@ static void on_line(void *owner, char *line, size_t len)
 	} else if (rpc_request_parse(message, &request, &error) < 0) {
 		answer = rpc_error_reply(request.id, &error);
 	} else {
-		answer = handle(machine, &request);
+		answer = handle(peer, &request);
 		if (!request.has_id) {
 			json_object_put(answer);
 			answer = NULL;
@@ -167,6 +184,7 @@ static const struct stream_ops ops = {
 	.line = on_line,
 	.oversize = NULL,
 	.ended = on_ended,
+	.fds = true,
 	.released = on_released,
 };
 

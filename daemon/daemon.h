@@ -19,6 +19,7 @@
 struct call;
 struct conn;
 struct events;
+struct helper;
 struct probe;
 struct server;
 struct vm;
@@ -44,6 +45,7 @@ struct daemon {
 	struct events *events;
 	struct probe *probe;
 	struct server *server;
+	LIST_HEAD(, helper) helpers; /* nets_open.c: vmxd-slirps of VMs */
 	bool ending;
 };
 

@@ -49,6 +49,40 @@ static json_object *disks_json(json_object *disks)
 	return list;
 }
 
+static json_object *limits_json(json_object *net)
+{
+	static const char *const keys[] = { "rx_bytes_per_s", "rx_packets_per_s", "tx_bytes_per_s",
+					    "tx_packets_per_s" };
+	json_object *limits = json_object_new_object();
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		json_add_int(limits, keys[i], (int64_t)json_get_size(net, keys[i], 0));
+	return limits;
+}
+
+static json_object *nets_config(const struct vm *vm, const struct config_files *files)
+{
+	static const char *const kinds[] = { [NETCONF_USER] = "packet", [NETCONF_TAP] = "tap",
+					     [NETCONF_STREAM] = "stream" };
+	json_object *list = json_object_new_array(), *made, *nets = netconf_list(vm->config, &made);
+
+	for (size_t i = 0; list && i < files->net_count; i++) {
+		const struct net_ends *ends = &files->nets[i];
+		json_object *out = json_object_new_object();
+		char mac[18];
+
+		netconf_mac_text(ends->mac, mac);
+		json_add_str(out, "kind", kinds[ends->kind]);
+		json_add_str(out, "mac", mac);
+		json_add_int(out, "mtu", ends->mtu);
+		json_add_int(out, "fds", ends->fd_count);
+		json_add(out, "limits", limits_json(json_object_array_get_idx(nets, i)));
+		json_object_array_add(list, out);
+	}
+	json_object_put(made);
+	return list;
+}
+
 /* No paths: the machine has no use for them. */
 static json_object *machine_config(const struct vm *vm, const struct config_files *files)
 {
@@ -73,6 +107,7 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 	json_add(config, "soft_debug", json_object_get(json_get(vm->config, "soft_debug")));
 	json_add_bool(config, "initrd", files->initrd >= 0);
 	json_add(config, "disks", disks_json(json_get(vm->config, "disks")));
+	json_add(config, "nets", nets_config(vm, files));
 	json_add_bool(config, "sandbox", !vm->daemon->options.no_sandbox);
 	json_add_int(config, "log_level", vm->daemon->options.log_level);
 	return config;
@@ -154,7 +189,7 @@ int launch_prepare(const struct vm *vm, const struct config_files *files, struct
 int launch_spawn(const struct vm *vm, const struct launch *l, const struct config_files *files,
 		 uv_process_t *process, uv_exit_cb on_exit)
 {
-	uv_stdio_container_t io[MACHINE_FD_FILES + 2 + CONFIG_DISKS_MAX];
+	uv_stdio_container_t io[MACHINE_FD_FILES + 2 + CONFIG_DISKS_MAX + NETS_MAX * NET_QUEUES_MAX];
 	char *args[] = { (char *)(uintptr_t)"vmxd-machine", (char *)(uintptr_t)vm->name, NULL };
 	char *env[] = { NULL }; /* nothing of the daemon's surroundings is the guest process's affair */
 	uv_process_options_t options = {
@@ -174,6 +209,9 @@ int launch_spawn(const struct vm *vm, const struct launch *l, const struct confi
 		fds[n++] = files->initrd;
 	for (size_t i = 0; i < files->disk_count; i++)
 		fds[n++] = files->disks[i];
+	for (size_t i = 0; i < files->net_count; i++)
+		for (unsigned k = 0; k < files->nets[i].fd_count; k++)
+			fds[n++] = files->nets[i].fds[k];
 	for (int i = 0; i < n; i++) {
 		io[i].flags = fds[i] < 0 ? UV_IGNORE : UV_INHERIT_FD;
 		io[i].data.fd = fds[i];

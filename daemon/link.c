@@ -369,28 +369,44 @@ int link_adopt(struct vm *vm, json_object **ret_final)
 	return -ENOENT;
 }
 
-int link_request(struct link *link, const char *method, json_object *params, link_done_fn *done,
-		 void *opaque)
+/* Takes fd over. */
+static int send_order(struct link *link, const char *method, json_object *params, int fd)
+{
+	json_object *message = rpc_request_new(++link->last_id, method, params);
+	char *line = NULL;
+	int n = message ? asprintf(&line, "%s\n", json_text(message)) : -1, r;
+
+	json_object_put(message);
+	if (n <= 0) {
+		if (fd >= 0)
+			close(fd);
+		return -ENOMEM;
+	}
+	r = stream_send(link->stream, line, (size_t)n, fd);
+	free(line);
+	return r;
+}
+
+int link_request_fd(struct link *link, const char *method, json_object *params, int fd,
+		    link_done_fn *done, void *opaque)
 {
 	struct order *order;
-	json_object *message;
-	char *line = NULL;
-	int n, r = -ENOMEM;
+	int r;
 
 	if (!link->stream || link->order_count >= ORDERS_MAX) {
 		json_object_put(params);
+		if (fd >= 0)
+			close(fd);
 		return link->stream ? -EBUSY : -ENOTCONN;
 	}
 	order = calloc(1, sizeof(*order));
-	message = rpc_request_new(++link->last_id, method, params);
-	if (order && message) {
-		n = asprintf(&line, "%s\n", json_text(message));
-		if (n > 0)
-			r = stream_send(link->stream, line, (size_t)n, -1);
-		if (n > 0)
-			free(line);
+	if (!order) {
+		json_object_put(params);
+		if (fd >= 0)
+			close(fd);
+		return -ENOMEM;
 	}
-	json_object_put(message);
+	r = send_order(link, method, params, fd);
 	if (r < 0) {
 		free(order);
 		return r;
@@ -401,6 +417,12 @@ int link_request(struct link *link, const char *method, json_object *params, lin
 	LIST_INSERT_HEAD(&link->orders, order, link);
 	link->order_count++;
 	return 0;
+}
+
+int link_request(struct link *link, const char *method, json_object *params, link_done_fn *done,
+		 void *opaque)
+{
+	return link_request_fd(link, method, params, -1, done, opaque);
 }
 
 static void on_kill_timer(uv_timer_t *timer)

@@ -16,6 +16,8 @@ vmxd_SOURCES = \
 	daemon/link.c daemon/link.h \
 	daemon/main.c \
 	daemon/methods_daemon.c daemon/methods_vm.c \
+	daemon/netconf.c daemon/netconf.h \
+	daemon/nets.c daemon/nets.h daemon/nets_open.c \
 	daemon/notify.c daemon/notify.h \
 	daemon/probe.c daemon/probe.h \
 	daemon/server.c daemon/server.h \
@@ -35,6 +37,7 @@ machine_program_sources = \
 	daemon/console.c daemon/control.c daemon/launch.h \
 	daemon/machine.h daemon/machine_board.c daemon/machine_main.c \
 	daemon/machine_probe.c daemon/machine_report.c \
+	daemon/netconf.c daemon/netconf.h \
 	$(sandbox_sources) \
 	daemon/stream.c daemon/stream.h
 
@@ -43,6 +46,14 @@ vmxd_machine_SOURCES = $(machine_program_sources)
 vmxd_machine_CPPFLAGS = $(daemon_cppflags)
 vmxd_machine_LDADD = libdevices.la libmachine.la libvmxdriver.la $(daemon_libs) \
 	$(SECCOMP_LIBS) -lpthread
+
+# User-mode networking: libslirp in a process of its own.
+libexec_PROGRAMS += vmxd-slirp
+vmxd_slirp_SOURCES = \
+	daemon/slirp.h daemon/slirp_main.c daemon/slirp_run.c daemon/slirp_sandbox.c \
+	devices/backend/net.h devices/backend/net_frame.c devices/backend/net_frame.h
+vmxd_slirp_CPPFLAGS = $(AM_CPPFLAGS) $(SLIRP_CFLAGS) $(SECCOMP_CFLAGS)
+vmxd_slirp_LDADD = libcommon.la $(SLIRP_LIBS) $(SECCOMP_LIBS)
 
 dist_man_MANS += docs/vmxd.8 docs/vmxd-rpc.7
 

@@ -34,6 +34,7 @@ struct machine {
 	struct console *console;  /* NULL: the VM has none */
 	enum board_state told;    /* the state that control was told last */
 	unsigned told_resets;
+	uint32_t told_links;
 	struct sandbox *sandbox;  /* NULL: vmxd --no-sandbox */
 	struct thread_hook threads;
 	int kvm_fd;               /* opened while there were files to open; 0: none */

@@ -6,6 +6,7 @@
 
 #include "common/checked.h"
 #include "daemon/launch.h"
+#include "daemon/netconf.h"
 #include "daemon/machine.h"
 
 static const struct {
@@ -30,9 +31,45 @@ static uint32_t soft_debug(json_object *list)
 	return flags;
 }
 
+static const struct {
+	const char *name;
+	enum net_kind kind;
+} net_kinds[] = { { "stream", NET_STREAM }, { "packet", NET_PACKET }, { "tap", NET_TAP } };
+
+static struct limit_rate net_limit(json_object *limits, const char *key)
+{
+	return (struct limit_rate){ .per_second = (uint64_t)json_get_int(limits, key, 0) };
+}
+
+/* Takes its descriptors from *fd on. */
+static int net_config(json_object *net, int *fd, struct virtio_net_config *ret)
+{
+	json_object *limits = json_get(net, "limits");
+	const char *kind = json_get_str(net, "kind", "");
+	unsigned count = (unsigned)json_get_int(net, "fds", 0);
+
+	if (count > NET_PAIRS_MAX)
+		return -EINVAL;
+	*ret = (struct virtio_net_config){
+		.fd_count = count,
+		.mtu = (uint16_t)json_get_int(net, "mtu", 0),
+		.to_guest = { net_limit(limits, "rx_bytes_per_s"),
+			      net_limit(limits, "rx_packets_per_s") },
+		.from_guest = { net_limit(limits, "tx_bytes_per_s"),
+				net_limit(limits, "tx_packets_per_s") },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(net_kinds); i++)
+		if (strcmp(net_kinds[i].name, kind) == 0)
+			ret->kind = net_kinds[i].kind;
+	for (unsigned i = 0; i < count; i++)
+		ret->fds[i] = (*fd)++;
+	return netconf_mac_parse(json_get_str(net, "mac", ""), ret->mac) ? 0 : -EINVAL;
+}
+
 int machine_make_board(struct machine *machine, int console_fd, char **ret_error)
 {
 	json_object *config = machine->config, *disks = json_get(config, "disks");
+	json_object *nets = json_get(config, "nets");
 	const char *engine = json_get_str(config, "engine", "");
 	bool initrd = json_get_bool(config, "initrd", false);
 	int fd = MACHINE_FD_FILES + 1 + initrd; /* of the first disk */
@@ -53,9 +90,10 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 		.virtio = (json_get_bool(config, "mmio", false) ? BOARD_VIRTIO_MMIO : 0u) |
 			  (json_get_bool(config, "packed", false) ? BOARD_VIRTIO_PACKED : 0u),
 		.disk_count = disks ? json_object_array_length(disks) : 0,
+		.net_count = nets ? json_object_array_length(nets) : 0,
 	};
 
-	if (board.disk_count > BOARD_DISKS_MAX)
+	if (board.disk_count > BOARD_DISKS_MAX || board.net_count > BOARD_NETS_MAX)
 		return -EINVAL;
 	for (size_t i = 0; i < board.disk_count; i++) {
 		json_object *disk = json_object_array_get_idx(disks, i);
@@ -65,8 +103,37 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 		snprintf(board.disks[i].serial, sizeof(board.disks[i].serial), "%s",
 			 json_get_str(disk, "serial", ""));
 	}
+	for (size_t i = 0; i < board.net_count; i++) {
+		snprintf(board.net_ids[i], sizeof(board.net_ids[i]), "net%zu", i);
+		if (net_config(json_object_array_get_idx(nets, i), &fd, &board.nets[i]) < 0)
+			return -EINVAL;
+	}
 	return board_create(&board, machine->log, machine_board_changed, machine, &machine->board,
 			    ret_error);
+}
+
+static void add_net_stats(struct board *board, json_object *object)
+{
+	struct virtio_net_info info;
+
+	for (size_t i = 0; board_net_info(board, i, &info) == 0; i++) {
+		const struct virtio_net_counters *c = &info.counters;
+		const struct {
+			const char *name;
+			uint64_t value;
+		} values[] = {
+			{ "rx_packets", c->rx_packets }, { "rx_bytes", c->rx_bytes },
+			{ "rx_dropped", c->rx_dropped }, { "tx_packets", c->tx_packets },
+			{ "tx_bytes", c->tx_bytes },     { "tx_dropped", c->tx_dropped },
+		};
+
+		for (size_t k = 0; k < ARRAY_SIZE(values); k++) {
+			char name[32];
+
+			snprintf(name, sizeof(name), "net%zu_%s", i, values[k].name);
+			json_add_int(object, name, (int64_t)values[k].value);
+		}
+	}
 }
 
 json_object *machine_stats(struct machine *machine)
@@ -79,5 +146,7 @@ json_object *machine_stats(struct machine *machine)
 		n = ARRAY_SIZE(stats);
 	for (size_t i = 0; i < n; i++)
 		json_add_int(object, stats[i].name, (int64_t)stats[i].value);
+	if (machine->board)
+		add_net_stats(machine->board, object);
 	return object;
 }

@@ -97,10 +97,12 @@ static void on_changed(uv_async_t *async)
 		finish(m, &info);
 		return;
 	}
-	if (info.state == m->told && info.resets == m->told_resets)
+	if (info.state == m->told && info.resets == m->told_resets &&
+	    info.links == m->told_links)
 		return;
 	m->told = info.state;
 	m->told_resets = info.resets;
+	m->told_links = info.links;
 	control_tell(m->control, machine_report(m, &info));
 }
 
@@ -142,10 +144,12 @@ static json_object *read_config(void)
 /* Nothing but what was handed over stays open, nothing of it reaches a program that is exec'd. */
 static int close_rest(json_object *config)
 {
-	json_object *disks = json_get(config, "disks");
+	json_object *disks = json_get(config, "disks"), *nets = json_get(config, "nets");
 	unsigned first = MACHINE_FD_FILES + 1 + json_get_bool(config, "initrd", false) +
 			 (unsigned)(disks ? json_object_array_length(disks) : 0);
 
+	for (size_t i = 0; nets && i < json_object_array_length(nets); i++)
+		first += (unsigned)json_get_int(json_object_array_get_idx(nets, i), "fds", 0);
 	if (syscall(SYS_close_range, first, ~0u, 0) < 0 && errno == ENOSYS)
 		for (unsigned fd = first; fd < 1024; fd++)
 			close((int)fd);

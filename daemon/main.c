@@ -22,6 +22,7 @@
 #include "daemon/events.h"
 #include "daemon/files.h"
 #include "daemon/link.h"
+#include "daemon/nets.h"
 #include "daemon/notify.h"
 #include "daemon/probe.h"
 #include "daemon/server.h"
@@ -177,6 +178,12 @@ static int take_lock(struct log *log, struct setup *setup, const char *what, con
 	if (asprintf(&path, "%s%s", dir, suffix) < 0)
 		return -ENOMEM;
 	fd = files_lock(path, &pid);
+	/* A daemon that was killed while it started a process: that one has the lock until it is
+	 * exec'd. */
+	for (int i = 0; fd == -EBUSY && pid > 0 && kill(pid, 0) < 0 && errno == ESRCH && i < 200; i++) {
+		usleep(10000);
+		fd = files_lock(path, &pid);
+	}
 	if (fd == -EBUSY)
 		log_line(log, LOG_LEVEL_ERROR, "another vmxd (pid %d) uses the %s %s", (int)pid,
 			 what, dir);
@@ -236,6 +243,7 @@ static void end_daemon(struct daemon *daemon)
 	probe_stop(daemon->probe);
 	while ((vm = TAILQ_FIRST(&daemon->vms)))
 		vm_remove(vm);
+	nets_forget_helpers(daemon);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -280,6 +288,7 @@ static void adopt(struct daemon *daemon)
 		next = TAILQ_NEXT(vm, entry);
 		if (link_adopt(vm, &final) == 0) {
 			vm->state = VM_STARTING; /* until it says more */
+			nets_adopt(vm);
 			continue;
 		}
 		if (final || json_get_bool(vm->config, "transient", false))
@@ -356,6 +365,7 @@ static int run(struct setup *setup, struct log *log, int listen_fd)
 		return r;
 	daemon.loop = &loop;
 	TAILQ_INIT(&daemon.vms);
+	LIST_INIT(&daemon.helpers);
 	fill_instance(daemon.instance, sizeof(daemon.instance));
 	if (sysinfo(&host) == 0)
 		daemon.host_memory = (uint64_t)host.totalram * host.mem_unit;

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -107,6 +108,9 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(writev, DEVICES, "a tap takes a packet from several pieces"),
 	CALL(readv, DEVICES, "a tap gives a packet into several pieces"),
 
+	IOCTL(DEVICES, TUNSETOFFLOAD, "a driver says which packets it takes from a tap"),
+	IOCTL(DEVICES, TUNSETQUEUE, "a driver says how many queues of a tap it uses"),
+
 	/* --- event loop and control thread --- */
 	CALL(epoll_wait, LOOP | CONTROL, "waiting for events"),
 	CALL(epoll_pwait, LOOP | CONTROL, "waiting for events"),
@@ -135,6 +139,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(accept4, CONTROL, "a daemon or a console's reader connects"),
 	CALL_IF(getsockopt, CONTROL, EQUALS(1, SOL_SOCKET), "who connects; what kind of socket"),
 	CALL(shutdown, CONTROL, "the end of a reader"),
+	IOCTL(CONTROL, TUNGETIFF, "a tap that is plugged in: what it is"),
+	IOCTL(CONTROL, TUNSETVNETHDRSZ, "a tap that is plugged in: its header"),
 	CALL(getsockname, CONTROL, "what kind of socket a descriptor is"),
 	IOCTL(CONTROL, FIONBIO, "the event library makes sockets non-blocking"),
 	CALL_IF(fcntl, CONTROL, EQUALS(1, F_GETFL), "how a descriptor was opened"),

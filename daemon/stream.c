@@ -11,6 +11,8 @@
 #include "protocol/frame.h"
 #include "protocol/unix.h"
 
+#define FDS_MAX 4 /* that wait to be taken */
+
 struct chunk {
 	struct chunk *next;
 	size_t len, sent;
@@ -33,6 +35,8 @@ struct stream {
 	bool discard;
 	bool closing;
 	bool pumping;  /* inside ops->line: it must not be entered again */
+	unsigned fd_count;
+	int fds[FDS_MAX]; /* received, the oldest first */
 };
 
 static void on_poll(uv_poll_t *handle, int status, int events);
@@ -100,6 +104,8 @@ static void on_close(uv_handle_t *handle)
 	void *owner = s->owner;
 
 	close(s->fd);
+	while (s->fd_count)
+		close(s->fds[--s->fd_count]);
 	while (s->first)
 		drop_first(s);
 	frame_deinit(&s->frame);
@@ -238,6 +244,32 @@ static void read_discard(struct stream *s)
 }
 
 /* Descriptors that come uninvited are closed by the kernel: read() takes none. */
+static ssize_t receive(struct stream *s, char *space, size_t size)
+{
+	ssize_t n;
+	int fd;
+
+	if (!s->ops->fds) {
+		n = read(s->fd, space, size);
+		return n < 0 ? -errno : n;
+	}
+	n = unix_recv(s->fd, space, size, &fd);
+	if (fd >= 0 && s->fd_count < FDS_MAX)
+		s->fds[s->fd_count++] = fd;
+	else if (fd >= 0)
+		close(fd);
+	return n;
+}
+
+int stream_take_fd(struct stream *s)
+{
+	int fd = s->fd_count ? s->fds[0] : -1;
+
+	if (fd >= 0)
+		memmove(s->fds, s->fds + 1, --s->fd_count * sizeof(s->fds[0]));
+	return fd;
+}
+
 static void read_some(struct stream *s)
 {
 	char *space;
@@ -248,11 +280,11 @@ static void read_some(struct stream *s)
 		end(s, true);
 		return;
 	}
-	n = read(s->fd, space, size);
+	n = receive(s, space, size);
 	if (n > 0) {
 		frame_commit(&s->frame, (size_t)n);
 		pump(s);
-	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+	} else if (n == 0 || (n != -EAGAIN && n != -EINTR)) {
 		end(s, n < 0 || stream_gone(s));
 	}
 }

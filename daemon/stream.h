@@ -27,6 +27,8 @@ struct stream_ops {
 	/* The peer will send no more. gone: it will not read either. The stream stays until
 	 * stream_free(). */
 	void (*ended)(void *owner, bool gone);
+	/* Descriptors may come beside lines: see stream_take_fd(). Else they are closed. */
+	bool fds;
 	/* The stream's memory is gone after this: the last call. May be NULL. */
 	void (*released)(void *owner);
 };
@@ -47,6 +49,9 @@ void stream_discard(struct stream *stream);
 uint64_t stream_partial_since(const struct stream *stream);
 /* Has the peer closed both directions? Asks the kernel. */
 bool stream_gone(const struct stream *stream);
+/* The oldest descriptor that came and was not taken yet, the caller's from now on; -1: none. It came
+ * before the line that it belongs to is handed out. */
+int stream_take_fd(struct stream *stream);
 int stream_fd(const struct stream *stream); /* still the stream's */
 
 #endif

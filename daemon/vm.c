@@ -10,6 +10,7 @@
 #include "daemon/config.h"
 #include "daemon/events.h"
 #include "daemon/link.h"
+#include "daemon/nets.h"
 #include "daemon/probe.h"
 #include "daemon/store.h"
 #include "daemon/waiter.h"
@@ -98,6 +99,7 @@ void vm_remove(struct vm *vm)
 	probe_forget(vm->daemon->probe, vm);
 	waiters_drop(vm);
 	link_free(vm->link);
+	vm->nets = nets_free(vm->nets);
 	TAILQ_REMOVE(&vm->daemon->vms, vm, entry);
 	vm->daemon->vm_count--;
 	json_object_put(vm->console_tail);
@@ -162,6 +164,7 @@ json_object *vm_info(const struct vm *vm, bool with_config)
 	}
 	if (with_config && vm->link && vm->sandbox)
 		json_add(info, "sandbox", json_object_get(vm->sandbox));
+	json_add(info, "nets", nets_json(vm));
 	if (with_config)
 		json_add(info, "config", json_object_get(vm->config));
 	return info;
@@ -218,10 +221,13 @@ static void launch(struct vm *vm)
 	int r = config_open(vm->config, vm->daemon->host_memory, true, &files, &error);
 
 	if (r == 0) {
-		r = link_launch(vm, &files, wants ? &console : NULL, &error);
+		r = nets_open(vm, files.nets, &files.net_count, &error);
+		if (r == 0)
+			r = link_launch(vm, &files, wants ? &console : NULL, &error);
 		config_close(&files);
 	}
 	if (r < 0) {
+		vm->nets = nets_free(vm->nets);
 		vm_start_failed(vm, &error);
 		return;
 	}
@@ -335,6 +341,7 @@ void vm_link_report(struct vm *vm, json_object *report)
 	int64_t resets = vm->resets;
 
 	take_report(vm, report);
+	nets_report(vm, json_get(report, "links"));
 	if (vm->resets != resets && vm->state != VM_STARTING) {
 		json_object *event = json_object_new_object();
 
@@ -359,6 +366,7 @@ void vm_link_ended(struct vm *vm, json_object *final, const char *how)
 {
 	const char *state = json_get_str(final, "state", "failed");
 
+	vm->nets = nets_free(vm->nets);
 	if (final) {
 		take_report(vm, final);
 	} else if (vm->killed) {

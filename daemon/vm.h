@@ -22,6 +22,7 @@ enum vm_state {
 	VM_FAILED,
 };
 
+struct nets;
 struct waiter;
 struct link;
 
@@ -35,6 +36,7 @@ struct vm {
 	bool stopping;         /* an end was asked for: shown as such until it comes */
 	bool killed;           /* by force */
 	struct link *link;     /* its process; NULL without one */
+	struct nets *nets;     /* what is behind its network cards, while it has a process */
 	char engine[8];        /* "auto" until it is known */
 	char engine_reason[256];
 	/* As the machine told last. */

@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "devices/board_internal.h"
 #include "devices/chips.h"
+#include "devices/virtio/net.h"
 #include "machine/acpi.h"
 #include "machine/boot.h"
 #include "machine/loop.h"
@@ -96,6 +97,9 @@ static int check(const struct board_config *c, char **ret_error)
 	if (c->disk_count > BOARD_DISKS_MAX)
 		return board_error(ret_error, -EINVAL, "disks: %zu; at most %d", c->disk_count,
 				   BOARD_DISKS_MAX);
+	if (c->net_count > BOARD_NETS_MAX)
+		return board_error(ret_error, -EINVAL, "nets: %zu; at most %d", c->net_count,
+				   BOARD_NETS_MAX);
 	return 0;
 }
 
@@ -245,6 +249,9 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 		close(config->console_fd);
 	for (size_t i = 0; i < config->disk_count; i++)
 		close(config->disks[i].fd);
+	for (size_t i = 0; i < config->net_count; i++)
+		for (unsigned k = 0; k < config->nets[i].fd_count; k++)
+			close(config->nets[i].fds[k]);
 	log_line(log, LOG_LEVEL_INFO, "%s, %u CPUs, %llu MiB, %s", vmx_engine_name(config->engine),
 		 config->cpus, (unsigned long long)config->memory_bytes >> 20, entry.protocol);
 	*ret_board = board;
@@ -323,6 +330,46 @@ void board_info(struct board *board, struct board_info *ret_info)
 		.boot_ns = info.boot_ns,
 	};
 	memcpy(ret_info->detail, info.detail, sizeof(ret_info->detail));
+	for (size_t i = 0; i < BOARD_NETS_MAX; i++) {
+		struct virtio_net_info net;
+
+		if (board_net_info(board, i, &net) == 0 && net.link)
+			ret_info->links |= 1u << i;
+	}
+}
+
+/* With units_lock. NULL: there is none. */
+static struct device *find_net(const struct board *board, size_t index)
+{
+	const struct unit *unit = board->units;
+
+	while (unit && (unit->device->class != &virtio_net_class || unit->index != index))
+		unit = unit->next;
+	return unit ? unit->device : NULL;
+}
+
+int board_net_attach(struct board *board, size_t index, const int *fds, unsigned count)
+{
+	struct device *device;
+	int r;
+
+	pthread_mutex_lock(&board->units_lock);
+	device = find_net(board, index);
+	r = device ? virtio_net_attach(device, fds, count) : -ENODEV;
+	pthread_mutex_unlock(&board->units_lock);
+	return r;
+}
+
+int board_net_info(struct board *board, size_t index, struct virtio_net_info *ret_info)
+{
+	struct device *device;
+
+	pthread_mutex_lock(&board->units_lock);
+	device = find_net(board, index);
+	if (device)
+		virtio_net_info(device, ret_info);
+	pthread_mutex_unlock(&board->units_lock);
+	return device ? 0 : -ENODEV;
 }
 
 size_t board_stats(struct board *board, struct vmx_stat *stats, size_t n)

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/virtio/net_config.h"
 #include "vmx-driver/vmx.h"
 
 struct log;
@@ -50,6 +51,7 @@ struct board_disk {
 };
 
 #define BOARD_DISKS_MAX 16
+#define BOARD_NETS_MAX 8
 
 enum { /* board_config.virtio: for all virtio devices */
 	BOARD_VIRTIO_MMIO = 1,   /* memory-mapped registers instead of PCI; at most 64 devices */
@@ -75,6 +77,9 @@ struct board_config {
 	unsigned virtio;        /* BOARD_VIRTIO_* */
 	size_t disk_count;
 	struct board_disk disks[BOARD_DISKS_MAX];
+	size_t net_count;
+	char net_ids[BOARD_NETS_MAX][BOARD_ID_MAX + 1]; /* as of disks */
+	struct virtio_net_config nets[BOARD_NETS_MAX]; /* changed and opaque are the board's */
 };
 
 struct board_unit { /* a device that can be plugged in and taken out */
@@ -95,6 +100,7 @@ struct board_info {
 	unsigned resets;        /* guest resets so far */
 	unsigned plugs;         /* changes of what board_units() gives */
 	uint64_t run_ns;        /* time spent running, monotonic */
+	uint32_t links;         /* bit n: the n-th network card has a peer */
 	uint64_t boot_ns;       /* from board_start() to the first guest instruction */
 };
 
@@ -140,6 +146,11 @@ size_t board_units(struct board *board, struct board_unit *units, size_t n);
 void board_info(struct board *board, struct board_info *ret_info);
 /* Engine counters (vmx_vm_stats). */
 size_t board_stats(struct board *board, struct vmx_stat *stats, size_t n);
+
+/* Puts another peer behind a network card: see virtio_net_attach(). -ENODEV: no such card. */
+int board_net_attach(struct board *board, size_t index, const int *fds, unsigned count);
+/* -ENODEV. */
+int board_net_info(struct board *board, size_t index, struct virtio_net_info *ret_info);
 
 const char *board_state_name(enum board_state state); /* "created", "running", ... */
 const char *board_stop_name(enum board_stop stop);    /* "none", "guest-poweroff", "guest-reset",

@@ -12,6 +12,7 @@
 #include "devices/chips.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/core.h"
+#include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 #include "machine/memory.h"
 #include "machine/pc.h"
@@ -24,17 +25,26 @@ union device_config {
 	struct virtio_blk_config blk;
 	struct virtio_rng_config rng;
 	struct acpi_hotplug_config hotplug;
+	struct virtio_net_config net;
 };
 
-static int no_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
+/* Descriptors that the device owns after success. */
+struct copies {
+	unsigned count;
+	int fd[NET_PAIRS_MAX];
+};
+
+static int no_config(struct board *board, size_t index, union device_config *config,
+		     struct copies *copies)
 {
-	(void)board, (void)index, (void)config, (void)ret_fd;
+	(void)board, (void)index, (void)config, (void)copies;
 	return 0;
 }
 
-static int rtc_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
+static int rtc_config(struct board *board, size_t index, union device_config *config,
+		     struct copies *copies)
 {
-	(void)index, (void)ret_fd;
+	(void)index, (void)copies;
 	config->rtc = (struct mc146818_config){
 		.unix_seconds = (int64_t)time(NULL),
 		.low_ram = memory_low_size(board->machine->memory),
@@ -44,23 +54,25 @@ static int rtc_config(struct board *board, size_t index, union device_config *co
 }
 
 /* A device owns its descriptor after success only, and so does the board: give it a copy. */
-static int copy_fd(int fd)
+static int copy_fd(int fd, struct copies *copies)
 {
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 
-	return copy < 0 ? -errno : copy;
+	if (copy < 0)
+		return -errno;
+	copies->fd[copies->count++] = copy;
+	return copy;
 }
 
 static int uart_config(struct board *board, size_t index, union device_config *config,
-		       int *ret_fd)
+		       struct copies *copies)
 {
 	(void)index;
 	config->uart = (struct uart16550_config){ .fd = -1 };
 	if (board->config.console_fd >= 0) {
-		*ret_fd = copy_fd(board->config.console_fd);
-		if (*ret_fd < 0)
-			return *ret_fd;
-		config->uart.fd = *ret_fd;
+		config->uart.fd = copy_fd(board->config.console_fd, copies);
+		if (config->uart.fd < 0)
+			return config->uart.fd;
 	}
 	return 0;
 }
@@ -85,20 +97,22 @@ static int virtio_place(struct board *board, struct virtio_place *ret_place)
 	return 0;
 }
 
-static int rng_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
+static int rng_config(struct board *board, size_t index, union device_config *config,
+		      struct copies *copies)
 {
-	(void)index, (void)ret_fd;
+	(void)index, (void)copies;
 	return virtio_place(board, &config->rng.place);
 }
 
-static int blk_config(struct board *board, size_t index, union device_config *config, int *ret_fd)
+static int blk_config(struct board *board, size_t index, union device_config *config,
+		     struct copies *copies)
 {
 	const struct board_disk *disk = &board->config.disks[index];
+	int fd = copy_fd(disk->fd, copies);
 
-	*ret_fd = copy_fd(disk->fd);
-	if (*ret_fd < 0)
-		return *ret_fd;
-	config->blk = (struct virtio_blk_config){ .fd = *ret_fd, .readonly = disk->readonly };
+	if (fd < 0)
+		return fd;
+	config->blk = (struct virtio_blk_config){ .fd = fd, .readonly = disk->readonly };
 	snprintf(config->blk.serial, sizeof(config->blk.serial), "%.*s",
 		 (int)sizeof(disk->serial) - 1, disk->serial);
 	return virtio_place(board, &config->blk.place);
@@ -113,16 +127,35 @@ static void slots_let_go(void *opaque)
 }
 
 static int hotplug_config(struct board *board, size_t index, union device_config *config,
-			  int *ret_fd)
+			  struct copies *copies)
 {
-	(void)index, (void)ret_fd;
+	(void)index, (void)copies;
 	config->hotplug = (struct acpi_hotplug_config){ board->acpi_pm, slots_let_go, board };
 	return 0;
+}
+
+static int net_config(struct board *board, size_t index, union device_config *config,
+		      struct copies *copies)
+{
+	config->net = board->config.nets[index];
+	config->net.changed = board->changed;
+	config->net.opaque = board->opaque;
+	for (unsigned i = 0; i < config->net.fd_count; i++) {
+		config->net.fds[i] = copy_fd(config->net.fds[i], copies);
+		if (config->net.fds[i] < 0)
+			return config->net.fds[i];
+	}
+	return virtio_place(board, &config->net.place);
 }
 
 static const char *disk_id(const struct board *board, size_t index)
 {
 	return board->config.disks[index].id;
+}
+
+static const char *net_id(const struct board *board, size_t index)
+{
+	return board->config.net_ids[index];
 }
 
 static size_t one(const struct board *board)
@@ -141,12 +174,18 @@ static size_t disks(const struct board *board)
 	return board->config.disk_count;
 }
 
+static size_t nets(const struct board *board)
+{
+	return board->config.net_count;
+}
+
 /* The wiring table. Interrupt controllers come first: devices drive their wires from the start. */
 static const struct {
 	const struct device_class *class;
 	const char *field; /* of the configuration, for messages */
 	size_t (*count)(const struct board *board);
-	int (*config)(struct board *board, size_t index, union device_config *config, int *ret_fd);
+	int (*config)(struct board *board, size_t index, union device_config *config,
+		      struct copies *copies);
 	const char *(*id)(const struct board *board, size_t index); /* NULL: cannot be plugged */
 } wiring[] = {
 	{ &i8259_class, "machine", one, no_config, NULL },
@@ -159,6 +198,7 @@ static const struct {
 	{ &uart16550_class, "console", one, uart_config, NULL },
 	{ &debug_exit_class, "debug_exit", debug_exits, no_config, NULL },
 	{ &virtio_blk_class, "disks", disks, blk_config, disk_id },
+	{ &virtio_net_class, "nets", nets, net_config, net_id },
 	{ &virtio_rng_class, "machine", one, rng_config, NULL },
 };
 
@@ -166,15 +206,16 @@ static int make_device(struct board *board, size_t row, size_t index, char **ret
 {
 	union device_config config = { 0 };
 	uint32_t before = pci_occupied(board->machine->pci), new;
+	struct copies copies = { 0 };
 	struct device *device = NULL;
-	int fd = -1, r;
+	int r;
 
-	r = wiring[row].config(board, index, &config, &fd);
+	r = wiring[row].config(board, index, &config, &copies);
 	if (r >= 0)
 		r = device_create(board->machine, wiring[row].class, &config, &device);
 	if (r < 0) {
-		if (fd >= 0)
-			close(fd);
+		while (copies.count)
+			close(copies.fd[--copies.count]);
 		return board_error(ret_error, r, "%s[%zu]: no %s: %s", wiring[row].field, index,
 				   wiring[row].class->name, strerror(-r));
 	}

@@ -16,7 +16,8 @@ libdevices_la_SOURCES += \
 	devices/backend/limit.c devices/backend/limit.h \
 	devices/backend/net.h devices/backend/net_backend.c devices/backend/net_frame.c \
 	devices/backend/net_frame.h devices/backend/net_packet.c devices/backend/net_stream.c \
-	devices/virtio/net.c devices/virtio/net.h devices/virtio/net_ctrl.c \
+	devices/virtio/net.c devices/virtio/net.h devices/virtio/net_config.h \
+	devices/virtio/net_ctrl.c \
 	devices/virtio/net_internal.h \
 	devices/backend/workers.c devices/backend/workers.h \
 	devices/virtio/blk.c devices/virtio/blk.h devices/virtio/core.c devices/virtio/core.h \

@@ -5,6 +5,7 @@
 
 #define MIB ((int64_t)1 << 20)
 #define TIB ((int64_t)1 << 40)
+#define NETS_DEFAULT "one of kind user"
 #define END { .name = NULL }
 
 static const char *const engines[] = { "auto", "kvm", "soft", NULL };
@@ -12,6 +13,8 @@ static const char *const consoles[] = { "serial", "none", NULL };
 static const char *const transports[] = { "pci", "mmio", NULL };
 static const char *const rings[] = { "split", "packed", NULL };
 static const char *const reboots[] = { "restart", "stop", NULL };
+static const char *const net_kinds[] = { "user", "tap", "stream", NULL };
+static const char *const net_protocols[] = { "tcp", "udp", NULL };
 static const char *const soft_debugs[] = { "step-only", "one-insn", "no-chain", "no-tlb",
 					   "tiny-cache", NULL };
 
@@ -25,7 +28,56 @@ static const struct schema_field disk_fields[] = {
 	END
 };
 
-static const struct schema_field net_fields[] = { END };
+static const struct schema_field port_fields[] = {
+	{ .name = "address", .type = SCHEMA_STRING, .max = 45, .dflt = "any",
+	  .summary = "IPv4 address of the host." },
+	{ .name = "host_port", .type = SCHEMA_INT, .min = 1, .max = 65535, .required = true,
+	  .summary = "Port of the host." },
+	{ .name = "guest_port", .type = SCHEMA_INT, .min = 1, .max = 65535, .required = true,
+	  .summary = "Port of the guest that connections go to." },
+	{ .name = "protocol", .type = SCHEMA_ENUM, .values = net_protocols, .dflt = "tcp",
+	  .summary = "Of both." },
+	END
+};
+
+static const struct schema_field net_fields[] = {
+	{ .name = "kind", .type = SCHEMA_ENUM, .values = net_kinds, .dflt = "user",
+	  .summary = "user: a network of its own behind the host's, with DHCP and DNS, without any "
+		     "privilege; tap: an interface of the host; stream: a unix stream socket, as "
+		     "passt's or another VM's." },
+	{ .name = "mac", .type = SCHEMA_STRING, .max = 17, .dflt = "made from host and VM's name",
+	  .summary = "The card's address, as 52:54:00:12:34:56." },
+	{ .name = "mtu", .type = SCHEMA_INT, .min = 68, .max = 65535,
+	  .dflt = "65520 for user, else not told",
+	  .summary = "What the guest's driver is told." },
+	{ .name = "publish", .type = SCHEMA_OBJECTS, .max = 64, .fields = port_fields,
+	  .summary = "user: ports of the host that lead to the guest." },
+	{ .name = "host_access", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "user: the guest reaches services of the host's loopback at 10.0.2.2." },
+	{ .name = "ipv6", .type = SCHEMA_BOOL, .dflt = "true", .summary = "user: IPv6 too." },
+	{ .name = "ifname", .type = SCHEMA_STRING, .min = 1, .max = 15,
+	  .summary = "tap: the interface." },
+	{ .name = "queues", .type = SCHEMA_INT, .min = 1, .max = 8, .dflt = "1",
+	  .summary = "tap: pairs of queues." },
+	{ .name = "create", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "tap: make it if it is not there; it goes with the VM." },
+	{ .name = "bridge", .type = SCHEMA_STRING, .min = 1, .max = 15,
+	  .summary = "tap: what a tap that is made becomes a port of." },
+	{ .name = "vhost", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "tap: packets by the host's kernel alone; cannot be had yet." },
+	{ .name = "path", .type = SCHEMA_PATH, .summary = "stream: the socket." },
+	{ .name = "listen", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "stream: make the socket and wait for the peer, rather than connect." },
+	{ .name = "rx_bytes_per_s", .type = SCHEMA_SIZE, .min = 1000, .max = TIB, .dflt = "none",
+	  .summary = "Limit of what the guest receives." },
+	{ .name = "rx_packets_per_s", .type = SCHEMA_SIZE, .min = 1, .max = TIB, .dflt = "none",
+	  .summary = "The same in packets." },
+	{ .name = "tx_bytes_per_s", .type = SCHEMA_SIZE, .min = 1000, .max = TIB, .dflt = "none",
+	  .summary = "Limit of what the guest sends." },
+	{ .name = "tx_packets_per_s", .type = SCHEMA_SIZE, .min = 1, .max = TIB, .dflt = "none",
+	  .summary = "The same in packets." },
+	END
+};
 
 const struct schema_field vm_config_fields[] = {
 	{ .name = "name", .type = SCHEMA_NAME, .required = true,
@@ -44,7 +96,7 @@ const struct schema_field vm_config_fields[] = {
 	{ .name = "disks", .type = SCHEMA_OBJECTS, .max = 16, .fields = disk_fields,
 	  .summary = "Disks, seen as virtio block devices in this order." },
 	{ .name = "nets", .type = SCHEMA_OBJECTS, .max = 8, .fields = net_fields,
-	  .summary = "Network devices; none can be made yet, so the list must be empty." },
+	  .dflt = NETS_DEFAULT, .summary = "Network cards, in this order." },
 	{ .name = "console", .type = SCHEMA_ENUM, .values = consoles, .dflt = "serial",
 	  .summary = "Whether what the first serial port says is kept and can be attached to." },
 	{ .name = "transport", .type = SCHEMA_ENUM, .values = transports, .dflt = "pci",
@@ -138,6 +190,15 @@ static const struct schema_field sandbox_result[] = {
 	END
 };
 
+static const struct schema_field net_result[] = {
+	{ .name = "kind", .type = SCHEMA_STRING, .required = true,
+	  .summary = "user, tap or stream." },
+	{ .name = "mac", .type = SCHEMA_STRING, .required = true, .summary = "Its address." },
+	{ .name = "link", .type = SCHEMA_BOOL, .required = true,
+	  .summary = "There is a peer behind it." },
+	END
+};
+
 static const struct schema_field info_result[] = {
 	{ .name = "name", .type = SCHEMA_NAME, .required = true, .summary = "The VM." },
 	{ .name = "state", .type = SCHEMA_STRING, .required = true,
@@ -168,6 +229,8 @@ static const struct schema_field info_result[] = {
 	{ .name = "console_socket", .type = SCHEMA_STRING, .summary = "While there is a console." },
 	{ .name = "sandbox", .type = SCHEMA_OBJECT, .fields = sandbox_result,
 	  .summary = "How its process is confined (vm.info only, while it has one)." },
+	{ .name = "nets", .type = SCHEMA_OBJECTS, .required = true, .max = 8, .fields = net_result,
+	  .summary = "Its network cards." },
 	{ .name = "config", .type = SCHEMA_ANY, .summary = "As it was created (vm.info only)." },
 	{ .name = "stats", .type = SCHEMA_ANY, .summary = "The engine's counters, if asked for." },
 	END

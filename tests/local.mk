@@ -14,7 +14,7 @@ SH_LOG_COMPILER = timeout -k 10 $(TEST_TIME_LIMIT) bash
 PY_LOG_COMPILER = timeout -k 10 $(TEST_TIME_LIMIT) python3
 
 EXTRA_DIST += tests/summary \
-	tests/guest/fetch-kernels tests/guest/initramfs tests/guest/initramfs-init \
+	tests/guest/fetch-kernels tests/guest/initramfs tests/guest/initramfs-init tests/guest/udhcpc-script \
 	tests/guest/debian.sh
 TESTS += tests/guest/debian.sh
 include tests/unit/local.mk

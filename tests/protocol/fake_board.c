@@ -361,6 +361,9 @@ void board_destroy(struct board *b)
 		close(b->config.console_fd);
 	for (size_t i = 0; i < b->config.disk_count; i++)
 		close(b->config.disks[i].fd);
+	for (size_t i = 0; i < b->config.net_count; i++)
+		for (unsigned k = 0; k < b->config.nets[i].fd_count; k++)
+			close(b->config.nets[i].fds[k]);
 	pthread_mutex_destroy(&b->lock);
 	free(b->cmdline);
 	free(b);
@@ -423,7 +426,32 @@ void board_info(struct board *b, struct board_info *ret_info)
 	*ret_info = b->info;
 	if (b->info.state == BOARD_RUNNING)
 		ret_info->run_ns += clock_monotonic_ns() - b->ran_from_ns;
+	for (size_t i = 0; i < b->config.net_count; i++)
+		ret_info->links |= (uint32_t)!!b->config.nets[i].fd_count << i;
 	pthread_mutex_unlock(&b->lock);
+}
+
+/* Nobody looks at its cards: they have a peer as long as they were given one. */
+int board_net_info(struct board *b, size_t index, struct virtio_net_info *ret_info)
+{
+	if (index >= b->config.net_count)
+		return -ENODEV;
+	*ret_info = (struct virtio_net_info){ .link = b->config.nets[index].fd_count };
+	return 0;
+}
+
+int board_net_attach(struct board *b, size_t index, const int *fds, unsigned count)
+{
+	if (index >= b->config.net_count || count != 1)
+		return -ENODEV;
+	pthread_mutex_lock(&b->lock);
+	if (b->config.nets[index].fd_count)
+		close(b->config.nets[index].fds[0]);
+	b->config.nets[index].fds[0] = fds[0];
+	b->config.nets[index].fd_count = 1;
+	pthread_mutex_unlock(&b->lock);
+	b->changed(b->opaque);
+	return 0;
 }
 
 size_t board_stats(struct board *b, struct vmx_stat *stats, size_t n)

@@ -56,6 +56,15 @@ static void make_kernel(const char *path)
 	close(fd);
 }
 
+/* A daemon that was killed while it started a process leaves its socket to that one for a moment. */
+static bool is_from(int fd, pid_t daemon)
+{
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 && who.pid == daemon;
+}
+
 void rig_daemon(struct rig *rig)
 {
 	char vmxd[512], machine[512], runtime[96], state[96], log[96];
@@ -83,10 +92,12 @@ void rig_daemon(struct rig *rig)
 	for (int i = 0; i < 1000; i++) {
 		int fd = unix_connect(rig->socket, 0);
 
-		if (fd >= 0) {
+		if (fd >= 0 && is_from(fd, rig->daemon)) {
 			close(fd);
 			return;
 		}
+		if (fd >= 0)
+			close(fd);
 		if (waitpid(rig->daemon, NULL, WNOHANG) == rig->daemon)
 			break;
 		usleep(20000);

@@ -135,12 +135,80 @@ static const struct {
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"memory\":\"15M\"}", "memory", "out-of-range" },
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"memory\":20000000}", "memory", "bad-value" },
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"nested\":true}", "nested", "not-supported" },
-	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"nets\":[{}]}", "nets", "not-supported" },
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"disks\":[{\"path\":\"@D/nothing\"}]}", "disks[0].path",
 	  "no-such-file" },
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"disks\":[{\"path\":\"@K\"},{\"path\":\"/dev/null\"}]}",
 	  "disks[1].path", "not-a-file" },
 };
+
+/* Network cards: what stands in the list, the field, the reason. */
+static const struct {
+	const char *nets, *field, *reason;
+} bad_nets[] = {
+	{ "{\"kind\":\"vde\"}", "nets[0].kind", "bad-value" },
+	{ "{\"kinds\":\"user\"}", "nets[0].kinds", "unknown-field" },
+	{ "{\"mac\":\"52:54:00:12:34\"}", "nets[0].mac", "bad-value" },
+	{ "{\"mac\":\"52:54:00:12:34:5g\"}", "nets[0].mac", "bad-value" },
+	{ "{\"mac\":\"52-54-00-12-34-56\"}", "nets[0].mac", "bad-value" },
+	{ "{\"mac\":\"53:54:00:12:34:56\"}", "nets[0].mac", "bad-value" },
+	{ "{\"mac\":\"00:00:00:00:00:00\"}", "nets[0].mac", "bad-value" },
+	{ "{\"mac\":\"52:54:00:12:34:56:\"}", "nets[0].mac", "too-long" },
+	{ "{\"mac\":5}", "nets[0].mac", "wrong-type" },
+	{ "{\"mac\":\"52:54:00:12:34:56\"},{\"mac\":\"52:54:00:12:34:56\"}",
+	  "nets[1].mac", "bad-value" },
+	{ "{\"mtu\":67}", "nets[0].mtu", "out-of-range" },
+	{ "{\"mtu\":65521}", "nets[0].mtu", "out-of-range" },
+	{ "{\"mtu\":1000}", "nets[0].mtu", "out-of-range" },
+	{ "{\"mtu\":65536}", "nets[0].mtu", "out-of-range" },
+	{ "{\"ifname\":\"tap0\"}", "nets[0].ifname", "bad-value" },
+	{ "{\"path\":\"/x\"}", "nets[0].path", "bad-value" },
+	{ "{\"queues\":2}", "nets[0].queues", "bad-value" },
+	{ "{\"kind\":\"tap\"}", "nets[0].ifname", "missing-field" },
+	{ "{\"kind\":\"tap\",\"ifname\":\"\"}", "nets[0].ifname", "bad-value" },
+	{ "{\"kind\":\"tap\",\"ifname\":\"a/b\"}", "nets[0].ifname", "bad-value" },
+	{ "{\"kind\":\"tap\",\"ifname\":\"..\"}", "nets[0].ifname", "bad-value" },
+	{ "{\"kind\":\"tap\",\"ifname\":\"t%d\"}", "nets[0].ifname", "bad-value" },
+	{ "{\"kind\":\"tap\",\"ifname\":\"sixteen-letters.\"}", "nets[0].ifname", "too-long" },
+	{ "{\"kind\":\"tap\",\"ifname\":\"t\",\"queues\":9}", "nets[0].queues", "out-of-range" },
+	{ "{\"kind\":\"tap\",\"ifname\":\"t\",\"queues\":0}", "nets[0].queues", "out-of-range" },
+	{ "{\"kind\":\"tap\",\"ifname\":\"t\",\"bridge\":\"b\"}",
+	  "nets[0].bridge", "bad-value" },
+	{ "{\"kind\":\"tap\",\"ifname\":\"t\",\"vhost\":true}",
+	  "nets[0].vhost", "not-supported" },
+	{ "{\"kind\":\"tap\",\"ifname\":\"t\",\"publish\":[]}", "nets[0].publish", "bad-value" },
+	{ "{\"kind\":\"stream\"}", "nets[0].path", "missing-field" },
+	{ "{\"kind\":\"stream\",\"path\":\"x\"}", "nets[0].path", "bad-value" },
+	{ "{\"kind\":\"stream\",\"path\":\"/x\",\"host_access\":true}",
+	  "nets[0].host_access", "bad-value" },
+	{ "{\"publish\":[{}]}", "nets[0].publish[0].host_port", "missing-field" },
+	{ "{\"publish\":[{\"host_port\":0,\"guest_port\":1}]}",
+	  "nets[0].publish[0].host_port", "out-of-range" },
+	{ "{\"publish\":[{\"host_port\":1,\"guest_port\":65536}]}",
+	  "nets[0].publish[0].guest_port", "out-of-range" },
+	{ "{\"publish\":[{\"host_port\":1,\"guest_port\":1,\"protocol\":\"sctp\"}]}",
+	  "nets[0].publish[0].protocol", "bad-value" },
+	{ "{\"publish\":[{\"host_port\":1,\"guest_port\":1,\"address\":\"localhost\"}]}",
+	  "nets[0].publish[0].address", "bad-value" },
+	{ "{\"publish\":[{\"host_port\":1,\"guest_port\":1,\"address\":\"1.2.3.4.5\"}]}",
+	  "nets[0].publish[0].address", "bad-value" },
+	{ "{\"publish\":[{\"host_port\":80,\"guest_port\":1},{\"host_port\":80,\"guest_port\":2,\"address\":\"127.0.0.1\"}]}",
+	  "nets[0].publish[1]", "bad-value" },
+	{ "{\"rx_bytes_per_s\":999}", "nets[0].rx_bytes_per_s", "out-of-range" },
+	{ "{\"tx_packets_per_s\":0}", "nets[0].tx_packets_per_s", "out-of-range" },
+	{ "{},{},{},{},{},{},{},{},{}", "nets", "too-many" },
+};
+
+static void test_nets(struct rig *rig, struct client *client)
+{
+	char params[512];
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad_nets); i++) {
+		snprintf(params, sizeof(params),
+			 "{\"name\":\"b\",\"kernel\":\"@K\",\"nets\":[%s]}", bad_nets[i].nets);
+		expect(rig, client, "vm.create", params, -32602, bad_nets[i].field,
+		       bad_nets[i].reason);
+	}
+}
 
 static void test_creates(struct rig *rig, struct client *client)
 {
@@ -418,6 +486,7 @@ int main(void)
 	client = rig_client(&rig);
 	test_lines(&rig);
 	test_methods(&rig, client);
+	test_nets(&rig, client);
 	test_creates(&rig, client);
 	test_long_line(&rig);
 	test_deep(&rig);

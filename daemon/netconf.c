@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/netconf.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/checked.h"
+#include "protocol/schema.h"
+
+static const char *const kind_names[] = {
+	[NETCONF_USER] = "user", [NETCONF_TAP] = "tap", [NETCONF_STREAM] = "stream",
+};
+
+const char *netconf_kind_name(enum netconf_kind kind)
+{
+	return kind_names[kind];
+}
+
+void net_ends_close(struct net_ends *ends, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		while (ends[i].fd_count)
+			close(ends[i].fds[--ends[i].fd_count]);
+	}
+}
+
+json_object *netconf_list(json_object *config, json_object **ret_default)
+{
+	json_object *list = json_get(config, "nets"), *net;
+
+	*ret_default = NULL;
+	if (list)
+		return list;
+	list = *ret_default = json_object_new_array();
+	net = json_object_new_object();
+	json_add_str(net, "kind", "user");
+	if (list)
+		json_object_array_add(list, net);
+	return list;
+}
+
+size_t netconf_count(json_object *config)
+{
+	json_object *made, *list = netconf_list(config, &made);
+	size_t n = list ? json_object_array_length(list) : 0;
+
+	json_object_put(made);
+	return n;
+}
+
+/* --- addresses -------------------------------------------------------------------------------- */
+
+void netconf_mac_text(const uint8_t *mac, char *text)
+{
+	snprintf(text, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+		 mac[5]);
+}
+
+static int hex_digit(char c)
+{
+	return isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10;
+}
+
+bool netconf_mac_parse(const char *text, uint8_t *mac)
+{
+	for (size_t i = 0; i < 6; i++, text += 3) {
+		if (!isxdigit((unsigned char)text[0]) || !isxdigit((unsigned char)text[1]) ||
+		    text[2] != (i < 5 ? ':' : '\0'))
+			return false;
+		mac[i] = (uint8_t)(hex_digit(text[0]) << 4 | hex_digit(text[1]));
+	}
+	return true;
+}
+
+static uint64_t hash(uint64_t h, const char *bytes, size_t len) /* FNV-1a */
+{
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)bytes[i]) * 0x100000001b3ull;
+	return h;
+}
+
+/* The same for a VM's card at every start, another one on another host: locally administered. */
+static void default_mac(const char *name, size_t index, uint8_t *mac)
+{
+	char host[64] = "", number[24];
+	int fd = open("/etc/machine-id", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, host, sizeof(host)) : 0;
+	uint64_t h = hash(0xcbf29ce484222325ull, host, n > 0 ? (size_t)n : 0);
+
+	if (fd >= 0)
+		close(fd);
+	snprintf(number, sizeof(number), "/%zu", index);
+	h = hash(hash(h, name, strlen(name) + 1), number, strlen(number));
+	h ^= h >> 29; /* FNV's low bits alone change little with the last byte */
+	mac[0] = 0x52;
+	for (size_t i = 1; i < 6; i++)
+		mac[i] = (uint8_t)(h >> 8 * i);
+}
+
+/* --- one card --------------------------------------------------------------------------------- */
+
+struct context {
+	json_object *net;
+	size_t index;
+	struct rpc_error *error;
+};
+
+static int bad(const struct context *c, const char *reason, const char *key, const char *what)
+{
+	char field[64];
+
+	snprintf(field, sizeof(field), "nets[%zu].%s", c->index, key);
+	return rpc_fail(c->error, RPC_INVALID_PARAMS, reason, field, "%s: %s", field, what);
+}
+
+/* Which fields belong to which kinds. */
+static const struct {
+	const char *key;
+	unsigned kinds; /* 1 << enum netconf_kind */
+} owners[] = {
+	{ "ifname", 1 << NETCONF_TAP },     { "create", 1 << NETCONF_TAP },
+	{ "bridge", 1 << NETCONF_TAP },     { "queues", 1 << NETCONF_TAP },
+	{ "vhost", 1 << NETCONF_TAP },      { "path", 1 << NETCONF_STREAM },
+	{ "listen", 1 << NETCONF_STREAM },  { "publish", 1 << NETCONF_USER },
+	{ "host_access", 1 << NETCONF_USER }, { "ipv6", 1 << NETCONF_USER },
+};
+
+static int check_owners(const struct context *c, enum netconf_kind kind)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(owners); i++) {
+		char what[64];
+
+		if (owners[i].kinds & 1u << kind || !json_get(c->net, owners[i].key))
+			continue;
+		snprintf(what, sizeof(what), "means nothing to a card of kind %s", kind_names[kind]);
+		return bad(c, "bad-value", owners[i].key, what);
+	}
+	return 0;
+}
+
+static int get_tap(const struct context *c, struct netconf *n)
+{
+	n->ifname = json_get_str(c->net, "ifname", NULL);
+	n->bridge = json_get_str(c->net, "bridge", NULL);
+	n->create = json_get_bool(c->net, "create", false);
+	n->queues = (unsigned)json_get_int(c->net, "queues", 1);
+	if (!n->ifname)
+		return bad(c, "missing-field", "ifname", "is missing: the tap's name");
+	if (strpbrk(n->ifname, "/: %\t\n") || strcmp(n->ifname, ".") == 0 ||
+	    strcmp(n->ifname, "..") == 0)
+		return bad(c, "bad-value", "ifname", "is no name for an interface");
+	if (n->bridge && !n->create)
+		return bad(c, "bad-value", "bridge", "only for a tap that is made: see create");
+	if (json_get_bool(c->net, "vhost", false))
+		return bad(c, "not-supported", "vhost",
+			   access("/dev/vhost-net", F_OK) == 0
+				   ? "vhost-net cannot be used yet"
+				   : "this host has no /dev/vhost-net: load the module vhost_net");
+	return 0;
+}
+
+static int get_stream(const struct context *c, struct netconf *n)
+{
+	n->path = json_get_str(c->net, "path", NULL);
+	n->listen = json_get_bool(c->net, "listen", false);
+	if (!n->path)
+		return bad(c, "missing-field", "path", "is missing: the socket's");
+	return 0;
+}
+
+static int get_port(const struct context *c, json_object *port, size_t at, struct netconf_port *p)
+{
+	const char *address = json_get_str(port, "address", "");
+	struct in_addr parsed;
+	char key[48];
+
+	snprintf(key, sizeof(key), "publish[%zu].address", at);
+	if (*address && inet_pton(AF_INET, address, &parsed) != 1)
+		return bad(c, "bad-value", key, "is no IPv4 address");
+	snprintf(p->address, sizeof(p->address), "%s", address);
+	p->host = (uint16_t)json_get_int(port, "host_port", 0);
+	p->guest = (uint16_t)json_get_int(port, "guest_port", 0);
+	p->udp = strcmp(json_get_str(port, "protocol", "tcp"), "udp") == 0;
+	return 0;
+}
+
+static int get_user(const struct context *c, struct netconf *n)
+{
+	json_object *list = json_get(c->net, "publish");
+	int r = 0;
+
+	n->host_access = json_get_bool(c->net, "host_access", false);
+	n->ipv6 = json_get_bool(c->net, "ipv6", true);
+	n->publish_count = list ? json_object_array_length(list) : 0;
+	for (size_t i = 0; i < n->publish_count && r == 0; i++)
+		r = get_port(c, json_object_array_get_idx(list, i), i, &n->publish[i]);
+	if (r == 0 && n->mtu > NET_USER_MTU)
+		r = bad(c, "out-of-range", "mtu", "at most 65520 for a card of kind user");
+	if (r == 0 && n->mtu < 1280 && n->ipv6)
+		r = bad(c, "out-of-range", "mtu", "IPv6 needs 1280 at least: see ipv6");
+	return r;
+}
+
+static int (*const getters[])(const struct context *c, struct netconf *n) = {
+	[NETCONF_USER] = get_user, [NETCONF_TAP] = get_tap, [NETCONF_STREAM] = get_stream,
+};
+
+static int get_net(const struct context *c, const char *vm_name, struct netconf *n)
+{
+	const char *kind = json_get_str(c->net, "kind", "user");
+	const char *mac = json_get_str(c->net, "mac", NULL);
+	int r;
+
+	memset(n, 0, sizeof(*n));
+	while ((size_t)n->kind < ARRAY_SIZE(kind_names) && strcmp(kind_names[n->kind], kind) != 0)
+		n->kind++;
+	r = check_owners(c, n->kind);
+	if (r < 0)
+		return r;
+	n->queues = 1;
+	n->mtu = (uint16_t)json_get_int(c->net, "mtu", n->kind == NETCONF_USER ? NET_USER_MTU : 0);
+	if (!mac)
+		default_mac(vm_name, c->index, n->mac);
+	else if (!netconf_mac_parse(mac, n->mac))
+		return bad(c, "bad-value", "mac", "is no address such as 52:54:00:12:34:56");
+	if (n->mac[0] & 1)
+		return bad(c, "bad-value", "mac", "is a group address: its first byte must be even");
+	if (mac && strspn(mac, "0:") == strlen(mac))
+		return bad(c, "bad-value", "mac", "is all zeroes");
+	return getters[n->kind](c, n);
+}
+
+int netconf_get(json_object *config, size_t index, struct netconf *ret, struct rpc_error *error)
+{
+	json_object *made, *list = netconf_list(config, &made);
+	struct context c = { json_object_array_get_idx(list, index), index, error };
+	int r = get_net(&c, json_get_str(config, "name", ""), ret);
+
+	json_object_put(made); /* of the default nothing is borrowed */
+	return r;
+}
+
+/* --- all of them ------------------------------------------------------------------------------- */
+
+static bool same_port(const struct netconf_port *a, const struct netconf_port *b)
+{
+	return a->host == b->host && a->udp == b->udp &&
+	       (!*a->address || !*b->address || strcmp(a->address, b->address) == 0);
+}
+
+static int check_ports(const struct context *c, const struct netconf *n)
+{
+	for (size_t i = 0; i < n->publish_count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (same_port(&n->publish[i], &n->publish[k])) {
+				char key[48];
+
+				snprintf(key, sizeof(key), "publish[%zu]", i);
+				return bad(c, "bad-value", key, "that port is published already");
+			}
+	return 0;
+}
+
+int netconf_check(json_object *config, struct rpc_error *error)
+{
+	size_t count = netconf_count(config);
+	uint8_t macs[NETS_MAX][6];
+
+	for (size_t i = 0; i < count && i < NETS_MAX; i++) {
+		struct context c = { NULL, i, error };
+		struct netconf n;
+		int r = netconf_get(config, i, &n, error);
+
+		if (r == 0)
+			r = check_ports(&c, &n);
+		if (r < 0)
+			return r;
+		for (size_t k = 0; k < i; k++)
+			if (memcmp(macs[k], n.mac, 6) == 0)
+				return bad(&c, "bad-value", "mac",
+					   "another card of this VM has that address");
+		memcpy(macs[i], n.mac, 6);
+	}
+	return 0;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* netconf.h - one network card of a configuration: what it means, and what is wrong with it. */
+#ifndef DAEMON_NETCONF_H
+#define DAEMON_NETCONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/json.h"
+#include "protocol/rpc.h"
+
+#define NETS_MAX 8
+#define NET_QUEUES_MAX 8
+#define NET_PUBLISH_MAX 64
+#define NET_USER_MTU 65520
+
+enum netconf_kind { NETCONF_USER, NETCONF_TAP, NETCONF_STREAM };
+
+struct netconf_port { /* of the host, forwarded to one of the guest */
+	char address[46];  /* IPv4; empty: any */
+	uint16_t host, guest;
+	bool udp;
+};
+
+struct netconf {
+	enum netconf_kind kind;
+	uint8_t mac[6];
+	uint16_t mtu;           /* 0: the driver is not told */
+	const char *ifname;     /* tap; borrowed from the configuration, as all text here */
+	const char *bridge;     /* tap that is made: what it becomes a port of; NULL: none */
+	bool create;            /* tap */
+	unsigned queues;        /* tap */
+	const char *path;       /* stream */
+	bool listen;            /* stream: the peer comes to us */
+	bool host_access;       /* user: the host's own services at 10.0.2.2 */
+	bool ipv6;              /* user */
+	size_t publish_count;
+	struct netconf_port publish[NET_PUBLISH_MAX];
+};
+
+struct net_ends { /* what a machine is given for one card */
+	enum netconf_kind kind;
+	uint8_t mac[6];
+	uint16_t mtu;
+	unsigned fd_count; /* 0: nobody is there yet */
+	int fds[NET_QUEUES_MAX];
+};
+
+/* Closes the descriptors. */
+void net_ends_close(struct net_ends *ends, size_t count);
+
+/* The nets of a configuration: the list, or one user-mode card where it says nothing. Borrowed from
+ * config or *ret_default, which the caller frees with json_object_put(). */
+json_object *netconf_list(json_object *config, json_object **ret_default);
+size_t netconf_count(json_object *config);
+/* Entry `index` of a configuration that passed vm_config_fields. -EINVAL with *error. */
+int netconf_get(json_object *config, size_t index, struct netconf *ret, struct rpc_error *error);
+/* Checks them all, also against each other. -EINVAL with *error. */
+int netconf_check(json_object *config, struct rpc_error *error);
+const char *netconf_kind_name(enum netconf_kind kind);
+/* "52:54:00:12:34:56"; text has 18 bytes. */
+void netconf_mac_text(const uint8_t *mac, char *text);
+bool netconf_mac_parse(const char *text, uint8_t *mac);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nets.h - what is behind a VM's network cards: opened before it starts, looked after while it runs.
+ *
+ * A card's peer may die: vmxd-slirp, a program at the other end of a socket. The machine then tells
+ * that the link is down, and gets another descriptor as soon as there is one. That is also all that
+ * a new daemon has to know about machines of an old one. Loop thread.
+ */
+#ifndef DAEMON_NETS_H
+#define DAEMON_NETS_H
+
+#include "daemon/netconf.h"
+#include "daemon/vm.h"
+
+struct nets;
+
+/* Opens all of it for vm, which has none: vm->nets, and ends[NETS_MAX] with *ret_count in use
+ * (caller: net_ends_close()). -EINVAL with *error, and nothing is left. */
+int nets_open(struct vm *vm, struct net_ends *ends, size_t *ret_count, struct rpc_error *error);
+/* vm was found running: what can be had again is. */
+void nets_adopt(struct vm *vm);
+/* The machine told how its links are: an array of booleans (NULL: it has none). */
+void nets_report(struct vm *vm, json_object *links);
+/* The VM has ended. NULL is fine; returns NULL. */
+struct nets *nets_free(struct nets *nets);
+/* For vm.info: an array of cards; the caller owns it. */
+json_object *nets_json(const struct vm *vm);
+
+/* The daemon ends: lets go of the vmxd-slirps, which go on. */
+void nets_forget_helpers(struct daemon *daemon);
+
+/* nets_open.c: one card's descriptors. conf->kind says which. -EINVAL with *error; field is the
+ * card's name in it. */
+int net_open_tap(const struct netconf *conf, const char *field, struct net_ends *ends,
+		 struct rpc_error *error);
+int net_open_stream(const struct netconf *conf, const char *field, int *ret_fd,
+		    struct rpc_error *error);
+int net_listen(const struct netconf *conf, const char *field, int *ret_fd,
+	       struct rpc_error *error);
+/* Starts a vmxd-slirp and returns the other end of its socket. */
+int net_open_user(struct vm *vm, const struct netconf *conf, const char *field, int *ret_fd,
+		  struct rpc_error *error);
+
+#endif
