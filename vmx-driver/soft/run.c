@@ -305,6 +305,8 @@ static int deliver_injected(struct soft_vcpu *v)
 
 	if (rc == SOFT_OK || rc == SOFT_EXCEPTION)
 		v->activity = VMX_ACTIVE;
+	if (rc == SOFT_OK)
+		soft_events_recheck(v); /* windows open before the handler's first instruction */
 	return rc;
 }
 

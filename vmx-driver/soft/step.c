@@ -404,8 +404,15 @@ static int retire(struct soft_vcpu *v, const struct soft_insn *insn, const struc
 	}
 	if (s->rf && !is_iret(insn))
 		v->rflags &= ~(uint64_t)FL_RF;
+	if (v->shadow == SHADOW_MOV_SS) { /* puts off what it hit itself */
+		v->vmx.pending_debug = dr6 ? dr6 | PENDING_BREAKPOINT : 0;
+		return SOFT_OK;
+	}
 	if (s->tf && steps(v, insn))
 		dr6 |= 1u << 14;
+	if (v->vmx.pending_debug & (PENDING_BREAKPOINT | PENDING_STEP))
+		dr6 |= v->vmx.pending_debug & (PENDING_HITS | PENDING_STEP);
+	v->vmx.pending_debug = 0;
 	return dr6 ? raise_debug(v, dr6) : SOFT_OK;
 }
 

@@ -205,6 +205,12 @@ void soft_vmcs_set(struct soft_vmcs *vmcs, const struct vmcs_field *f, uint32_t 
 /* Highest index (bits 9:1) among the fields that exist: IA32_VMX_VMCS_ENUM. */
 unsigned soft_vmcs_max_index(const struct soft_vmx_caps *caps);
 
+enum { /* pending debug exceptions: bits 0-3 of DR6, and these */
+	PENDING_HITS = 0xf,
+	PENDING_BREAKPOINT = 1u << 12, /* one of the hits is of an enabled breakpoint */
+	PENDING_STEP = 1u << 14,
+};
+
 /* VMX state of a vCPU: v->vmx (and v->nonroot, v->eptp). Owner thread. All zero but for the pointers
  * (VMCS_NONE) outside VMX operation. */
 struct soft_vmx {
@@ -220,7 +226,8 @@ struct soft_vmx {
 					* 0: none */
 	uint32_t inject; /* event that the entry still has to inject, 0: none */
 	uint64_t tsc_offset; /* what the VMCS adds to the TSC, a part of v->tsc_offset; 0 in root */
-	uint64_t pending_debug; /* "pending debug exceptions" that entry loaded and nothing took yet */
+	uint64_t pending_debug; /* PENDING_*: held by MOV SS until the next instruction ends; also outside
+				 * VMX operation */
 	bool nmi_unblocked_by_iret; /* the IRET that is being executed ended NMI blocking */
 	bool mtf_pending;  /* an MTF exit comes before the next instruction */
 	bool tpr_exit;     /* one because the TPR fell below its threshold */

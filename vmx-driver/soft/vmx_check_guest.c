@@ -6,8 +6,7 @@
 #define RFLAGS_RESERVED (~0x3fffffull | 1u << 15 | 1u << 5 | 1u << 3)
 #define DEBUGCTL_BITS 3u
 #define DEBUGCTL_BTF 2u
-#define PENDING_BS (1u << 14)
-#define PENDING_BITS (PENDING_BS | 1u << 12 | 0xfu)
+#define PENDING_BITS (PENDING_STEP | PENDING_BREAKPOINT | PENDING_HITS)
 #define RIGHTS_RESERVED 0xfffe0f00u
 
 struct guest {
@@ -283,7 +282,7 @@ static bool pending_debug_ok(const struct guest *g)
 	if (!(g->c->guest_interruptibility & (BLOCK_STI | BLOCK_MOV_SS)) &&
 	    g->c->guest_activity != ACTIVITY_HLT)
 		return true;
-	return step == !!(pending & PENDING_BS);
+	return step == !!(pending & PENDING_STEP);
 }
 
 static bool link_pointer_ok(struct soft_vcpu *v, const struct guest *g)

@@ -38,8 +38,27 @@ int soft_vmx_intercept_exception(struct soft_vcpu *v, uint32_t type)
 	return SOFT_VMEXIT;
 }
 
+/* Debug exceptions that entry found pending and that nothing holds up. */
+static int pending_debug(struct soft_vcpu *v)
+{
+	uint64_t pending = v->vmx.pending_debug;
+
+	v->vmx.pending_debug = 0;
+	if (!(pending & (PENDING_BREAKPOINT | PENDING_STEP)))
+		return SOFT_OK;
+	(void)soft_raise(v, EXC_DB);
+	v->exc.dr6 = pending & (PENDING_HITS | PENDING_STEP);
+	return SOFT_EXCEPTION;
+}
+
 int soft_vmx_between(struct soft_vcpu *v)
 {
+	if (v->vmx.pending_debug && v->shadow != SHADOW_MOV_SS && v->activity == VMX_ACTIVE) {
+		int rc = pending_debug(v);
+
+		if (rc != SOFT_OK)
+			return rc;
+	}
 	if ((v->vmx.proc & PROC_NMI_WINDOW) && !v->nmi_blocked && !v->shadow)
 		return soft_vmx_exit(v, REASON_NMI_WINDOW, 0);
 	return SOFT_OK;

@@ -78,6 +78,8 @@ static void save_guest(struct soft_vcpu *v)
 	c->guest_interruptibility = interruptibility(v);
 	c->guest_activity = activity(v);
 	c->guest_pending_debug = v->vmx.pending_debug;
+	if (v->shadow == SHADOW_MOV_SS && (v->rflags & FL_TF) && v->vmexit.reason != REASON_MTF)
+		c->guest_pending_debug |= PENDING_STEP;
 }
 
 /* --- what the host is told (27.2) ----------------------------------------------------------- */
@@ -217,6 +219,7 @@ static int load_host(struct soft_vcpu *v, bool was_nmi)
 	v->exit_answered = VMX_EXIT_NONE;
 	v->log.count = v->log.next = 0;
 	v->vmx.idt_event = v->vmx.inject = 0;
+	v->vmx.pending_debug = 0;
 	v->vmx.nmi_unblocked_by_iret = false;
 	/* With virtual NMIs it was not this processor's own NMIs that were blocked. */
 	if (was_nmi)
@@ -247,6 +250,9 @@ int soft_vmx_leave(struct soft_vcpu *v)
 	tell(v);
 	soft_vmx_event_leave(v);
 	save_guest(v);
+	/* The areas' TSC is the processor's own. */
+	v->tsc_offset -= v->vmx.tsc_offset;
+	v->vmx.tsc_offset = 0;
 	if (!soft_vmx_store_msrs(v, c->exit_msr_store, c->exit_store_count)) {
 		(void)load_host(v, nmi);
 		return vm_abort(v, ABORT_SAVE_MSR);
