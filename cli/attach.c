@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 
 struct session {
 	struct ctl *ctl;
+	const char *name;
 	int console;        /* -1: it came to its end */
 	int signals;
 	int64_t wait_id;
@@ -140,11 +142,31 @@ static void on_daemon(struct session *s)
 	}
 }
 
+/* Tells the guest how large the terminal is. Only a virtio console can know: the answer, which may
+ * be that there is none, is not waited for. */
+static void tell_size(struct session *s)
+{
+	struct winsize size;
+	json_object *params;
+
+	if (!s->terminal || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0 || !size.ws_col ||
+	    !size.ws_row)
+		return;
+	params = name_params(s->name);
+	json_add_int(params, "columns", size.ws_col);
+	json_add_int(params, "rows", size.ws_row);
+	(void)client_send(s->ctl->client, "vm.resize", params);
+}
+
 static void on_signal(struct session *s)
 {
 	struct signalfd_siginfo info;
 
-	if (read(s->signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
+	if (read(s->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
+	if (info.ssi_signo == SIGWINCH)
+		tell_size(s);
+	else
 		s->signal = (int)info.ssi_signo;
 }
 
@@ -187,7 +209,7 @@ static bool step(struct session *s)
 
 static int take_signals(void)
 {
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH };
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -200,7 +222,7 @@ static int take_signals(void)
 int attach(struct ctl *ctl, const char *name, int console_fd, int64_t wait_id,
 	   json_object **ret_info)
 {
-	struct session s = { .ctl = ctl, .console = console_fd, .wait_id = wait_id,
+	struct session s = { .ctl = ctl, .name = name, .console = console_fd, .wait_id = wait_id,
 			     .input_open = true, .escape = LINE_START };
 	int code = EXIT_OK;
 
@@ -212,6 +234,7 @@ int attach(struct ctl *ctl, const char *name, int console_fd, int64_t wait_id,
 	}
 	on_daemon(&s);
 	s.terminal = tty_raw();
+	tell_size(&s);
 	while (!over(&s)) {
 		if (!step(&s)) {
 			s.error = EXIT_FAILED;

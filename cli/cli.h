@@ -43,6 +43,8 @@ enum option_id { /* one table in options.c */
 	OPTION_TRANSPORT,
 	OPTION_RINGS,
 	OPTION_NO_CONSOLE,
+	OPTION_CONSOLE,
+	OPTION_PORT,
 	OPTION_DEBUG_EXIT,
 	OPTION_SOFT_DEBUG,
 	OPTION_CODE_CACHE,
@@ -65,7 +67,8 @@ struct options {
 	const char *value[OPTION_COUNT]; /* the last one; NULL for flags */
 	const char *disks[OPTION_REPEATS_MAX], *soft_debugs[OPTION_REPEATS_MAX];
 	const char *nets[OPTION_REPEATS_MAX], *publish[OPTION_REPEATS_MAX];
-	size_t disk_count, soft_debug_count, net_count, publish_count;
+	const char *ports[OPTION_REPEATS_MAX];
+	size_t disk_count, soft_debug_count, net_count, publish_count, port_count;
 };
 
 struct ctl {

@@ -28,6 +28,8 @@ static const struct {
 	[OPTION_ON_REBOOT] = { "on-reboot", "restart|stop", "what a reset by the guest does (restart)" },
 	[OPTION_TRANSPORT] = { "transport", "pci|mmio", "where virtio devices are (pci)" },
 	[OPTION_RINGS] = { "rings", "split|packed", "packed: also offer packed virtio rings (split)" },
+	[OPTION_CONSOLE] = { "console", "serial|virtio|none", "what can be attached to (serial)" },
+	[OPTION_PORT] = { "port", "NAME=PATH[,pty]", "a stream to the guest at a socket" },
 	[OPTION_NO_CONSOLE] = { "no-console", NULL, "keep nothing of what the serial port says" },
 	[OPTION_DEBUG_EXIT] = { "debug-exit", NULL, "port 0xf4 ends the VM with a code (tests)" },
 	[OPTION_SOFT_DEBUG] = { "soft-debug", "WORD", "a slower way of the soft engine (tests)" },
@@ -74,6 +76,10 @@ static bool take(struct options *o, int id, const char *value)
 		if (o->publish_count == OPTION_REPEATS_MAX)
 			return false;
 		o->publish[o->publish_count++] = value;
+	} else if (id == OPTION_PORT) {
+		if (o->port_count == OPTION_REPEATS_MAX)
+			return false;
+		o->ports[o->port_count++] = value;
 	} else if (id == OPTION_SOFT_DEBUG) {
 		if (o->soft_debug_count == OPTION_REPEATS_MAX)
 			return false;

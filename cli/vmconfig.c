@@ -42,6 +42,24 @@ static json_object *disk_json(const char *text)
 	return disk;
 }
 
+/* NAME=PATH[,pty] */
+static json_object *port_json(const char *text)
+{
+	json_object *port = json_object_new_object();
+	const char *equals = strchr(text, '=');
+	char *path = strdup(equals ? equals + 1 : "");
+	size_t len = path ? strlen(path) : 0;
+	bool pty = len > 4 && strcmp(path + len - 4, ",pty") == 0;
+
+	if (pty)
+		path[len - 4] = '\0';
+	json_add(port, "name", json_from_bytes(text, equals ? (size_t)(equals - text) : strlen(text)));
+	if (equals && path)
+		json_add(port, pty ? "pty" : "socket", absolute_path(path));
+	free(path);
+	return port;
+}
+
 static void add_text(const struct ctl *ctl, enum option_id id, json_object *config, const char *key)
 {
 	const char *value = ctl->options.value[id];
@@ -53,11 +71,18 @@ static void add_text(const struct ctl *ctl, enum option_id id, json_object *conf
 static void add_lists(const struct options *o, json_object *config)
 {
 	json_object *disks = json_object_new_array(), *words = json_object_new_array();
+	json_object *ports = json_object_new_array();
 
 	for (size_t i = 0; disks && i < o->disk_count; i++)
 		json_object_array_add(disks, disk_json(o->disks[i]));
 	for (size_t i = 0; words && i < o->soft_debug_count; i++)
 		json_object_array_add(words, json_object_new_string(o->soft_debugs[i]));
+	for (size_t i = 0; ports && i < o->port_count; i++)
+		json_object_array_add(ports, port_json(o->ports[i]));
+	if (o->port_count)
+		json_add(config, "ports", ports);
+	else
+		json_object_put(ports);
 	if (o->disk_count)
 		json_add(config, "disks", disks);
 	else
@@ -90,6 +115,7 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 		json_add_int(config, "cpus", (int64_t)cpus);
 	add_text(ctl, OPTION_ENGINE, config, "engine");
 	add_text(ctl, OPTION_ON_REBOOT, config, "on_reboot");
+	add_text(ctl, OPTION_CONSOLE, config, "console");
 	add_text(ctl, OPTION_TRANSPORT, config, "transport");
 	add_text(ctl, OPTION_RINGS, config, "rings");
 	add_text(ctl, OPTION_CODE_CACHE, config, "code_cache");

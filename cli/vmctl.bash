@@ -8,7 +8,7 @@ _vmctl_names() {
 _vmctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb= i
 	local general="--socket --json --quiet --help --version"
-	local config="--transport --rings --kernel --initrd --cmdline --memory --cpus --disk --net --publish --engine --on-reboot
+	local config="--transport --rings --console --port --kernel --initrd --cmdline --memory --cpus --disk --net --publish --engine --on-reboot
 		--no-console --debug-exit --soft-debug --code-cache --rm"
 	local verbs="run create start stop kill pause resume reset delete list info wait console
 		events doctor rpc version help"
@@ -26,6 +26,9 @@ _vmctl() {
 		return ;;
 	--transport)
 		mapfile -t COMPREPLY < <(compgen -W "pci mmio" -- "$word")
+		return ;;
+	--console)
+		mapfile -t COMPREPLY < <(compgen -W "serial virtio none" -- "$word")
 		return ;;
 	--rings)
 		mapfile -t COMPREPLY < <(compgen -W "split packed" -- "$word")

@@ -22,8 +22,10 @@ void config_close(struct config_files *files)
 		close(files->initrd);
 	for (size_t i = 0; i < files->disk_count; i++)
 		close(files->disks[i]);
+	for (size_t i = 0; i < files->handed_count; i++)
+		close(files->handed[i].fd);
 	files->kernel = files->initrd = -1;
-	files->disk_count = 0;
+	files->disk_count = files->handed_count = 0;
 	net_ends_close(files->nets, files->net_count);
 	files->net_count = 0;
 }
@@ -189,6 +191,8 @@ int config_open(json_object *config, uint64_t host_memory, bool lock, struct con
 							    CONFIG_MEMORY_DEFAULT), error);
 	if (r == 0)
 		r = open_disks(config, lock, ret, error);
+	if (r == 0)
+		r = config_open_sockets(config, lock, ret, error);
 	if (r < 0)
 		config_close(ret);
 	return r;

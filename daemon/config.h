@@ -12,6 +12,14 @@
 #define CONFIG_DISKS_MAX 16
 #define CONFIG_MEMORY_DEFAULT ((uint64_t)512 << 20)
 
+#define CONFIG_HANDED_MAX 32
+
+struct config_handed { /* a descriptor that the VM's process finds by kind and index */
+	int fd;
+	const char *kind; /* a literal: "port" */
+	size_t index;     /* within its list of the configuration */
+};
+
 struct config_files {
 	int kernel;
 	int initrd; /* -1: none */
@@ -19,6 +27,8 @@ struct config_files {
 	int disks[CONFIG_DISKS_MAX];
 	size_t net_count;
 	struct net_ends nets[NETS_MAX]; /* filled by nets_open() */
+	size_t handed_count;
+	struct config_handed handed[CONFIG_HANDED_MAX];
 };
 
 /* Checks what the schema cannot: sums, features that are not there yet, the files. config passed
@@ -28,5 +38,15 @@ struct config_files {
 int config_open(json_object *config, uint64_t host_memory, bool lock, struct config_files *ret,
 		struct rpc_error *error);
 void config_close(struct config_files *files);
+/* Adds a descriptor (taken over, also on an error) that launch.c hands over. -EINVAL with *error. */
+int config_hand(struct config_files *files, const char *kind, size_t index, int fd,
+		struct rpc_error *error);
+
+/* config_sockets.c: checks where sockets and terminals are to be and, if make, makes and adds them.
+ * -EINVAL with *error. */
+int config_open_sockets(json_object *config, bool make, struct config_files *files,
+			struct rpc_error *error);
+/* The VM has ended: removes what is left of them. */
+void config_remove_sockets(json_object *config);
 
 #endif

@@ -108,6 +108,13 @@ static json_object *handle(struct peer *peer, const struct rpc_request *request)
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++)
 		if (strcmp(orders[i].method, request->method) == 0)
 			r = orders[i].fn(machine);
+	if (r == -ENOSYS) {
+		r = machine_device_order(machine, request, result, &error);
+		if (r < 0 && r != -ENOSYS) {
+			json_object_put(result);
+			return rpc_error_reply(request->id, &error);
+		}
+	}
 	if (r == 0)
 		return rpc_reply(request->id, result);
 	json_object_put(result);

@@ -83,6 +83,40 @@ static json_object *nets_config(const struct vm *vm, const struct config_files *
 	return list;
 }
 
+/* Where the machine finds what was handed over: the numbers that launch_spawn() gives. */
+static json_object *handed_json(const struct config_files *files)
+{
+	json_object *list = json_object_new_array();
+	int fd = MACHINE_FD_FILES + 1 + (files->initrd >= 0) + (int)files->disk_count;
+
+	for (size_t i = 0; i < files->net_count; i++)
+		fd += (int)files->nets[i].fd_count;
+	for (size_t i = 0; list && i < files->handed_count; i++) {
+		json_object *one = json_object_new_object();
+
+		json_add_str(one, "kind", files->handed[i].kind);
+		json_add_int(one, "index", (int64_t)files->handed[i].index);
+		json_add_int(one, "fd", fd++);
+		json_object_array_add(list, one);
+	}
+	return list;
+}
+
+static json_object *ports_json(json_object *ports)
+{
+	json_object *list = json_object_new_array();
+	size_t n = ports ? json_object_array_length(ports) : 0;
+
+	for (size_t i = 0; list && i < n; i++) {
+		json_object *one = json_object_new_object();
+
+		json_add_str(one, "name",
+			     json_get_str(json_object_array_get_idx(ports, i), "name", ""));
+		json_object_array_add(list, one);
+	}
+	return list;
+}
+
 /* No paths: the machine has no use for them. */
 static json_object *machine_config(const struct vm *vm, const struct config_files *files)
 {
@@ -96,6 +130,10 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 	json_add_str(config, "cmdline", json_get_str(vm->config, "cmdline", ""));
 	json_add_bool(config, "console",
 		      strcmp(json_get_str(vm->config, "console", "serial"), "none") != 0);
+	json_add_bool(config, "console_virtio",
+		      strcmp(json_get_str(vm->config, "console", "serial"), "virtio") == 0);
+	json_add(config, "ports", ports_json(json_get(vm->config, "ports")));
+	json_add(config, "handed", handed_json(files));
 	json_add_bool(config, "reboot_stops",
 		      strcmp(json_get_str(vm->config, "on_reboot", "restart"), "stop") == 0);
 	json_add_bool(config, "mmio",
@@ -189,7 +227,8 @@ int launch_prepare(const struct vm *vm, const struct config_files *files, struct
 int launch_spawn(const struct vm *vm, const struct launch *l, const struct config_files *files,
 		 uv_process_t *process, uv_exit_cb on_exit)
 {
-	uv_stdio_container_t io[MACHINE_FD_FILES + 2 + CONFIG_DISKS_MAX + NETS_MAX * NET_QUEUES_MAX];
+	uv_stdio_container_t io[MACHINE_FD_FILES + 2 + CONFIG_DISKS_MAX + NETS_MAX * NET_QUEUES_MAX +
+				CONFIG_HANDED_MAX];
 	char *args[] = { (char *)(uintptr_t)"vmxd-machine", (char *)(uintptr_t)vm->name, NULL };
 	char *env[] = { NULL }; /* nothing of the daemon's surroundings is the guest process's affair */
 	uv_process_options_t options = {
@@ -212,6 +251,8 @@ int launch_spawn(const struct vm *vm, const struct launch *l, const struct confi
 	for (size_t i = 0; i < files->net_count; i++)
 		for (unsigned k = 0; k < files->nets[i].fd_count; k++)
 			fds[n++] = files->nets[i].fds[k];
+	for (size_t i = 0; i < files->handed_count; i++)
+		fds[n++] = files->handed[i].fd;
 	for (int i = 0; i < n; i++) {
 		io[i].flags = fds[i] < 0 ? UV_IGNORE : UV_INHERIT_FD;
 		io[i].data.fd = fds[i];

@@ -468,4 +468,5 @@ void link_clean(const struct vm *vm)
 			log_line(vm->daemon->log, LOG_LEVEL_DEBUG, "%s: %s", path, strerror(errno));
 		free(path);
 	}
+	config_remove_sockets(vm->config);
 }

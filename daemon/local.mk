@@ -6,7 +6,7 @@ sbin_PROGRAMS += vmxd
 vmxd_SOURCES = \
 	daemon/batch.c daemon/batch.h \
 	daemon/call.c daemon/call.h \
-	daemon/config.c daemon/config.h \
+	daemon/config.c daemon/config.h daemon/config_sockets.c \
 	daemon/conn.c daemon/conn.h \
 	daemon/daemon.h \
 	daemon/events.c daemon/events.h \
@@ -15,7 +15,7 @@ vmxd_SOURCES = \
 	daemon/launch.c daemon/launch.h \
 	daemon/link.c daemon/link.h \
 	daemon/main.c \
-	daemon/methods_daemon.c daemon/methods_vm.c \
+	daemon/methods_daemon.c daemon/methods_device.c daemon/methods_vm.c \
 	daemon/netconf.c daemon/netconf.h \
 	daemon/nets.c daemon/nets.h daemon/nets_open.c \
 	daemon/notify.c daemon/notify.h \
@@ -35,7 +35,7 @@ sandbox_sources = \
 # What vmxd-machine is made of, beside the board: the real one, or a test's double.
 machine_program_sources = \
 	daemon/console.c daemon/control.c daemon/launch.h \
-	daemon/machine.h daemon/machine_board.c daemon/machine_main.c \
+	daemon/machine.h daemon/machine_board.c daemon/machine_devices.c daemon/machine_main.c \
 	daemon/machine_probe.c daemon/machine_report.c \
 	daemon/netconf.c daemon/netconf.h \
 	$(sandbox_sources) \

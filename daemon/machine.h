@@ -19,6 +19,7 @@
 #include "daemon/sandbox.h"
 #include "devices/board.h"
 #include "protocol/json.h"
+#include "protocol/rpc.h"
 
 struct console;
 struct control;
@@ -48,6 +49,11 @@ struct machine {
 int machine_make_board(struct machine *machine, int console_fd, char **ret_error);
 /* The engine's counters as a JSON object. */
 json_object *machine_stats(struct machine *machine);
+
+/* machine_devices.c: an order to a device. 0 and *result is filled; -ENOSYS: no such order; else
+ * *error says why. */
+int machine_device_order(struct machine *machine, const struct rpc_request *request,
+			 json_object *result, struct rpc_error *error);
 
 /* machine_report.c: what the daemon is told. info NULL: there is no board. */
 json_object *machine_report_base(const struct machine *machine, const char *state,

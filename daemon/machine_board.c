@@ -66,6 +66,43 @@ static int net_config(json_object *net, int *fd, struct virtio_net_config *ret)
 	return netconf_mac_parse(json_get_str(net, "mac", ""), ret->mac) ? 0 : -EINVAL;
 }
 
+/* The descriptor that was handed over for this; -1: none. */
+static int handed_fd(json_object *config, const char *kind, size_t index)
+{
+	json_object *list = json_get(config, "handed");
+	size_t n = list ? json_object_array_length(list) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		json_object *one = json_object_array_get_idx(list, i);
+
+		if (!strcmp(json_get_str(one, "kind", ""), kind) &&
+		    json_get_int(one, "index", -1) == (int64_t)index)
+			return (int)json_get_int(one, "fd", -1);
+	}
+	return -1;
+}
+
+static int set_ports(json_object *config, struct board_config *board)
+{
+	json_object *ports = json_get(config, "ports");
+	size_t n = ports ? json_object_array_length(ports) : 0;
+
+	if (n > BOARD_PORTS_MAX)
+		return -EINVAL;
+	board->console_virtio = json_get_bool(config, "console_virtio", false);
+	board->port_count = n;
+	for (size_t i = 0; i < n; i++) {
+		struct board_port *port = &board->ports[i];
+
+		snprintf(port->name, sizeof(port->name), "%s",
+			 json_get_str(json_object_array_get_idx(ports, i), "name", ""));
+		port->fd = handed_fd(config, "port", i);
+		if (port->fd < 0)
+			return -EINVAL;
+	}
+	return 0;
+}
+
 int machine_make_board(struct machine *machine, int console_fd, char **ret_error)
 {
 	json_object *config = machine->config, *disks = json_get(config, "disks");
@@ -93,7 +130,8 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 		.net_count = nets ? json_object_array_length(nets) : 0,
 	};
 
-	if (board.disk_count > BOARD_DISKS_MAX || board.net_count > BOARD_NETS_MAX)
+	if (board.disk_count > BOARD_DISKS_MAX || board.net_count > BOARD_NETS_MAX ||
+	    set_ports(config, &board) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < board.disk_count; i++) {
 		json_object *disk = json_object_array_get_idx(disks, i);

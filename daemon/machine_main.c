@@ -144,9 +144,11 @@ static json_object *read_config(void)
 /* Nothing but what was handed over stays open, nothing of it reaches a program that is exec'd. */
 static int close_rest(json_object *config)
 {
-	json_object *disks = json_get(config, "disks"), *nets = json_get(config, "nets");
+	json_object *disks = json_get(config, "disks"), *nets = json_get(config, "nets"),
+		    *handed = json_get(config, "handed");
 	unsigned first = MACHINE_FD_FILES + 1 + json_get_bool(config, "initrd", false) +
-			 (unsigned)(disks ? json_object_array_length(disks) : 0);
+			 (unsigned)(disks ? json_object_array_length(disks) : 0) +
+			 (unsigned)(handed ? json_object_array_length(handed) : 0);
 
 	for (size_t i = 0; nets && i < json_object_array_length(nets); i++)
 		first += (unsigned)json_get_int(json_object_array_get_idx(nets, i), "fds", 0);

@@ -136,8 +136,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	IOCTL(BLOCK | LOOP | CONTROL, BLKSSZGET, "the sector size of a block device"),
 
 	/* --- control thread: its sockets, and devices that come later --- */
-	CALL(accept4, CONTROL, "a daemon or a console's reader connects"),
-	CALL_IF(getsockopt, CONTROL, EQUALS(1, SOL_SOCKET), "who connects; what kind of socket"),
+	CALL(accept4, CONTROL | LOOP, "a daemon, a console's reader or a port's peer connects"),
+	CALL_IF(getsockopt, CONTROL | LOOP, EQUALS(1, SOL_SOCKET), "who connects; what kind of socket"),
 	CALL(shutdown, CONTROL, "the end of a reader"),
 	IOCTL(CONTROL, TUNGETIFF, "a tap that is plugged in: what it is"),
 	IOCTL(CONTROL, TUNSETVNETHDRSZ, "a tap that is plugged in: its header"),
@@ -149,7 +149,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL_IF(fcntl, CONTROL, EQUALS(1, F_DUPFD_CLOEXEC), "copies of descriptors"),
 	CALL(dup, CONTROL, "copies of descriptors that were handed over"),
 	CALL(eventfd2, CONTROL, "a device that is plugged in: its doorbells"),
-	CALL(timerfd_create, CONTROL, "a device that is plugged in: its timers"),
+	CALL(timerfd_create, CONTROL | LOOP, "a device that is plugged in, or a port's peer: timers"),
 	CALL(epoll_create1, CONTROL, "a device that is plugged in: its loop"),
 	CALL(rt_sigaction, CONTROL, "the event library lets go of SIGTERM at the end"),
 	CALL(umask, CONTROL, "no effect on anything that is left"),

@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "devices/board_internal.h"
 #include "devices/chips.h"
+#include "devices/virtio/console.h"
 #include "devices/virtio/net.h"
 #include "machine/acpi.h"
 #include "machine/boot.h"
@@ -94,6 +95,9 @@ static int check(const struct board_config *c, char **ret_error)
 		return board_error(ret_error, -EINVAL, "engine: not chosen");
 	if (c->kernel_fd < 0)
 		return board_error(ret_error, -EINVAL, "kernel: none given");
+	if (c->port_count > BOARD_PORTS_MAX)
+		return board_error(ret_error, -EINVAL, "ports: %zu; at most %d", c->port_count,
+				   BOARD_PORTS_MAX);
 	if (c->disk_count > BOARD_DISKS_MAX)
 		return board_error(ret_error, -EINVAL, "disks: %zu; at most %d", c->disk_count,
 				   BOARD_DISKS_MAX);
@@ -247,6 +251,8 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 	/* The devices have copies of theirs: see board_devices.c. */
 	if (config->console_fd >= 0)
 		close(config->console_fd);
+	for (size_t i = 0; i < config->port_count; i++)
+		close(config->ports[i].fd);
 	for (size_t i = 0; i < config->disk_count; i++)
 		close(config->disks[i].fd);
 	for (size_t i = 0; i < config->net_count; i++)
@@ -297,6 +303,14 @@ int board_reset(struct board *board)
 int board_kill(struct board *board)
 {
 	return life_kill(board->life);
+}
+
+int board_console_resize(struct board *board, uint16_t columns, uint16_t rows)
+{
+	if (!board->console || !board->config.console_virtio)
+		return -ENODEV;
+	virtio_console_resize(board->console, columns, rows);
+	return 0;
 }
 
 int board_power_button(struct board *board)

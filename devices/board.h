@@ -58,6 +58,13 @@ enum { /* board_config.virtio: for all virtio devices */
 	BOARD_VIRTIO_PACKED = 2, /* the format of rings that is not the default */
 };
 
+struct board_port { /* a named port of the virtio console */
+	char name[65];
+	int fd; /* connected stream, terminal, or listening unix socket; non-blocking */
+};
+
+#define BOARD_PORTS_MAX 8
+
 struct board_config {
 	uint64_t memory_bytes;  /* multiple of 1 MiB, at least 16 MiB */
 	unsigned cpus;          /* 1..64 */
@@ -72,6 +79,9 @@ struct board_config {
 	const char *cmdline;    /* may be NULL; copied */
 	int console_fd;         /* COM1: a connected stream socket or tty or pipe end, non-blocking,
 				 * read for input and written for output; -1: output discarded */
+	bool console_virtio;    /* console_fd belongs to hvc0 instead of COM1 */
+	size_t port_count;
+	struct board_port ports[BOARD_PORTS_MAX];
 	bool reboot_stops;      /* a guest reset stops the VM instead of restarting it */
 	bool debug_exit;        /* isa-debug-exit at port 0xf4 */
 	unsigned virtio;        /* BOARD_VIRTIO_* */
@@ -125,6 +135,8 @@ int board_pause(struct board *board);
 int board_resume(struct board *board);
 int board_reset(struct board *board);
 int board_power_button(struct board *board); /* ACPI power button event */
+/* The terminal at console_fd has another size, at least 1 each. -ENODEV: it is not hvc0. */
+int board_console_resize(struct board *board, uint16_t columns, uint16_t rows);
 int board_kill(struct board *board);         /* -> STOPPED with BOARD_STOP_KILLED */
 
 /*

@@ -11,6 +11,7 @@
 #include "devices/board_internal.h"
 #include "devices/chips.h"
 #include "devices/virtio/blk.h"
+#include "devices/virtio/console.h"
 #include "devices/virtio/core.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
@@ -24,6 +25,7 @@ union device_config {
 	struct uart16550_config uart;
 	struct virtio_blk_config blk;
 	struct virtio_rng_config rng;
+	struct virtio_console_config console;
 	struct acpi_hotplug_config hotplug;
 	struct virtio_net_config net;
 };
@@ -69,7 +71,7 @@ static int uart_config(struct board *board, size_t index, union device_config *c
 {
 	(void)index;
 	config->uart = (struct uart16550_config){ .fd = -1 };
-	if (board->config.console_fd >= 0) {
+	if (board->config.console_fd >= 0 && !board->config.console_virtio) {
 		config->uart.fd = copy_fd(board->config.console_fd, copies);
 		if (config->uart.fd < 0)
 			return config->uart.fd;
@@ -158,6 +160,23 @@ static const char *net_id(const struct board *board, size_t index)
 	return board->config.net_ids[index];
 }
 
+static int console_config(struct board *board, size_t index, union device_config *config,
+			  struct copies *copies)
+{
+	const struct board_config *c = &board->config;
+	struct virtio_console_config *to = &config->console;
+
+	(void)index, (void)copies; /* it makes copies itself */
+	to->fd = c->console_virtio ? c->console_fd : -1;
+	to->port_count = (unsigned)c->port_count;
+	for (size_t i = 0; i < c->port_count; i++) {
+		to->port[i].fd = c->ports[i].fd;
+		snprintf(to->port[i].name, sizeof(to->port[i].name), "%.*s",
+			 (int)sizeof(c->ports[i].name) - 1, c->ports[i].name);
+	}
+	return virtio_place(board, &to->place);
+}
+
 static size_t one(const struct board *board)
 {
 	(void)board;
@@ -177,6 +196,12 @@ static size_t disks(const struct board *board)
 static size_t nets(const struct board *board)
 {
 	return board->config.net_count;
+}
+
+static size_t consoles(const struct board *board)
+{
+	return (board->config.console_virtio && board->config.console_fd >= 0) ||
+	       board->config.port_count;
 }
 
 /* The wiring table. Interrupt controllers come first: devices drive their wires from the start. */
@@ -200,6 +225,7 @@ static const struct {
 	{ &virtio_blk_class, "disks", disks, blk_config, disk_id },
 	{ &virtio_net_class, "nets", nets, net_config, net_id },
 	{ &virtio_rng_class, "machine", one, rng_config, NULL },
+	{ &virtio_console_class, "console", consoles, console_config, NULL },
 };
 
 static int make_device(struct board *board, size_t row, size_t index, char **ret_error)
@@ -221,6 +247,8 @@ static int make_device(struct board *board, size_t row, size_t index, char **ret
 	}
 	if (wiring[row].class == &acpi_pm_class)
 		board->acpi_pm = device;
+	if (wiring[row].class == &virtio_console_class)
+		board->console = device;
 	if (wiring[row].class == &acpi_hotplug_class)
 		board->hotplug = device;
 	if (!wiring[row].id)

@@ -23,6 +23,8 @@ libdevices_la_SOURCES += \
 	devices/virtio/blk.c devices/virtio/blk.h devices/virtio/core.c devices/virtio/core.h \
 	devices/virtio/mmio.c devices/virtio/mmio.h devices/virtio/pci.c devices/virtio/pci.h \
 	devices/virtio/queue.c devices/virtio/queue.h devices/virtio/queue_internal.h \
+	devices/backend/peer.c devices/backend/peer.h \
+	devices/virtio/console.c devices/virtio/console.h \
 	devices/virtio/queue_packed.c devices/virtio/queue_split.c \
 	devices/virtio/rng.c devices/virtio/rng.h \
 	devices/virtio/transport.c devices/virtio/transport.h

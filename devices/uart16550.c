@@ -401,7 +401,8 @@ static void uart_port_write(void *opaque, uint64_t offset, unsigned size, uint64
 }
 
 static const struct bus_ops uart_ops = { uart_port_read, uart_port_write, 1 };
-static const struct console_events uart_console_events = { uart_console_input, uart_console_room };
+static const struct console_events uart_console_events = { .input = uart_console_input,
+	.room = uart_console_room };
 
 /* --- the device ------------------------------------------------------------------------------ */
 

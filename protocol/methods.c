@@ -9,7 +9,7 @@
 #define END { .name = NULL }
 
 static const char *const engines[] = { "auto", "kvm", "soft", NULL };
-static const char *const consoles[] = { "serial", "none", NULL };
+static const char *const consoles[] = { "serial", "virtio", "none", NULL };
 static const char *const transports[] = { "pci", "mmio", NULL };
 static const char *const rings[] = { "split", "packed", NULL };
 static const char *const reboots[] = { "restart", "stop", NULL };
@@ -79,6 +79,16 @@ static const struct schema_field net_fields[] = {
 	END
 };
 
+static const struct schema_field console_port_fields[] = {
+	{ .name = "name", .type = SCHEMA_NAME, .required = true,
+	  .summary = "What the guest calls it; no two have the same." },
+	{ .name = "socket", .type = SCHEMA_PATH,
+	  .summary = "A listening unix socket, made when the VM starts; one program at a time." },
+	{ .name = "pty", .type = SCHEMA_PATH,
+	  .summary = "Instead of a socket: a link to a terminal that is made when the VM starts." },
+	END
+};
+
 const struct schema_field vm_config_fields[] = {
 	{ .name = "name", .type = SCHEMA_NAME, .required = true,
 	  .summary = "What the VM is called; no two have the same." },
@@ -98,7 +108,10 @@ const struct schema_field vm_config_fields[] = {
 	{ .name = "nets", .type = SCHEMA_OBJECTS, .max = 8, .fields = net_fields,
 	  .dflt = NETS_DEFAULT, .summary = "Network cards, in this order." },
 	{ .name = "console", .type = SCHEMA_ENUM, .values = consoles, .dflt = "serial",
-	  .summary = "Whether what the first serial port says is kept and can be attached to." },
+	  .summary = "What is kept and can be attached to: the first serial port, or the virtio "
+		     "console (hvc0 in Linux)." },
+	{ .name = "ports", .type = SCHEMA_OBJECTS, .max = 8, .fields = console_port_fields,
+	  .summary = "Named streams between guest and host, /dev/virtio-ports/NAME in Linux." },
 	{ .name = "transport", .type = SCHEMA_ENUM, .values = transports, .dflt = "pci",
 	  .summary = "How the guest reaches its virtio devices: PCI, or memory-mapped registers "
 		     "(ACPI devices LNRO0005), for kernels without PCI." },
@@ -159,6 +172,15 @@ static const struct schema_field console_params[] = {
 	NAME_FIELD,
 	{ .name = "fd", .type = SCHEMA_BOOL, .dflt = "false",
 	  .summary = "Attach now: the answer carries one connected descriptor (SCM_RIGHTS)." },
+	END
+};
+
+static const struct schema_field resize_params[] = {
+	NAME_FIELD,
+	{ .name = "columns", .type = SCHEMA_INT, .required = true, .min = 1, .max = 65535,
+	  .summary = "Characters in a line." },
+	{ .name = "rows", .type = SCHEMA_INT, .required = true, .min = 1, .max = 65535,
+	  .summary = "Lines." },
 	END
 };
 
@@ -335,6 +357,9 @@ static const struct method methods[METHOD_COUNT] = {
 		"Lets a paused guest go on.", name_only, info_result },
 	[METHOD_VM_RESET] = { "vm.reset", ACCESS_WRITE, false,
 		"Resets the guest as its reset button would.", name_only, info_result },
+	[METHOD_VM_RESIZE] = { "vm.resize", ACCESS_WRITE, false,
+		"Tells the guest the size of the terminal at its virtio console.",
+		resize_params, any_result },
 	[METHOD_VM_DELETE] = { "vm.delete", ACCESS_WRITE, false,
 		"Forgets a VM that does not run; its images are not touched.", name_only, any_result },
 	[METHOD_VM_LIST] = { "vm.list", ACCESS_READ, false, "All VMs.", none, list_result },

@@ -3,8 +3,10 @@
 #include <config.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -38,6 +40,8 @@ struct console {
 	bool no_output;  /* the peer is gone */
 	bool discard;
 	bool posted;     /* console_turn() is on its way, by post or by timer */
+	bool told_gone;
+	struct loop_call call;
 	int timer;       /* timerfd: ends the gathering */
 	struct loop_watch *timer_watch;
 	uint64_t last_turn;
@@ -90,8 +94,10 @@ static ssize_t console_write_some(const struct console *c, const uint8_t *bytes,
 /* Lock held. */
 static void console_kick(struct console *c)
 {
-	if (!c->posted)
-		c->posted = loop_post(c->loop, console_turn, c) == 0; /* else the next one tries */
+	if (c->posted)
+		return;
+	c->posted = true;
+	loop_post_call(c->loop, &c->call);
 }
 
 /* There is output. Lock held. */
@@ -188,6 +194,22 @@ static void console_rearm(struct console *c)
 		c->armed = events;
 }
 
+static void console_tell(struct console *c, bool input, bool room)
+{
+	bool gone;
+
+	pthread_mutex_lock(&c->lock);
+	gone = !c->told_gone && c->fd >= 0 && (c->no_input || c->no_output);
+	c->told_gone |= gone;
+	pthread_mutex_unlock(&c->lock);
+	if (input)
+		c->events->input(c->opaque);
+	if (room)
+		c->events->room(c->opaque);
+	if (gone && c->events->gone)
+		c->events->gone(c->opaque);
+}
+
 static void console_ready(void *opaque, uint32_t events)
 {
 	struct console *c = opaque;
@@ -200,10 +222,7 @@ static void console_ready(void *opaque, uint32_t events)
 		c->watch = loop_remove(c->watch);
 	room = console_flush(c);
 	console_rearm(c);
-	if (input)
-		c->events->input(c->opaque);
-	if (room)
-		c->events->room(c->opaque);
+	console_tell(c, input, room);
 }
 
 /* Posted by another thread: there is output, or room for input again. */
@@ -218,10 +237,7 @@ static void console_turn(void *opaque)
 	input = !c->watch && console_fill(c);
 	room = console_flush(c);
 	console_rearm(c);
-	if (input)
-		c->events->input(c->opaque);
-	if (room)
-		c->events->room(c->opaque);
+	console_tell(c, input, room);
 }
 
 static void console_gathered(void *opaque, uint32_t events)
@@ -267,21 +283,70 @@ bool console_put(struct console *c, uint8_t byte)
 	return fits;
 }
 
-bool console_get(struct console *c, uint8_t *ret_byte)
+size_t console_write(struct console *c, const uint8_t *bytes, size_t n)
 {
-	bool some;
+	size_t done = 0, run;
+	uint8_t *to;
 
 	pthread_mutex_lock(&c->lock);
-	some = c->in.count;
-	if (some) {
-		*ret_byte = c->in.bytes[c->in.head];
-		ring_drop(&c->in, 1);
-		/* reading stopped when the buffer was full: go on at half */
-		if (c->in.count == c->in.size / 2)
-			console_kick(c);
+	if (c->fd < 0 || c->no_output || c->discard) {
+		c->dropped += n;
+		done = n;
 	}
+	while (done < n && c->out.count < c->out.size) {
+		run = ring_back(&c->out, &to);
+		run = run < n - done ? run : n - done;
+		memcpy(to, bytes + done, run);
+		c->out.count += run;
+		done += run;
+	}
+	if (c->out.count && !c->wait_write)
+		console_gather(c);
 	pthread_mutex_unlock(&c->lock);
-	return some;
+	return done;
+}
+
+bool console_get(struct console *c, uint8_t *ret_byte)
+{
+	return console_read(c, ret_byte, 1);
+}
+
+size_t console_read(struct console *c, uint8_t *bytes, size_t n)
+{
+	size_t done = 0, run, before;
+	uint8_t *from;
+
+	pthread_mutex_lock(&c->lock);
+	before = c->in.count;
+	while (done < n && c->in.count) {
+		run = ring_front(&c->in, &from);
+		run = run < n - done ? run : n - done;
+		memcpy(bytes + done, from, run);
+		ring_drop(&c->in, run);
+		done += run;
+	}
+	/* reading stopped when the buffer was full: go on at half */
+	if (before > c->in.size / 2 && c->in.count <= c->in.size / 2)
+		console_kick(c);
+	pthread_mutex_unlock(&c->lock);
+	return done;
+}
+
+size_t console_pending(struct console *c)
+{
+	size_t n;
+
+	pthread_mutex_lock(&c->lock);
+	n = c->in.count;
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}
+
+bool console_hung_up(const struct console *c)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
 void console_unget(struct console *c, const uint8_t *bytes, size_t n)
@@ -325,6 +390,7 @@ int console_create(struct loop *loop, int fd, const struct console_events *event
 	c->events = events;
 	c->opaque = opaque;
 	c->fd = fd;
+	c->call = (struct loop_call){ .fn = console_turn, .opaque = c };
 	c->out = (struct ring){ .bytes = c->out_bytes, .size = sizeof(c->out_bytes) };
 	c->in = (struct ring){ .bytes = c->in_bytes, .size = sizeof(c->in_bytes) };
 	c->timer = -1;
@@ -357,6 +423,7 @@ struct console *console_destroy(struct console *c)
 		return NULL;
 	if (c->fd >= 0) {
 		(void)console_flush(c);
+		loop_cancel_call(c->loop, &c->call);
 		c->watch = loop_remove(c->watch);
 		c->timer_watch = loop_remove(c->timer_watch);
 		if (c->timer >= 0)

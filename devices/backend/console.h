@@ -18,6 +18,9 @@ struct loop;
 struct console_events { /* on the loop thread, no lock held */
 	void (*input)(void *opaque); /* console_get() has something */
 	void (*room)(void *opaque);  /* console_room() grew */
+	/* Once: the peer will say no more; what it said may still wait to be got. It may be destroyed
+	 * later, not from here. May be NULL. */
+	void (*gone)(void *opaque);
 };
 
 #define CONSOLE_OUTPUT_BYTES 16384u
@@ -29,7 +32,7 @@ struct console_events { /* on the loop thread, no lock held */
 int console_create(struct loop *loop, int fd, const struct console_events *events, void *opaque,
 		   struct console **ret_console);
 /* Tries once to write what is left, closes fd. No lock held that the events take. NULL is fine;
- * returns NULL. The loop must not turn again while a call of ours is posted: stop it before. */
+ * returns NULL. On the loop thread, not from an event, or while that is stopped. */
 struct console *console_destroy(struct console *c);
 
 /* Writes what is gathered, as far as that goes without waiting. Loop thread, as for pause. */
@@ -39,6 +42,11 @@ void console_sync(struct console *c);
 size_t console_room(struct console *c);           /* bytes that console_put() takes now */
 bool console_put(struct console *c, uint8_t byte); /* false: no room, dropped and counted */
 bool console_get(struct console *c, uint8_t *ret_byte); /* false: nothing there */
+/* The same for many bytes: how many were taken, or filled. Nobody else puts or gets meanwhile. */
+size_t console_write(struct console *c, const uint8_t *bytes, size_t n);
+size_t console_read(struct console *c, uint8_t *bytes, size_t n);
+size_t console_pending(struct console *c); /* bytes of input that wait */
+bool console_hung_up(const struct console *c); /* will the peer say no more? Asks the kernel */
 /* Puts back bytes that console_get() gave, to be got again first; up to 16 of them always fit. */
 void console_unget(struct console *c, const uint8_t *bytes, size_t n);
 /* Nobody reads: until something is read again, there is room for everything and it vanishes. */

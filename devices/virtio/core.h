@@ -32,7 +32,7 @@ struct virtio;
 struct virtio_mmio;
 struct virtio_pci;
 
-#define VIRTIO_QUEUES_MAX 17u /* a network card with 8 each way, and its control queue */
+#define VIRTIO_QUEUES_MAX 20u /* a console with 9 ports and its two control queues */
 #define VIRTIO_CONFIG_MAX 256u
 #define VIRTIO_NO_VECTOR 0xffffu
 

@@ -32,3 +32,7 @@ check_PROGRAMS += tests/device/test-virtio-ring
 TESTS += tests/device/test-virtio-ring
 tests_device_test_virtio_ring_SOURCES = tests/device/test_virtio_ring.c
 tests_device_test_virtio_ring_LDADD = librig.la
+check_PROGRAMS += tests/device/test-virtio-console
+TESTS += tests/device/test-virtio-console
+tests_device_test_virtio_console_SOURCES = tests/device/test_virtio_console.c
+tests_device_test_virtio_console_LDADD = librig.la

@@ -20,3 +20,5 @@ TESTS += tests/guest/disks.py
 EXTRA_DIST += tests/guest/disks.py tests/guest/fetch-rootfs
 TESTS += tests/guest/virtio.sh
 EXTRA_DIST += tests/guest/virtio.sh
+TESTS += tests/guest/devices.py
+EXTRA_DIST += tests/guest/devices.py

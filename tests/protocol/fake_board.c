@@ -408,6 +408,12 @@ int board_reset(struct board *b)
 	return order(b, BOARD_RUNNING, BOARD_PAUSED, &b->want_reset, true);
 }
 
+int board_console_resize(struct board *b, uint16_t columns, uint16_t rows)
+{
+	(void)b, (void)columns, (void)rows;
+	return -ENODEV;
+}
+
 int board_power_button(struct board *b)
 {
 	return order(b, BOARD_RUNNING, BOARD_PAUSED, &b->button, true);
