@@ -274,18 +274,19 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	slow->recipe = recipe_now(t);
 	slow->write = write;
 	slow->page = page;
+	slow->within = false;
 	return slow;
 }
 
-void jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write,
-			 bool group)
+uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write,
+			     bool group)
 {
 	struct jit_buf *b = &t->b;
 	uint32_t slot = site_slot(t, write, false), l0 = slot_offset(t, slot);
 	struct slow_path *slow = add_slow_path(t, slot, size, write, false);
 
 	if (!slow)
-		return;
+		return l0;
 	slow->group = group;
 	slow->where = (struct jit_place){ .base = (uint8_t)base, .disp = disp };
 	if (t->cache->use_l0) {
@@ -298,29 +299,53 @@ void jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned siz
 		slow->hole = e_jmp_fwd(b);
 	}
 	slow->back = b->p;
+	return l0;
 }
 
-struct jit_place jit_emit_check_r11(struct tr *t, unsigned size, bool write, bool group)
+/* Checks the address in `reg`, r10 or r11, which becomes that of the host. */
+static struct slow_path *check_in_place(struct tr *t, unsigned reg, unsigned size, bool write)
 {
 	struct jit_buf *b = &t->b;
 	uint32_t slot = site_slot(t, write, true), l0 = slot_offset(t, slot);
 	struct slow_path *slow = add_slow_path(t, slot, size, write, true);
-	struct jit_place place = { .base = H_R11 };
 
 	if (!slow)
-		return place;
-	slow->group = group;
-	slow->where = (struct jit_place){ .base = H_R11, .disp = (int32_t)l0 };
+		return NULL;
+	slow->where = (struct jit_place){ .base = (uint8_t)reg, .disp = (int32_t)l0 };
 	if (t->cache->use_l0) {
-		e_gs(b, true, 0x2b, H_R11, l0);
-		e_alu_imm(b, true, 7, H_R11, 4096 - size);
+		e_gs(b, true, 0x2b, reg, l0);
+		e_alu_imm(b, true, 7, reg, 4096 - size);
 		slow->hole = e_jcc_fwd(b, CC_A);
-		e_gs(b, true, 0x03, H_R11, l0 + 8);
+		e_gs(b, true, 0x03, reg, l0 + 8);
 	} else {
 		slow->hole = e_jmp_fwd(b);
 	}
 	slow->back = b->p;
-	return place;
+	return slow;
+}
+
+struct jit_place jit_emit_check_r11(struct tr *t, unsigned size, bool write, bool group)
+{
+	struct slow_path *slow = check_in_place(t, H_R11, size, write);
+
+	if (slow)
+		slow->group = group;
+	return (struct jit_place){ .base = H_R11 };
+}
+
+struct jit_place jit_emit_check_within(struct tr *t, const struct item *it,
+				       const ZydisDecodedOperand *mem)
+{
+	struct slow_path *slow;
+
+	jit_emit_ea(&t->b, H_R10, &it->insn, mem, it->rip + it->insn.len, true);
+	slow = check_in_place(t, H_R10, mem->size / 8u,
+			      mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+	if (slow) {
+		slow->within = true;
+		slow->around = t->group;
+	}
+	return (struct jit_place){ .base = H_R10 };
 }
 
 struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write)
@@ -408,11 +433,20 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 	return jit_emit_check(t, (unsigned)host, (int32_t)disp, size, write);
 }
 
+/* Goes on at the access in a block without groups. */
+static void emit_ungrouped(struct tr *t, const struct slow_path *slow)
+{
+	t->where = slow->recipe ? 0 : IN_MEM;
+	t->recipe = slow->recipe;
+	jit_emit_link(t, ALWAYS, slow->rip, JIT_UNGROUPED);
+}
+
 /* r10 = the address that the check was of. */
 static void emit_slow_address(const struct tr *t, struct jit_buf *b, const struct slow_path *slow)
 {
 	if (slow->page) {
-		e_mov(b, H_R10, H_R11);
+		if (slow->where.base != H_R10)
+			e_mov(b, H_R10, slow->where.base);
 		if (t->cache->use_l0) /* the tag was subtracted */
 			e_gs(b, true, 0x03, H_R10, (uint32_t)slow->where.disp);
 	} else if (slow->where.base == H_R11)
@@ -424,9 +458,27 @@ static void emit_slow_address(const struct tr *t, struct jit_buf *b, const struc
 /* Back to what follows the check, where r10 is the base again if it was. */
 static void emit_slow_back(struct jit_buf *b, const struct slow_path *slow)
 {
-	if (slow->where.base == H_R10 && slow->where.disp)
+	if (slow->where.base == H_R10 && slow->where.disp && !slow->page)
 		e_lea(b, H_R10, H_R10, -slow->where.disp);
 	e_jmp(b, slow->back);
+}
+
+/* The group around is checked again, as its page may have been lost; if so, each by itself. */
+static void emit_within_back(struct tr *t, const struct slow_path *slow)
+{
+	const struct group *group = &slow->around;
+	struct jit_buf *b = &t->b;
+	uint8_t *lost;
+
+	e_mov(b, H_R10, H_R11);
+	e_lea(b, H_R11, group->place.base, (int32_t)group->lo);
+	e_gs(b, true, 0x2b, H_R11, group->l0);
+	e_alu_imm(b, true, 7, H_R11, 4096 - group->size);
+	lost = e_jcc_fwd(b, CC_A);
+	e_load(b, H_R11, group->l0 + 8);
+	e_jmp(b, slow->back);
+	e_fix(b, lost, b->p);
+	emit_ungrouped(t, slow);
 }
 
 void jit_emit_slow_paths(struct tr *t)
@@ -446,9 +498,7 @@ void jit_emit_slow_paths(struct tr *t)
 			over = e_jcc_fwd(b, CC_B);
 			emit_slow_back(b, slow);
 			e_fix(b, over, b->p);
-			t->where = slow->recipe ? 0 : IN_MEM;
-			t->recipe = slow->recipe;
-			jit_emit_link(t, ALWAYS, slow->rip, JIT_UNGROUPED);
+			emit_ungrouped(t, slow);
 			continue;
 		}
 		e_call(b, jit_stub(t, t->cache->stubs.slow[t->ctx][slow->write][slow->page]));
@@ -456,6 +506,9 @@ void jit_emit_slow_paths(struct tr *t)
 		e8(b, slow->rip); /* jit_slow() reads them behind the jump */
 		e8(b, slow->recipe);
 		e_fix(b, over, b->p);
-		emit_slow_back(b, slow);
+		if (slow->within)
+			emit_within_back(t, slow);
+		else
+			emit_slow_back(b, slow);
 	}
 }

@@ -62,6 +62,28 @@ static bool keeps_scratch(const struct item *it)
 	}
 }
 
+static bool is_resident(ZydisRegister reg)
+{
+	bool high;
+	int guest = reg == ZYDIS_REGISTER_NONE || reg == ZYDIS_REGISTER_RIP ? -1 :
+		    jit_guest_reg(reg, &high);
+
+	return guest >= 0 && jit_host_reg((unsigned)guest) < 0;
+}
+
+/* An access off something else that can be checked with r10 alone, so that the group's r11 lasts. */
+static bool can_be_within(const struct tr *t, const struct item *it, const ZydisDecodedOperand *mem)
+{
+	return t->cache->use_l0 && it->kind == K_DATA && mem && mem->size &&
+	       it->insn.zi.address_width == 64 && jit_data_scratch(&it->insn) <= 1 &&
+	       !is_resident(mem->mem.index);
+}
+
+bool jit_in_group(const struct tr *t, const ZydisDecodedOperand *mem)
+{
+	return can_group(&t->s->item[t->i], mem) && same_address_regs(mem, t->group.mem);
+}
+
 /* Looks for accesses off one base from the current item on and emits their common check. */
 void jit_start_group(struct tr *t)
 {
@@ -92,7 +114,7 @@ void jit_start_group(struct tr *t)
 			write |= (mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
 			end = k + 1;
 			count++;
-		} else if (!keeps_scratch(it)) {
+		} else if (!keeps_scratch(it) && !(is_direct(first) && can_be_within(t, it, mem))) {
 			break;
 		}
 		if (writes_reg(it, first->mem.base) || writes_reg(it, first->mem.index))
@@ -100,23 +122,22 @@ void jit_start_group(struct tr *t)
 	}
 	if (count < 2)
 		return;
-	/* nobody but the group's own instructions touches the flags from here on */
 	jit_flags_clobber(t);
-	t->group_bias = lo;
+	t->group = (struct group){ .end = end, .mem = first, .lo = lo, .size = (unsigned)(hi - lo) };
 	if (is_direct(first)) {
 		bool high;
 		int base = jit_host_reg((unsigned)jit_guest_reg(first->mem.base, &high));
 
-		t->group_bias = 0;
-		t->group_place = (struct jit_place){ .base = (uint8_t)base, .index = true };
-		jit_emit_check_site(t, (unsigned)base, (int32_t)lo, (unsigned)(hi - lo), write, true);
+		t->group.place = (struct jit_place){ .base = (uint8_t)base, .index = true };
+		t->group.l0 = jit_emit_check_site(t, (unsigned)base, (int32_t)lo, t->group.size, write,
+						  true);
 	} else {
 		start = *first;
 		start.mem.disp.value = lo;
 		jit_emit_ea(&t->b, H_R11, &head->insn, &start, 0, false);
-		t->group_place = jit_emit_check_r11(t, (unsigned)(hi - lo), write, true);
+		t->group.bias = lo;
+		t->group.place = jit_emit_check_r11(t, t->group.size, write, true);
 	}
-	t->group_end = end;
 }
 
 static struct jit_place stack_place(int32_t disp)

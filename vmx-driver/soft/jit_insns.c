@@ -11,9 +11,12 @@ static void emit_data(struct tr *t, struct item *it)
 	jit_recipe recipe;
 	unsigned state;
 
-	if (mem && t->i < t->group_end) {
-		place = t->group_place;
-		place.disp = (int32_t)(mem->mem.disp.value - t->group_bias);
+	if (mem && t->i < t->group.end && jit_in_group(t, mem)) {
+		place = t->group.place;
+		place.disp = (int32_t)(mem->mem.disp.value - t->group.bias);
+	} else if (mem && t->i < t->group.end) {
+		jit_flags_clobber(t);
+		place = jit_emit_check_within(t, it, mem);
 	} else if (mem) {
 		unsigned size = mem->size ? mem->size / 8u : 1;
 		bool write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;

@@ -31,6 +31,16 @@ struct item {
 	uint32_t writes;   /* flags it leaves in RFLAGS: none or all */
 };
 
+struct group { /* items before `end` share one check of memory */
+	unsigned end;
+	const ZydisDecodedOperand *mem; /* one of its operands: the others differ in displacement */
+	struct jit_place place; /* of displacement `bias` off their base */
+	int64_t bias;
+	int64_t lo;             /* first displacement that was checked */
+	unsigned size;          /* bytes from there */
+	uint32_t l0;            /* GS displacement of its L0 entry */
+};
+
 struct slow_path { /* cold part of a memory access */
 	uint8_t *hole, *back;
 	uint32_t site; /* jit.h */
@@ -39,6 +49,8 @@ struct slow_path { /* cold part of a memory access */
 	/* the address: base + disp; base r11: the constant disp; page: r11 and the tag at gs:[disp] */
 	struct jit_place where;
 	bool write, group, page;
+	bool within;        /* a group, whose r11 must be right again afterwards; the address is r10's */
+	struct group around;
 };
 
 struct jit_scratch {
@@ -66,9 +78,7 @@ struct tr { /* one translation */
 	unsigned where; /* enum where of guest flags now */
 	jit_recipe recipe; /* another way to them, if not 0 */
 	unsigned i;     /* current item */
-	unsigned group_end; /* items before it share one check of memory: */
-	struct jit_place group_place; /* of displacement group_bias off their base */
-	int64_t group_bias;
+	struct group group;
 	uint64_t gpa2;
 	bool crosses;   /* its only instruction goes on in the page at gpa2 */
 	struct jit_block *block;
@@ -128,13 +138,17 @@ bool jit_linkable(const struct tr *t, uint64_t target);
 void jit_emit_edge(struct tr *t, uint64_t target, bool backward);
 bool jit_after_sti(const struct jit_scratch *s);
 /* Checks the access to [base + disp, +size), base a host register but not r11; afterwards r11 is the
- * distance to host memory. Guest flags are settled. group: it stands for several accesses. */
-void jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write,
-			 bool group);
+ * distance to host memory. Guest flags are settled. group: it stands for several accesses.
+ * Returns the GS displacement of its L0 entry. */
+uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write,
+			     bool group);
 /* The same for an address in r11, which becomes that of the host. */
 struct jit_place jit_emit_check_r11(struct tr *t, unsigned size, bool write, bool group);
 /* The same for one access; its place. */
 struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write);
+/* The same for an operand within a group that is not of it: r10 alone is used. */
+struct jit_place jit_emit_check_within(struct tr *t, const struct item *it,
+				       const ZydisDecodedOperand *mem);
 /* The address of a memory operand and its check; what clobbers r10 and, unless it is in the place,
  * r9, comes before. */
 struct jit_place jit_emit_access(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
@@ -145,6 +159,8 @@ void jit_emit_slow_paths(struct tr *t);
 void jit_emit_item(struct tr *t, struct item *it);
 
 /* jit_group.c */
+/* Is the operand in memory of the current item one of the current group's? */
+bool jit_in_group(const struct tr *t, const ZydisDecodedOperand *mem);
 /* Looks for accesses off one base from the current item on and emits their common check. */
 void jit_start_group(struct tr *t);
 /* Runs of PUSH, of POP and RET. How many items were emitted; 0: no run here. */

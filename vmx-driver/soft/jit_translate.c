@@ -60,7 +60,7 @@ static bool emit_block(struct tr *t)
 {
 	struct jit_scratch *s = t->s;
 
-	t->group_end = 0;
+	t->group.end = 0;
 	if (t->mode & JIT_LOOP)
 		jit_emit_poll(t, t->rip);
 	for (t->i = 0; t->i < s->count;) {
@@ -70,7 +70,7 @@ static bool emit_block(struct tr *t)
 		if (!n && groups)
 			n = jit_pop_run(t);
 		if (!n) {
-			if (t->i >= t->group_end && groups)
+			if (t->i >= t->group.end && groups)
 				jit_start_group(t);
 			jit_emit_item(t, &s->item[t->i]);
 			n = 1;
