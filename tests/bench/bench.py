@@ -25,8 +25,9 @@ KERNEL = os.path.join(GUEST, 'vmlinuz-cloud')
 INIT = 'vmxd-guest: init'
 CLASSES = {
     'integer and memory': 'alu sort indirect call chase-cache chase-memory tree memcpy byte-loop hash compress',
+    'whole programs': 'lua deflate inflate',
     'floating point and SIMD': 'double matrix x87 aes avx2 sha',
-    'guest kernel': 'syscall page-fault fork exec pipe file',
+    'guest kernel': 'syscall page-fault fork exec pipe file switch',
     'several processors': 'atomics',
 }
 

@@ -11,6 +11,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,13 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BIG (32u << 20)
-
-struct work {
-	uint32_t *a, *b; /* BIG bytes each */
-	uint64_t sink;   /* results go here: nothing is optimized away */
-	const char *self;
-};
+#include "tests/bench/guest-bench.h"
 
 static uint64_t now_ns(void)
 {
@@ -439,6 +434,31 @@ static void *contender(void *arg)
 	return NULL;
 }
 
+/* A round is two context switches: the other process does nothing but give way. */
+static void bench_switch(struct work *w, uint64_t n)
+{
+	cpu_set_t all, one;
+	pid_t pid;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	pid = fork();
+	if (pid == 0) {
+		for (;;)
+			sched_yield();
+	}
+	for (uint64_t i = 0; i < n; i++)
+		sched_yield();
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	sched_setaffinity(0, sizeof(all), &all);
+	w->sink += n;
+}
+
 static void bench_atomics(struct work *w, uint64_t n)
 {
 	struct contended c = { .n = n / 2 };
@@ -480,6 +500,9 @@ static const struct {
 	{ "byte-loop", bench_byte_loop, always },
 	{ "hash", bench_hash, always },
 	{ "compress", bench_compress, always },
+	{ "lua", bench_lua, always },
+	{ "deflate", bench_deflate, always },
+	{ "inflate", bench_inflate, always },
 	{ "double", bench_double, always },
 	{ "matrix", bench_matrix, always },
 	{ "x87", bench_x87, always },
@@ -492,6 +515,7 @@ static const struct {
 	{ "exec", bench_exec, always },
 	{ "pipe", bench_pipe, always },
 	{ "file", bench_file, always },
+	{ "switch", bench_switch, always },
 	{ "atomics", bench_atomics, always },
 };
 

@@ -564,7 +564,10 @@ void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 			base = address_reg(b, op->mem.base, H_R10);
 		if (op->mem.index != ZYDIS_REGISTER_NONE)
 			index = address_reg(b, op->mem.index, H_R11);
-		emit_lea(b, wide, dst, base, index, op->mem.scale, (int32_t)disp);
+		if (wide && base == dst && index == NO_REG && disp == 0)
+			; /* there already */
+		else
+			emit_lea(b, wide, dst, base, index, op->mem.scale, (int32_t)disp);
 	}
 	if (with_segment &&
 	    (op->mem.segment == ZYDIS_REGISTER_FS || op->mem.segment == ZYDIS_REGISTER_GS)) {

@@ -184,8 +184,7 @@ void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bit
 	}
 	link = &s->link[s->link_count];
 	/* one aligned store bends the jump while others run it */
-	while (((uintptr_t)(b->p + opcode_len) & 3) && !b->full)
-		e1(b, 0x90);
+	e_nop(b, -(unsigned)((uintptr_t)b->p + opcode_len) & 3);
 	if (cc == ALWAYS)
 		e1(b, 0xe9);
 	else

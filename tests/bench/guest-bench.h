@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* guest-bench.h - what the files of the benchmark program share. */
+#ifndef GUEST_BENCH_H
+#define GUEST_BENCH_H
+
+#include <stdint.h>
+
+#define BIG (32u << 20)
+
+struct work {
+	uint32_t *a, *b; /* BIG bytes each */
+	uint64_t sink;   /* results go here: nothing is optimized away */
+	const char *self;
+};
+
+/* Whole programs, n times over (guest-bench-programs.c). */
+void bench_lua(struct work *w, uint64_t n);
+void bench_deflate(struct work *w, uint64_t n);
+void bench_inflate(struct work *w, uint64_t n);
+
+#endif
