@@ -121,6 +121,8 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 	add_text(ctl, OPTION_CODE_CACHE, config, "code_cache");
 	if (has_option(ctl, OPTION_NO_CONSOLE))
 		json_add_str(config, "console", "none");
+	if (has_option(ctl, OPTION_NESTED))
+		json_add_bool(config, "nested", true);
 	if (has_option(ctl, OPTION_DEBUG_EXIT))
 		json_add_bool(config, "debug_exit", true);
 	if (has_option(ctl, OPTION_RM))

@@ -162,9 +162,6 @@ static int check_values(json_object *config, uint64_t host_memory, struct rpc_er
 		return rpc_fail(error, RPC_INVALID_PARAMS, "out-of-range", "memory",
 				"memory: %" PRIu64 " MiB, but the host has %" PRIu64 " MiB",
 				memory / MIB, host_memory / MIB);
-	if (json_get_bool(config, "nested", false))
-		return rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", "nested",
-				"nested: virtualization cannot be offered to guests yet");
 	return 0;
 }
 

@@ -114,6 +114,7 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 		.memory_bytes = (uint64_t)json_get_int(config, "memory", 0),
 		.cpus = (unsigned)json_get_int(config, "cpus", 1),
 		.engine = strcmp(engine, "kvm") == 0 ? VMX_ENGINE_KVM : VMX_ENGINE_SOFT,
+		.vm_flags = json_get_bool(config, "nested", false) ? (uint32_t)VMX_VM_NESTED : 0,
 		.soft_debug = soft_debug(json_get(config, "soft_debug")),
 		.code_cache_bytes = (uint64_t)json_get_int(config, "code_cache", 0),
 		.kvm_fd = machine->kvm_fd,

@@ -141,6 +141,7 @@ json_object *vm_info(const struct vm *vm, bool with_config)
 	json_add_str(info, "engine", vm->engine);
 	json_add(info, "engine_reason", json_from_bytes(vm->engine_reason,
 							strlen(vm->engine_reason)));
+	json_add_bool(info, "nested", json_get_bool(vm->config, "nested", false));
 	if (vm->link && link_pid(vm->link))
 		json_add_int(info, "pid", link_pid(vm->link));
 	else

@@ -136,6 +136,9 @@ static int make_vm(struct board *board, char **ret_error)
 	};
 	int r = vmx_vm_create(&options, &board->vm);
 
+	if (r == -ENOTSUP && (c->vm_flags & VMX_VM_NESTED) && c->engine == VMX_ENGINE_KVM)
+		return board_error(ret_error, r, "nested: the host's KVM offers its guests no VMX "
+				   "(kvm_intel has to be loaded with nested=1); the soft engine does");
 	if (r < 0)
 		return board_error(ret_error, r, "engine: %s cannot make a virtual machine: %s",
 				   vmx_engine_name(c->engine), strerror(-r));

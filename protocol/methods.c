@@ -122,7 +122,8 @@ const struct schema_field vm_config_fields[] = {
 	{ .name = "transient", .type = SCHEMA_BOOL, .dflt = "false",
 	  .summary = "Delete the VM as soon as it ended." },
 	{ .name = "nested", .type = SCHEMA_BOOL, .dflt = "false",
-	  .summary = "Offer virtualization to the guest; cannot be had yet." },
+	  .summary = "Offer VMX to the guest, so that it can run virtual machines itself; on the kvm "
+		     "engine only where the host's KVM does so." },
 	{ .name = "debug_exit", .type = SCHEMA_BOOL, .dflt = "false",
 	  .summary = "A port (0xf4) by which a test guest ends itself with a code." },
 	{ .name = "code_cache", .type = SCHEMA_SIZE, .min = MIB, .max = 1024 * MIB,
@@ -234,6 +235,8 @@ static const struct schema_field info_result[] = {
 	  .summary = "kvm or soft; auto before the first start of a VM that leaves it open." },
 	{ .name = "engine_reason", .type = SCHEMA_STRING, .required = true,
 	  .summary = "Why that engine." },
+	{ .name = "nested", .type = SCHEMA_BOOL, .required = true,
+	  .summary = "The guest is offered VMX." },
 	{ .name = "pid", .type = SCHEMA_INT, .summary = "Of its vmxd-machine; null without one." },
 	{ .name = "cpus", .type = SCHEMA_INT, .required = true, .summary = "Virtual processors." },
 	{ .name = "memory", .type = SCHEMA_INT, .required = true, .summary = "Bytes." },

@@ -209,6 +209,8 @@ static bool word(struct board *b, const char *w, enum end *end)
 
 	if (strncmp(w, "say=", 4) == 0) {
 		*end = say(b, value + 1);
+	} else if (strcmp(w, "vmx") == 0) {
+		*end = say(b, b->config.vm_flags & VMX_VM_NESTED ? "VMX is there" : "no VMX");
 	} else if (strncmp(w, "lines=", 6) == 0) {
 		for (unsigned long i = 0; i < n && *end == GO_ON; i++) {
 			snprintf(line, sizeof(line), "line %lu", i);

@@ -136,7 +136,6 @@ static const struct {
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"memory\":\"1T\"}", "memory", "out-of-range" },
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"memory\":\"15M\"}", "memory", "out-of-range" },
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"memory\":20000000}", "memory", "bad-value" },
-	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"nested\":true}", "nested", "not-supported" },
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"disks\":[{\"path\":\"@D/nothing\"}]}", "disks[0].path",
 	  "no-such-file" },
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"disks\":[{\"path\":\"@K\"},{\"path\":\"/dev/null\"}]}",

@@ -59,6 +59,16 @@ has err "triple fault at RIP"
 run 13 "$vmctl" run --rm --kernel k --cmdline "sleep=50 engine" </dev/null
 run 14 "$vmctl" --json run --rm --debug-exit --kernel k --cmdline "debugexit=3" </dev/null
 has err '"exit_code":7'
+run 0 "$vmctl" run n --nested --kernel k --cmdline "vmx poweroff" </dev/null
+has out "VMX is there"
+run 0 "$vmctl" --json info n
+has out '"nested":true'
+run 0 "$vmctl" delete n
+run 0 "$vmctl" run n --kernel k --cmdline "vmx poweroff" </dev/null
+has out "no VMX"
+run 0 "$vmctl" --json info n
+has out '"nested":false'
+run 0 "$vmctl" delete n
 run 15 "$vmctl" run --rm --kernel k --cmdline "sleep=100 abort" </dev/null
 run 1 "$vmctl" run --rm --kernel log </dev/null
 has err "not a bzImage"
