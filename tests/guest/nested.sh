@@ -40,7 +40,7 @@ note() { # NAME STATUS
 }
 # boot_ms FILE: how long the guest ran, from boot's last line; with several, the first.
 boot_ms() {
-	sed -n 's/^boot: .* run \([0-9]*\) ms.*/\1/p' "$1" | head -n 1
+	sed -n 's/.*boot: [a-z].*; boot .* run \([0-9]*\) ms.*/\1/p' "$1" | head -n 1
 }
 
 timeout 200 "$build/tests/guest/boot" --engine soft --timeout 180 --memory 128 \

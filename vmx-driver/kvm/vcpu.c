@@ -42,6 +42,9 @@ static int set_signal_mask(struct kvm_vcpu *v)
 	return kvm_ioctl(v->fd, KVM_SET_SIGNAL_MASK, &mask);
 }
 
+enum { MSR_TSC = 0x10, MSR_MISC_ENABLE = 0x1a0 };
+#define MISC_ENABLE_FAST_STRINGS 1u
+
 /* The MSRs that can be both read and written: what vm_reset puts back. */
 static int save_msrs(struct kvm_vm *k, struct kvm_vcpu *v)
 {
@@ -54,8 +57,14 @@ static int save_msrs(struct kvm_vm *k, struct kvm_vcpu *v)
 
 		if (kvm_read_msr(&v->vcpu, k->msrs->indices[i], &value) < 0)
 			continue;
-		if (k->msrs->indices[i] == 0x10) /* the TSC starts anew */
+		if (k->msrs->indices[i] == MSR_TSC) /* starts anew */
 			value = 0;
+		/* A processor comes up with fast strings, KVM's without: Linux 6.1's memmove() takes
+		 * CPUID's word for them (FSRM) and the MSR's against them, and copies for ever. */
+		if (k->msrs->indices[i] == MSR_MISC_ENABLE) {
+			value |= MISC_ENABLE_FAST_STRINGS;
+			(void)kvm_write_msr(&v->vcpu, MSR_MISC_ENABLE, value);
+		}
 		m->entries[m->nmsrs].index = k->msrs->indices[i];
 		m->entries[m->nmsrs++].data = value;
 	}
