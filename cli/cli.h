@@ -38,6 +38,7 @@ enum option_id { /* one table in options.c */
 	OPTION_DISK,
 	OPTION_NET,
 	OPTION_PUBLISH,
+	OPTION_SHARE,
 	OPTION_ENGINE,
 	OPTION_ON_REBOOT,
 	OPTION_TRANSPORT,
@@ -68,8 +69,8 @@ struct options {
 	const char *value[OPTION_COUNT]; /* the last one; NULL for flags */
 	const char *disks[OPTION_REPEATS_MAX], *soft_debugs[OPTION_REPEATS_MAX];
 	const char *nets[OPTION_REPEATS_MAX], *publish[OPTION_REPEATS_MAX];
-	const char *ports[OPTION_REPEATS_MAX];
-	size_t disk_count, soft_debug_count, net_count, publish_count, port_count;
+	const char *ports[OPTION_REPEATS_MAX], *shares[OPTION_REPEATS_MAX];
+	size_t disk_count, soft_debug_count, net_count, publish_count, port_count, share_count;
 };
 
 struct ctl {

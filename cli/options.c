@@ -24,6 +24,7 @@ static const struct {
 		"a network card: user, tap, stream, none; may be repeated" },
 	[OPTION_PUBLISH] = { "publish", "[ADDR:]HOST:GUEST[/udp]",
 		"a port of the host for one of the guest; may be repeated" },
+	[OPTION_SHARE] = { "share", "DIR:TAG[,ro]", "a directory for the guest; may be repeated" },
 	[OPTION_ENGINE] = { "engine", "auto|kvm|soft", "what runs the guest (auto)" },
 	[OPTION_ON_REBOOT] = { "on-reboot", "restart|stop", "what a reset by the guest does (restart)" },
 	[OPTION_TRANSPORT] = { "transport", "pci|mmio", "where virtio devices are (pci)" },
@@ -81,6 +82,10 @@ static bool take(struct options *o, int id, const char *value)
 		if (o->port_count == OPTION_REPEATS_MAX)
 			return false;
 		o->ports[o->port_count++] = value;
+	} else if (id == OPTION_SHARE) {
+		if (o->share_count == OPTION_REPEATS_MAX)
+			return false;
+		o->shares[o->share_count++] = value;
 	} else if (id == OPTION_SOFT_DEBUG) {
 		if (o->soft_debug_count == OPTION_REPEATS_MAX)
 			return false;

@@ -60,6 +60,28 @@ static json_object *port_json(const char *text)
 	return port;
 }
 
+/* DIR:TAG[,ro]; the last colon, so that a directory's name may have some. Without a tag it is what the
+ * daemon refuses, with the reason. */
+static json_object *share_json(const char *text)
+{
+	json_object *share = json_object_new_object();
+	char *path = strdup(text), *colon = path ? strrchr(path, ':') : NULL;
+	char *comma = colon ? strrchr(colon, ',') : NULL;
+
+	if (comma && strcmp(comma, ",ro") == 0) {
+		json_add_bool(share, "readonly", true);
+		*comma = '\0';
+	}
+	if (colon) {
+		json_add(share, "tag", json_from_bytes(colon + 1, strlen(colon + 1)));
+		*colon = '\0';
+	}
+	if (path)
+		json_add(share, "path", absolute_path(path));
+	free(path);
+	return share;
+}
+
 static void add_text(const struct ctl *ctl, enum option_id id, json_object *config, const char *key)
 {
 	const char *value = ctl->options.value[id];
@@ -71,10 +93,12 @@ static void add_text(const struct ctl *ctl, enum option_id id, json_object *conf
 static void add_lists(const struct options *o, json_object *config)
 {
 	json_object *disks = json_object_new_array(), *words = json_object_new_array();
-	json_object *ports = json_object_new_array();
+	json_object *ports = json_object_new_array(), *shares = json_object_new_array();
 
 	for (size_t i = 0; disks && i < o->disk_count; i++)
 		json_object_array_add(disks, disk_json(o->disks[i]));
+	for (size_t i = 0; shares && i < o->share_count; i++)
+		json_object_array_add(shares, share_json(o->shares[i]));
 	for (size_t i = 0; words && i < o->soft_debug_count; i++)
 		json_object_array_add(words, json_object_new_string(o->soft_debugs[i]));
 	for (size_t i = 0; ports && i < o->port_count; i++)
@@ -87,6 +111,10 @@ static void add_lists(const struct options *o, json_object *config)
 		json_add(config, "disks", disks);
 	else
 		json_object_put(disks);
+	if (o->share_count)
+		json_add(config, "shares", shares);
+	else
+		json_object_put(shares);
 	if (o->soft_debug_count)
 		json_add(config, "soft_debug", words);
 	else

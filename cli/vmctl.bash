@@ -8,14 +8,15 @@ _vmctl_names() {
 _vmctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb= i
 	local general="--socket --json --quiet --help --version"
-	local config="--transport --rings --console --port --kernel --initrd --cmdline --memory --cpus --disk --net --publish --engine --on-reboot
+	local config="--transport --rings --console --port --kernel --initrd --cmdline --memory --cpus --disk
+		--share --net --publish --engine --on-reboot
 		--no-console --nested --debug-exit --soft-debug --code-cache --rm"
 	local verbs="run create start stop kill pause resume reset delete list info wait console
 		events doctor rpc version help"
 
 	COMPREPLY=()
 	case $previous in
-	--kernel | --initrd | --disk | --socket)
+	--kernel | --initrd | --disk | --share | --socket)
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
 	--engine)

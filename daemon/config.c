@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/config.h"
+#include "daemon/config_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@ void config_close(struct config_files *files)
 	files->net_count = 0;
 }
 
-static int file_error(struct rpc_error *error, const char *field, const char *path, int err)
+int config_file_error(struct rpc_error *error, const char *field, const char *path, int err)
 {
 	const char *reason = err == ENOENT || err == ENOTDIR ? "no-such-file" :
 			     err == EACCES || err == EPERM || err == EROFS ? "not-accessible" :
@@ -50,12 +50,12 @@ static int open_file(const char *path, int flags, bool block_too, const char *fi
 	struct stat st;
 
 	if (fd < 0)
-		return file_error(error, field, path, errno);
+		return config_file_error(error, field, path, errno);
 	if (fstat(fd, &st) < 0) {
 		int err = errno;
 
 		close(fd);
-		return file_error(error, field, path, err);
+		return config_file_error(error, field, path, err);
 	}
 	if (!S_ISREG(st.st_mode) && !(block_too && S_ISBLK(st.st_mode))) {
 		close(fd);
@@ -85,7 +85,7 @@ static int check_kernel(int fd, const char *path, struct rpc_error *error)
 	ssize_t n = pread(fd, head, sizeof(head), 0);
 
 	if (n < 0)
-		return file_error(error, "kernel", path, errno);
+		return config_file_error(error, "kernel", path, errno);
 	if (n >= 0x206 && get_le16(head + 0x1fe) == 0xaa55 && memcmp(head + 0x202, "HdrS", 4) == 0)
 		return 0;
 	if (n >= 4 && memcmp(head, "\177ELF", 4) == 0)
@@ -101,7 +101,7 @@ static int check_initrd(int fd, uint64_t memory, struct rpc_error *error)
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return file_error(error, "initrd", "", errno);
+		return config_file_error(error, "initrd", "", errno);
 	if ((uint64_t)st.st_size >= memory)
 		return rpc_fail(error, RPC_INVALID_PARAMS, "does-not-fit", "initrd",
 				"initrd: %" PRIu64 " bytes do not fit into %" PRIu64
@@ -165,8 +165,8 @@ static int check_values(json_object *config, uint64_t host_memory, struct rpc_er
 	return 0;
 }
 
-int config_open(json_object *config, uint64_t host_memory, bool lock, struct config_files *ret,
-		struct rpc_error *error)
+int config_open(json_object *config, uint64_t host_memory, char *const *share_roots, bool lock,
+		struct config_files *ret, struct rpc_error *error)
 {
 	const char *kernel = json_get_str(config, "kernel", "");
 	const char *initrd = json_get_str(config, "initrd", NULL);
@@ -190,6 +190,8 @@ int config_open(json_object *config, uint64_t host_memory, bool lock, struct con
 		r = open_disks(config, lock, ret, error);
 	if (r == 0)
 		r = config_open_sockets(config, lock, ret, error);
+	if (r == 0)
+		r = config_open_shares(config, share_roots, ret, error);
 	if (r < 0)
 		config_close(ret);
 	return r;

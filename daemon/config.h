@@ -34,9 +34,10 @@ struct config_files {
 /* Checks what the schema cannot: sums, features that are not there yet, the files. config passed
  * vm_config_fields. Opens everything it names into *ret (caller: config_close()). lock: also takes
  * the disks for this VM (-EBUSY kind errors), held as long as any copy of the descriptor is open.
+ * share_roots: real paths, below which directories may be shared, NULL-ended; NULL: any directory.
  * -EINVAL with *error, and nothing left open. */
-int config_open(json_object *config, uint64_t host_memory, bool lock, struct config_files *ret,
-		struct rpc_error *error);
+int config_open(json_object *config, uint64_t host_memory, char *const *share_roots, bool lock,
+		struct config_files *ret, struct rpc_error *error);
 void config_close(struct config_files *files);
 /* Adds a descriptor (taken over, also on an error) that launch.c hands over. -EINVAL with *error. */
 int config_hand(struct config_files *files, const char *kind, size_t index, int fd,

@@ -31,6 +31,7 @@ struct daemon_options {
 	const char *machine;     /* vmxd-machine's path */
 	enum log_level log_level;
 	bool no_sandbox;         /* of the VMs' processes: for development */
+	char *const *share_roots; /* see config_open() */
 };
 
 struct daemon {

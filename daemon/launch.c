@@ -117,6 +117,22 @@ static json_object *ports_json(json_object *ports)
 	return list;
 }
 
+static json_object *shares_json(json_object *shares)
+{
+	json_object *list = json_object_new_array();
+	size_t n = shares ? json_object_array_length(shares) : 0;
+
+	for (size_t i = 0; list && i < n; i++) {
+		json_object *share = json_object_array_get_idx(shares, i);
+		json_object *out = json_object_new_object();
+
+		json_add_bool(out, "readonly", json_get_bool(share, "readonly", false));
+		json_add_str(out, "tag", json_get_str(share, "tag", ""));
+		json_object_array_add(list, out);
+	}
+	return list;
+}
+
 /* No paths: the machine has no use for them. */
 static json_object *machine_config(const struct vm *vm, const struct config_files *files)
 {
@@ -148,6 +164,7 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 	json_add(config, "disks", disks_json(json_get(vm->config, "disks")));
 	json_add(config, "nets", nets_config(vm, files));
 	json_add_bool(config, "sandbox", !vm->daemon->options.no_sandbox);
+	json_add(config, "shares", shares_json(json_get(vm->config, "shares")));
 	json_add_int(config, "log_level", vm->daemon->options.log_level);
 	return config;
 }

@@ -6,7 +6,8 @@ sbin_PROGRAMS += vmxd
 vmxd_SOURCES = \
 	daemon/batch.c daemon/batch.h \
 	daemon/call.c daemon/call.h \
-	daemon/config.c daemon/config.h daemon/config_sockets.c \
+	daemon/config.c daemon/config.h daemon/config_internal.h daemon/config_share.c \
+	daemon/config_sockets.c \
 	daemon/conn.c daemon/conn.h \
 	daemon/daemon.h \
 	daemon/events.c daemon/events.h \

@@ -39,6 +39,7 @@ struct machine {
 	struct sandbox *sandbox;  /* NULL: vmxd --no-sandbox */
 	struct thread_hook threads;
 	int kvm_fd;               /* opened while there were files to open; 0: none */
+	int proc_fd;              /* /proc/self/fd, likewise, if directories are shared */
 	bool ran;
 	bool ended;               /* the board is gone, the end is being told */
 	int status_fd;
@@ -47,6 +48,8 @@ struct machine {
 /* machine_board.c: makes the board from the configuration and the descriptors from MACHINE_FD_FILES
  * on. Negative errno and *ret_error (caller frees). */
 int machine_make_board(struct machine *machine, int console_fd, char **ret_error);
+/* The descriptor of a shared directory. */
+int machine_share_fd(const struct machine *machine, size_t index);
 /* The engine's counters as a JSON object. */
 json_object *machine_stats(struct machine *machine);
 

@@ -103,6 +103,33 @@ static int set_ports(json_object *config, struct board_config *board)
 	return 0;
 }
 
+int machine_share_fd(const struct machine *machine, size_t index)
+{
+	return handed_fd(machine->config, "share", index);
+}
+
+static int set_shares(const struct machine *machine, struct board_config *board)
+{
+	json_object *shares = json_get(machine->config, "shares");
+	size_t n = shares ? json_object_array_length(shares) : 0;
+
+	if (n > BOARD_SHARES_MAX)
+		return -EINVAL;
+	board->proc_fd = machine->proc_fd;
+	board->share_count = n;
+	for (size_t i = 0; i < n; i++) {
+		json_object *one = json_object_array_get_idx(shares, i);
+		struct board_share *share = &board->shares[i];
+
+		share->fd = machine_share_fd(machine, i);
+		share->readonly = json_get_bool(one, "readonly", false);
+		snprintf(share->tag, sizeof(share->tag), "%s", json_get_str(one, "tag", ""));
+		if (share->fd < 0)
+			return -EINVAL;
+	}
+	return 0;
+}
+
 int machine_make_board(struct machine *machine, int console_fd, char **ret_error)
 {
 	json_object *config = machine->config, *disks = json_get(config, "disks");
@@ -132,7 +159,7 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 	};
 
 	if (board.disk_count > BOARD_DISKS_MAX || board.net_count > BOARD_NETS_MAX ||
-	    set_ports(config, &board) < 0)
+	    set_ports(config, &board) < 0 || set_shares(machine, &board) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < board.disk_count; i++) {
 		json_object *disk = json_object_array_get_idx(disks, i);

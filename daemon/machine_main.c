@@ -168,6 +168,30 @@ static void begin_thread(void *opaque, enum thread_kind kind)
 	sandbox_thread(m->sandbox, kind);
 }
 
+/* What shared directories need of the host while there are files to open, and later in the sandbox. */
+static int open_shares(struct machine *m, struct sandbox_options *options)
+{
+	json_object *shares = json_get(m->config, "shares");
+	size_t n = shares ? json_object_array_length(shares) : 0;
+
+	if (!n)
+		return 0;
+	if (n > SANDBOX_SHARES_MAX)
+		return -EINVAL;
+	m->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (m->proc_fd < 0)
+		return -errno;
+	options->proc_fd = m->proc_fd;
+	for (size_t i = 0; i < n; i++) {
+		json_object *share = json_object_array_get_idx(shares, i);
+
+		options->shares[i].fd = machine_share_fd(m, i);
+		options->shares[i].readonly = json_get_bool(share, "readonly", false);
+	}
+	options->share_count = n;
+	return 0;
+}
+
 /* Before there is a second thread, and anything of the guest's is looked at. */
 static int confine(struct machine *m, char **ret_error)
 {
@@ -182,6 +206,10 @@ static int confine(struct machine *m, char **ret_error)
 		if (m->kvm_fd < 0)
 			m->kvm_fd = 0; /* the engine says what is wrong with it */
 	}
+	options.proc_fd = -1;
+	r = open_shares(m, &options);
+	if (r < 0)
+		return r;
 	if (!json_get_bool(m->config, "sandbox", true)) {
 		struct rlimit none = { 0, 0 };
 
@@ -301,6 +329,8 @@ static int run(const char *name)
 	uv_loop_close(&loop);
 	if (m.kvm_fd > 0)
 		close(m.kvm_fd);
+	if (m.proc_fd > 0)
+		close(m.proc_fd);
 	m.sandbox = sandbox_free(m.sandbox);
 	log_free(m.log);
 	json_object_put(m.config);

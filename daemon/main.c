@@ -33,7 +33,10 @@
 #define ADOPT_MS 2000
 #define LOCKS 3
 
-enum { OPT_SOCKET = 256, OPT_RUNTIME, OPT_STATE, OPT_LEVEL, OPT_MACHINE, OPT_NO_SANDBOX };
+enum { OPT_SOCKET = 256, OPT_RUNTIME, OPT_STATE, OPT_LEVEL, OPT_SHARE, OPT_MACHINE,
+       OPT_NO_SANDBOX };
+
+#define SHARE_ROOTS_MAX 32
 
 static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, OPT_SOCKET },
@@ -41,6 +44,7 @@ static const struct option long_options[] = {
 	{ "state-dir", required_argument, NULL, OPT_STATE },
 	{ "log-level", required_argument, NULL, OPT_LEVEL },
 	{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
+	{ "share-root", required_argument, NULL, OPT_SHARE },
 	{ "machine-program", required_argument, NULL, OPT_MACHINE }, /* for tests: not in --help */
 	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' },
@@ -50,6 +54,8 @@ static const struct option long_options[] = {
 struct setup {
 	char *socket, *runtime, *state, *machine;
 	bool socket_given, no_sandbox;
+	char *share_roots[SHARE_ROOTS_MAX + 1]; /* real paths */
+	size_t share_root_count;
 	enum log_level level;
 	int locks[LOCKS];
 	size_t lock_count;
@@ -62,6 +68,8 @@ static void usage(FILE *out)
 	      "  --socket PATH       where to listen (vmxd.sock in the runtime directory)\n"
 	      "  --runtime-dir DIR   sockets of the VMs (/run/vmxd; a user's: $XDG_RUNTIME_DIR/vmxd)\n"
 	      "  --state-dir DIR     configurations (/var/lib/vmxd; a user's: $XDG_STATE_HOME/vmxd)\n"
+	      "  --share-root DIR    directories below it may be shared with guests; may be repeated\n"
+	      "                      (none for root, all for a user)\n"
 	      "  --log-level LEVEL   error, warning, notice, info (default) or debug\n"
 	      "  --no-sandbox        VMs' processes are not confined: for development only\n"
 	      "  --version           print the version and exit\n"
@@ -85,6 +93,22 @@ static void replace(char **slot, const char *path)
 	*slot = absolute(path);
 }
 
+static int add_share_root(struct setup *setup, const char *path)
+{
+	char *real = realpath(path, NULL);
+
+	if (real && setup->share_root_count < SHARE_ROOTS_MAX) {
+		setup->share_roots[setup->share_root_count++] = real;
+		return 0;
+	}
+	if (real)
+		fprintf(stderr, "vmxd: --share-root: given more than %d times\n", SHARE_ROOTS_MAX);
+	else
+		fprintf(stderr, "vmxd: --share-root %s: %s\n", path, strerror(errno));
+	free(real);
+	return 2;
+}
+
 /* 0: go on; 1: done, exit 0; 2: exit with usage error. */
 static int parse_options(int argc, char **argv, struct setup *setup)
 {
@@ -101,6 +125,10 @@ static int parse_options(int argc, char **argv, struct setup *setup)
 			break;
 		case OPT_STATE:
 			replace(&setup->state, optarg);
+			break;
+		case OPT_SHARE:
+			if (add_share_root(setup, optarg))
+				return 2;
 			break;
 		case OPT_MACHINE:
 			replace(&setup->machine, optarg);
@@ -354,7 +382,9 @@ static int run(struct setup *setup, struct log *log, int listen_fd)
 	struct daemon daemon = {
 		.log = log,
 		.options = { setup->socket, setup->runtime, setup->state, setup->machine,
-			     setup->level, setup->no_sandbox },
+			     setup->level, setup->no_sandbox,
+			     /* a user may share what is his; root says what of all that is there */
+			     geteuid() && !setup->share_root_count ? NULL : setup->share_roots },
 		.started_ns = clock_monotonic_ns(),
 	};
 	struct sysinfo host;
@@ -441,5 +471,7 @@ out:
 	free(setup.runtime);
 	free(setup.state);
 	free(setup.machine);
+	while (setup.share_root_count)
+		free(setup.share_roots[--setup.share_root_count]);
 	return status;
 }

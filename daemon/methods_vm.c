@@ -49,7 +49,8 @@ void do_vm_create(struct daemon *daemon, struct call *call)
 		call_failf(call, RPC_LIMIT, NULL, "there are %u VMs already", daemon->vm_count);
 		return;
 	}
-	if (config_open(call->params, daemon->host_memory, false, &files, &error) < 0) {
+	if (config_open(call->params, daemon->host_memory, daemon->options.share_roots, false,
+			&files, &error) < 0) {
 		call_fail(call, &error);
 		return;
 	}

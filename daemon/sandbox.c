@@ -20,6 +20,7 @@ static const char *const kind_names[THREAD_KINDS] = {
 	[THREAD_CONTROL] = "control",       [THREAD_LOOP] = "event loop",
 	[THREAD_VCPU_SOFT] = "vCPU (soft)", [THREAD_VCPU_KVM] = "vCPU (KVM)",
 	[THREAD_TIMER] = "APIC timer",      [THREAD_BLOCK] = "block worker",
+	[THREAD_SHARE] = "share worker",
 };
 
 const char *sandbox_kind_name(enum thread_kind kind)
@@ -168,7 +169,7 @@ int sandbox_create(const struct sandbox_options *options, struct sandbox **ret, 
 	}
 	r = watch_violations(s);
 	if (r == 0)
-		r = sandbox_process_enter(&s->process);
+		r = sandbox_process_enter(options, &s->process);
 	if (r < 0) {
 		fail(ret_error, r, "privileges");
 		goto out;

@@ -21,9 +21,17 @@
 
 struct sandbox;
 
+#define SANDBOX_SHARES_MAX 8
+
 struct sandbox_options {
 	bool kvm;            /* the engine is KVM: its ioctls are needed */
 	int status_fd;       /* gets the report of a violation */
+	int proc_fd;         /* /proc/self/fd; used with share_count only */
+	size_t share_count;  /* directories whose files are reached after all */
+	struct {
+		int fd;
+		bool readonly;
+	} shares[SANDBOX_SHARES_MAX];
 	json_object *report; /* members of that report beside "detail" and "ran"; borrowed */
 };
 

@@ -15,12 +15,15 @@ static int add_rule(scmp_filter_ctx ctx, const struct sandbox_options *options,
 	struct scmp_arg_cmp args[3];
 	unsigned n = 0;
 
-	if (rule->call == __NR_SCMP_ERROR || (rule->when == SANDBOX_KVM && !options->kvm))
+	if (rule->call == __NR_SCMP_ERROR || (rule->when == SANDBOX_KVM && !options->kvm) ||
+	    (rule->when == SANDBOX_SHARES && !options->share_count))
 		return 0;
 	if (rule->own == SANDBOX_OWN_PID)
 		args[n++] = SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffu, (uint32_t)getpid());
 	else if (rule->own == SANDBOX_OWN_STATUS_FD)
 		args[n++] = SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffu, (uint32_t)options->status_fd);
+	else if (rule->own == SANDBOX_OWN_PROC_FD)
+		args[n++] = SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffu, (uint32_t)options->proc_fd);
 	for (unsigned i = 0; i < rule->args; i++)
 		args[n++] = rule->arg[i];
 	return seccomp_rule_add_exact_array(ctx,

@@ -17,10 +17,15 @@
 
 #define KINDS(kind) (1u << (kind))
 
-enum sandbox_when { SANDBOX_ALWAYS, SANDBOX_KVM };
+enum sandbox_when { SANDBOX_ALWAYS, SANDBOX_KVM, SANDBOX_SHARES };
 
 /* What a datum of an argument stands for that is known only in the process itself. */
-enum sandbox_own { SANDBOX_OWN_NONE, SANDBOX_OWN_PID, SANDBOX_OWN_STATUS_FD };
+enum sandbox_own {
+	SANDBOX_OWN_NONE,
+	SANDBOX_OWN_PID,
+	SANDBOX_OWN_STATUS_FD,
+	SANDBOX_OWN_PROC_FD,
+};
 
 struct sandbox_rule {
 	int call;            /* SCMP_SYS(...) */
@@ -47,7 +52,7 @@ struct sandbox_process { /* what came of it */
 };
 
 /* Needs no memory and no file afterwards. -errno only for what every Linux can do. */
-int sandbox_process_enter(struct sandbox_process *ret);
+int sandbox_process_enter(const struct sandbox_options *options, struct sandbox_process *ret);
 
 /* --- sandbox.c ---------------------------------------------------------------------------------- */
 

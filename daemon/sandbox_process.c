@@ -29,11 +29,15 @@ static const struct {
 	{ RLIMIT_NOFILE, 4096 }, /* a peer that sends descriptors ends here */
 };
 
-static int set_limits(void)
+#define FILES_PER_SHARE 8192 /* files that its guest knows cost a descriptor each */
+
+static int set_limits(const struct sandbox_options *options)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
 		struct rlimit old, new = { limits[i].limit, limits[i].limit };
 
+		if (limits[i].what == RLIMIT_NOFILE)
+			new.rlim_cur = new.rlim_max += FILES_PER_SHARE * options->share_count;
 		if (getrlimit((__rlimit_resource_t)limits[i].what, &old) < 0)
 			return -errno;
 		if (old.rlim_max <= new.rlim_max) /* never more than it was */
@@ -144,8 +148,37 @@ static const struct {
 	{ 3, 15, false, false }, { 2, 14, false, false }, { 1, 13, false, false },
 };
 
-/* No rule is added, so all of what a ruleset handles is denied, for good. */
-static void landlock(struct sandbox_process *ret)
+/* Of LANDLOCK_ACCESS_FS_*: what serving a shared directory takes. Not among them: executing, and
+ * making device files. */
+enum {
+	LL_WRITE_FILE = 1 << 1, LL_READ_FILE = 1 << 2, LL_READ_DIR = 1 << 3, LL_REMOVE_DIR = 1 << 4,
+	LL_REMOVE_FILE = 1 << 5, LL_MAKE_DIR = 1 << 7, LL_MAKE_REG = 1 << 8, LL_MAKE_SOCK = 1 << 9,
+	LL_MAKE_FIFO = 1 << 10, LL_MAKE_SYM = 1 << 12, LL_REFER = 1 << 13, LL_TRUNCATE = 1 << 14,
+};
+#define LL_SHARE_READ ((uint64_t)(LL_READ_FILE | LL_READ_DIR))
+#define LL_SHARE_WRITE ((uint64_t)(LL_WRITE_FILE | LL_REMOVE_DIR | LL_REMOVE_FILE | LL_MAKE_DIR | \
+				   LL_MAKE_REG | LL_MAKE_SOCK | LL_MAKE_FIFO | LL_MAKE_SYM | \
+				   LL_REFER | LL_TRUNCATE))
+
+struct landlock_beneath { /* struct landlock_path_beneath_attr */
+	uint64_t allowed_access;
+	int32_t parent_fd;
+} __attribute__((packed));
+
+static int landlock_shares(int ruleset, uint64_t handled, const struct sandbox_options *options)
+{
+	for (size_t i = 0; i < options->share_count; i++) {
+		uint64_t access = LL_SHARE_READ | (options->shares[i].readonly ? 0 : LL_SHARE_WRITE);
+		struct landlock_beneath rule = { access & handled, options->shares[i].fd };
+
+		if (syscall(SYS_landlock_add_rule, ruleset, 1 /* ..._PATH_BENEATH */, &rule, 0) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* All of what a ruleset handles is denied, for good, but for shared directories. */
+static void landlock(const struct sandbox_options *options, struct sandbox_process *ret)
 {
 	struct landlock_attr attr = { 0 };
 	size_t size, i = 0;
@@ -162,7 +195,8 @@ static void landlock(struct sandbox_process *ret)
 	fd = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
 	if (fd < 0)
 		return;
-	if (syscall(SYS_landlock_restrict_self, fd, 0) == 0) {
+	if (landlock_shares(fd, attr.handled_access_fs, options) == 0 &&
+	    syscall(SYS_landlock_restrict_self, fd, 0) == 0) {
 		ret->landlock = abi;
 		ret->landlock_tcp = landlock_abis[i].tcp;
 	}
@@ -189,17 +223,17 @@ static int drop_capabilities(struct sandbox_process *ret)
 	return 0;
 }
 
-int sandbox_process_enter(struct sandbox_process *ret)
+int sandbox_process_enter(const struct sandbox_options *options, struct sandbox_process *ret)
 {
 	int r;
 
 	*ret = (struct sandbox_process){ 0 };
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	r = set_limits();
+	r = set_limits(options);
 	if (r < 0)
 		return r;
 	empty_root(ret);
-	landlock(ret); /* after the mounts, which it forbids */
+	landlock(options, ret); /* after the mounts, which it forbids */
 	return drop_capabilities(ret);
 }

@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <fcntl.h>
 
@@ -35,9 +36,10 @@
 #define HARD KINDS(THREAD_VCPU_KVM)
 #define VCPU (SOFT | HARD)
 #define BLOCK KINDS(THREAD_BLOCK)
+#define SHARE KINDS(THREAD_SHARE)
 #define ALL (KINDS(THREAD_KINDS) - 1)
 /* Where code of devices runs: their bus handlers, their watches, their host I/O, their making. */
-#define DEVICES (CONTROL | LOOP | VCPU | BLOCK)
+#define DEVICES (CONTROL | LOOP | VCPU | BLOCK | SHARE)
 
 /* 32 bits of argument n, as the kernel reads an int or unsigned: under a mask, or all of them. */
 #define MASKED(n, mask, value) { n, SCMP_CMP_MASKED_EQ, (uint32_t)(mask), (uint32_t)(value) }
@@ -53,6 +55,11 @@
 #define CALL_IF(name, kinds_, condition, why_) \
 	{ .call = SCMP_SYS(name), .kinds = (kinds_), .why = (why_), .args = 1, \
 	  .arg = { condition } }
+#define SHARED(name, why_) \
+	{ .call = SCMP_SYS(name), .kinds = SHARE, .why = (why_), .when = SANDBOX_SHARES }
+#define SHARED_IF(name, condition, why_) \
+	{ .call = SCMP_SYS(name), .kinds = SHARE, .why = (why_), .when = SANDBOX_SHARES, \
+	  .args = 1, .arg = { condition } }
 #define OWN(name, kinds_, own_, why_) \
 	{ .call = SCMP_SYS(name), .kinds = (kinds_), .why = (why_), .own = (own_) }
 #define REFUSE(name, kinds_, error, why_) \
@@ -90,7 +97,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL_IF(mmap, ALL, MASKED(2, PROT_EXEC, 0), "malloc(), stacks, tables; not executable"),
 	CALL_IF(mprotect, ALL, MASKED(2, PROT_EXEC, 0), "malloc(), guards of stacks; not executable"),
 	CALL_IF(mremap, ALL, MASKED(3, MREMAP_FIXED, 0), "realloc(); not onto another mapping"),
-	REFUSE(openat, ALL, ENOENT, "malloc() counts processors in /sys; there is no /sys here"),
+	REFUSE(openat, ALL & ~SHARE, ENOENT,
+	       "malloc() counts processors in /sys; there is no /sys here"),
 	CALL(sched_getaffinity, ALL, "malloc() counts processors"),
 	CALL(getrandom, ALL, "malloc()'s seed, virtio-rng"),
 	CALL(membarrier, ALL, "parking vCPUs"),
@@ -110,6 +118,52 @@ const struct sandbox_rule sandbox_rules[] = {
 
 	IOCTL(DEVICES, TUNSETOFFLOAD, "a driver says which packets it takes from a tap"),
 	IOCTL(DEVICES, TUNSETQUEUE, "a driver says how many queues of a tap it uses"),
+	/* --- shared directories (devices/backend/p9.h): names below the shared directory only, which
+	 * openat2() holds to by its flags, Landlock by its rule, and the empty root by having nothing
+	 * else. Calls with a directory take one of our own; a working directory is not one --- */
+	{ .call = SCMP_SYS(openat), .kinds = SHARE, .refuse = ENOENT,
+	  .why = "malloc() counts processors in /sys; the working directory is nobody's",
+	  .args = 1, .arg = { MASKED(0, 0x80000000u, 0x80000000u) } },
+	{ .call = SCMP_SYS(openat), .kinds = SHARE, .when = SANDBOX_SHARES,
+	  .own = SANDBOX_OWN_PROC_FD, .why = "a file that is known already, for reading or writing" },
+	SHARED_IF(openat2, MASKED(0, 0x80000000u, 0), "finds names below a directory"),
+	SHARED_IF(preadv, MASKED(0, 0x80000000u, 0), "contents"),
+	SHARED_IF(pwritev, MASKED(0, 0x80000000u, 0), "contents"),
+	SHARED(statx, "attributes"),
+	SHARED(fstat, "what kind of file an open one is"),
+	SHARED_IF(newfstatat, MASKED(0, 0x80000000u, 0), "the same; is a name still that file?"),
+	SHARED(fstatfs, "how full the file system is"),
+	SHARED(getdents64, "names in a directory"),
+	SHARED(lseek, "where in a directory to go on"),
+	SHARED_IF(mkdirat, MASKED(0, 0x80000000u, 0), "makes a directory"),
+	{ .call = SCMP_SYS(mknodat), .kinds = SHARE, .when = SANDBOX_SHARES, .args = 2,
+	  .arg = { MASKED(2, S_IFMT, S_IFREG), EQUALS(3, 0) }, .why = "makes a file" },
+	{ .call = SCMP_SYS(mknodat), .kinds = SHARE, .when = SANDBOX_SHARES, .args = 2,
+	  .arg = { MASKED(2, S_IFMT, S_IFIFO), EQUALS(3, 0) }, .why = "makes a FIFO" },
+	{ .call = SCMP_SYS(mknodat), .kinds = SHARE, .when = SANDBOX_SHARES, .args = 2,
+	  .arg = { MASKED(2, S_IFMT, S_IFSOCK), EQUALS(3, 0) }, .why = "makes a socket's name" },
+	SHARED_IF(symlinkat, MASKED(1, 0x80000000u, 0), "makes a symbolic link"),
+	SHARED_IF(readlinkat, MASKED(0, 0x80000000u, 0), "reads a symbolic link"),
+	{ .call = SCMP_SYS(linkat), .kinds = SHARE, .when = SANDBOX_SHARES,
+	  .own = SANDBOX_OWN_PROC_FD, .args = 1, .arg = { MASKED(2, 0x80000000u, 0) },
+	  .why = "another name for a file that is known" },
+	SHARED_IF(unlinkat, MASKED(0, 0x80000000u, 0), "removes a name"),
+	SHARED_IF(renameat2, MASKED(0, 0x80000000u, 0), "moves a name"),
+	SHARED_IF(renameat, MASKED(0, 0x80000000u, 0), "the same, by the C library"),
+	SHARED(ftruncate, "the size of a file"),
+	{ .call = SCMP_SYS(fchmodat), .kinds = SHARE, .when = SANDBOX_SHARES,
+	  .own = SANDBOX_OWN_PROC_FD, .args = 1,
+	  .arg = { MASKED(2, S_ISUID | S_ISGID, 0) }, .why = "permissions, none that lend power" },
+	SHARED_IF(utimensat, MASKED(0, 0x80000000u, 0), "times of a file"),
+	SHARED(fsync, "flush"),
+	SHARED(fdatasync, "flush"),
+	SHARED(fgetxattr, "extended attributes"),
+	SHARED(flistxattr, "extended attributes"),
+	SHARED(fsetxattr, "extended attributes"),
+	SHARED(fremovexattr, "extended attributes"),
+	SHARED_IF(fcntl, EQUALS(1, F_OFD_SETLK), "locks"),
+	SHARED_IF(fcntl, EQUALS(1, F_OFD_GETLK), "locks"),
+	SHARED_IF(fcntl, EQUALS(1, F_GETFL), "what a file was opened for"),
 
 	/* --- event loop and control thread --- */
 	CALL(epoll_wait, LOOP | CONTROL, "waiting for events"),

@@ -219,7 +219,8 @@ static void launch(struct vm *vm)
 	struct rpc_error error;
 	int console = -1;
 	bool wants = waiter_wants_console(vm);
-	int r = config_open(vm->config, vm->daemon->host_memory, true, &files, &error);
+	int r = config_open(vm->config, vm->daemon->host_memory,
+			    vm->daemon->options.share_roots, true, &files, &error);
 
 	if (r == 0) {
 		r = nets_open(vm, files.nets, &files.net_count, &error);

@@ -104,6 +104,9 @@ static int check(const struct board_config *c, char **ret_error)
 	if (c->net_count > BOARD_NETS_MAX)
 		return board_error(ret_error, -EINVAL, "nets: %zu; at most %d", c->net_count,
 				   BOARD_NETS_MAX);
+	if (c->share_count > BOARD_SHARES_MAX)
+		return board_error(ret_error, -EINVAL, "shares: %zu; at most %d", c->share_count,
+				   BOARD_SHARES_MAX);
 	return 0;
 }
 
@@ -261,6 +264,8 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 	for (size_t i = 0; i < config->net_count; i++)
 		for (unsigned k = 0; k < config->nets[i].fd_count; k++)
 			close(config->nets[i].fds[k]);
+	for (size_t i = 0; i < config->share_count; i++)
+		close(config->shares[i].fd);
 	log_line(log, LOG_LEVEL_INFO, "%s, %u CPUs, %llu MiB, %s", vmx_engine_name(config->engine),
 		 config->cpus, (unsigned long long)config->memory_bytes >> 20, entry.protocol);
 	*ret_board = board;

@@ -64,6 +64,13 @@ struct board_port { /* a named port of the virtio console */
 };
 
 #define BOARD_PORTS_MAX 8
+struct board_share {
+	int fd;            /* directory, shared by 9P (devices/backend/p9.h) */
+	bool readonly;
+	char tag[32];      /* what the guest mounts; not empty */
+};
+
+#define BOARD_SHARES_MAX 8
 
 struct board_config {
 	uint64_t memory_bytes;  /* multiple of 1 MiB, at least 16 MiB */
@@ -90,6 +97,9 @@ struct board_config {
 	size_t net_count;
 	char net_ids[BOARD_NETS_MAX][BOARD_ID_MAX + 1]; /* as of disks */
 	struct virtio_net_config nets[BOARD_NETS_MAX]; /* changed and opaque are the board's */
+	size_t share_count;
+	int proc_fd;            /* /proc/self/fd, if there are shares; the caller's, outlives the board */
+	struct board_share shares[BOARD_SHARES_MAX];
 };
 
 struct board_unit { /* a device that can be plugged in and taken out */

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "devices/virtio/console.h"
 #include "devices/virtio/core.h"
 #include "devices/virtio/net.h"
+#include "devices/virtio/p9.h"
 #include "devices/virtio/rng.h"
 #include "machine/memory.h"
 #include "machine/pc.h"
@@ -28,6 +30,7 @@ union device_config {
 	struct virtio_console_config console;
 	struct acpi_hotplug_config hotplug;
 	struct virtio_net_config net;
+	struct virtio_p9_config p9;
 };
 
 /* Descriptors that the device owns after success. */
@@ -177,6 +180,34 @@ static int console_config(struct board *board, size_t index, union device_config
 	return virtio_place(board, &to->place);
 }
 
+/* What the process may open, but for a reserve, is divided among the shares. */
+static uint32_t share_fds(size_t count)
+{
+	const rlim_t reserve = 256, most = 65536;
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur <= reserve + 64 * count)
+		return 64;
+	files.rlim_cur = (files.rlim_cur - reserve) / count;
+	return (uint32_t)(files.rlim_cur < most ? files.rlim_cur : most);
+}
+
+static int p9_config(struct board *board, size_t index, union device_config *config,
+		     struct copies *copies)
+{
+	const struct board_share *share = &board->config.shares[index];
+	int fd = copy_fd(share->fd, copies);
+
+	if (fd < 0)
+		return fd;
+	config->p9 = (struct virtio_p9_config){ .dir_fd = fd, .proc_fd = board->config.proc_fd,
+						.readonly = share->readonly,
+						.fds_max = share_fds(board->config.share_count) };
+	snprintf(config->p9.tag, sizeof(config->p9.tag), "%.*s", (int)sizeof(share->tag) - 1,
+		 share->tag);
+	return virtio_place(board, &config->p9.place);
+}
+
 static size_t one(const struct board *board)
 {
 	(void)board;
@@ -204,6 +235,11 @@ static size_t consoles(const struct board *board)
 	       board->config.port_count;
 }
 
+static size_t shares(const struct board *board)
+{
+	return board->config.share_count;
+}
+
 /* The wiring table. Interrupt controllers come first: devices drive their wires from the start. */
 static const struct {
 	const struct device_class *class;
@@ -226,6 +262,7 @@ static const struct {
 	{ &virtio_net_class, "nets", nets, net_config, net_id },
 	{ &virtio_rng_class, "machine", one, rng_config, NULL },
 	{ &virtio_console_class, "console", consoles, console_config, NULL },
+	{ &virtio_p9_class, "shares", shares, p9_config, NULL },
 };
 
 static int make_device(struct board *board, size_t row, size_t index, char **ret_error)

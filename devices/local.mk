@@ -28,6 +28,10 @@ libdevices_la_SOURCES += \
 	devices/virtio/queue_packed.c devices/virtio/queue_split.c \
 	devices/virtio/rng.c devices/virtio/rng.h \
 	devices/virtio/transport.c devices/virtio/transport.h
+libdevices_la_SOURCES += devices/virtio/p9.c devices/virtio/p9.h \
+	devices/backend/p9.h devices/backend/p9_internal.h devices/backend/p9_attr.c \
+	devices/backend/p9_codec.c devices/backend/p9_fid.c devices/backend/p9_file.c \
+	devices/backend/p9_name.c devices/backend/p9_server.c
 libdevices_la_SOURCES += devices/board.c devices/board_devices.c devices/board_hotplug.c \
 	devices/board_internal.h \
 	devices/registry.c devices/registry.h

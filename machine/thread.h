@@ -15,6 +15,7 @@ enum thread_kind {
 	THREAD_VCPU_KVM,
 	THREAD_TIMER,     /* the soft engine's */
 	THREAD_BLOCK,     /* backend/workers.h */
+	THREAD_SHARE,     /* the same, serving shared directories: backend/p9.h */
 	THREAD_KINDS
 };
 

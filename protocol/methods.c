@@ -89,6 +89,17 @@ static const struct schema_field console_port_fields[] = {
 	END
 };
 
+static const struct schema_field share_fields[] = {
+	{ .name = "path", .type = SCHEMA_PATH, .required = true,
+	  .summary = "A directory, below one that the daemon may share (vmxd --share-root)." },
+	{ .name = "tag", .type = SCHEMA_NAME, .required = true,
+	  .summary = "What the guest mounts, at most 31 characters: mount -t 9p -o "
+		     "trans=virtio,version=9p2000.L TAG DIR." },
+	{ .name = "readonly", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "The guest cannot change anything in it." },
+	END
+};
+
 const struct schema_field vm_config_fields[] = {
 	{ .name = "name", .type = SCHEMA_NAME, .required = true,
 	  .summary = "What the VM is called; no two have the same." },
@@ -107,6 +118,8 @@ const struct schema_field vm_config_fields[] = {
 	  .summary = "Disks, seen as virtio block devices in this order." },
 	{ .name = "nets", .type = SCHEMA_OBJECTS, .max = 8, .fields = net_fields,
 	  .dflt = NETS_DEFAULT, .summary = "Network cards, in this order." },
+	{ .name = "shares", .type = SCHEMA_OBJECTS, .max = 8, .fields = share_fields,
+	  .summary = "Directories of the host, seen as virtio 9P devices." },
 	{ .name = "console", .type = SCHEMA_ENUM, .values = consoles, .dflt = "serial",
 	  .summary = "What is kept and can be attached to: the first serial port, or the virtio "
 		     "console (hvc0 in Linux)." },

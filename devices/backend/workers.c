@@ -90,6 +90,12 @@ void workers_submit(struct workers *w, struct work *work)
 int workers_create(const char *name, unsigned threads, const struct thread_hook *hook,
 		   struct loop *loop, struct workers **ret_workers)
 {
+	return workers_create_kind(name, threads, hook, THREAD_BLOCK, loop, ret_workers);
+}
+
+int workers_create_kind(const char *name, unsigned threads, const struct thread_hook *hook,
+			enum thread_kind kind, struct loop *loop, struct workers **ret_workers)
+{
 	struct workers *w = calloc(1, sizeof(*w));
 	int r = 0;
 
@@ -101,8 +107,7 @@ int workers_create(const char *name, unsigned threads, const struct thread_hook 
 	pthread_cond_init(&w->more, NULL);
 	w->last = &w->first;
 	while (w->count < threads && r == 0) {
-		r = machine_thread_create(&w->thread[w->count], hook, THREAD_BLOCK, name, worker_main,
-					  w);
+		r = machine_thread_create(&w->thread[w->count], hook, kind, name, worker_main, w);
 		w->count += r == 0;
 	}
 	if (r < 0) {

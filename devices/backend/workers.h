@@ -3,8 +3,9 @@
 #ifndef DEVICES_BACKEND_WORKERS_H
 #define DEVICES_BACKEND_WORKERS_H
 
+#include "machine/thread.h"
+
 struct loop;
-struct thread_hook;
 struct workers;
 
 struct work { /* embed it; stays the caller's */
@@ -18,6 +19,9 @@ struct work { /* embed it; stays the caller's */
  * posted to the loop, and everything happens in an order that a test can repeat. */
 int workers_create(const char *name, unsigned threads, const struct thread_hook *hook,
 		   struct loop *loop, struct workers **ret_workers);
+/* The same for another kind of thread than THREAD_BLOCK. */
+int workers_create_kind(const char *name, unsigned threads, const struct thread_hook *hook,
+			enum thread_kind kind, struct loop *loop, struct workers **ret_workers);
 /* Does what is queued and not begun, on this thread. Needed before waiting for work to end, as
  * there may be no threads. No lock held that the work takes. */
 void workers_help(struct workers *w);

@@ -366,6 +366,8 @@ void board_destroy(struct board *b)
 	for (size_t i = 0; i < b->config.net_count; i++)
 		for (unsigned k = 0; k < b->config.nets[i].fd_count; k++)
 			close(b->config.nets[i].fds[k]);
+	for (size_t i = 0; i < b->config.share_count; i++)
+		close(b->config.shares[i].fd);
 	pthread_mutex_destroy(&b->lock);
 	free(b->cmdline);
 	free(b);

@@ -86,6 +86,7 @@ void rig_daemon(struct rig *rig)
 			close(fd);
 		execl(vmxd, "vmxd", "--socket", rig->socket, "--runtime-dir", runtime,
 		      "--state-dir", state, "--machine-program", machine, "--log-level", "debug",
+		      "--share-root", rig->dir, "--share-root", "/proc",
 		      (char *)NULL);
 		_exit(127);
 	}

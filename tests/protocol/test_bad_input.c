@@ -140,6 +140,30 @@ static const struct {
 	  "no-such-file" },
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"disks\":[{\"path\":\"@K\"},{\"path\":\"/dev/null\"}]}",
 	  "disks[1].path", "not-a-file" },
+#define SHARES(list) "{\"name\":\"b\",\"kernel\":\"@K\",\"shares\":[" list "]}"
+	{ SHARES("{\"path\":\"@D/nothing\",\"tag\":\"t\"}"), "shares[0].path", "no-such-file" },
+	{ SHARES("{\"path\":\"@D/text\",\"tag\":\"t\"}"), "shares[0].path", "not-a-directory" },
+	{ SHARES("{\"path\":\"@D/fifo\",\"tag\":\"t\"}"), "shares[0].path", "not-a-directory" },
+	{ SHARES("{\"path\":\"/usr\",\"tag\":\"t\"}"), "shares[0].path", "not-allowed" },
+	{ SHARES("{\"path\":\"/\",\"tag\":\"t\"}"), "shares[0].path", "not-allowed" },
+	{ SHARES("{\"path\":\"@D/..\",\"tag\":\"t\"}"), "shares[0].path", "not-allowed" },
+	{ SHARES("{\"path\":\"@D/out\",\"tag\":\"t\"}"), "shares[0].path", "not-allowed" },
+	{ SHARES("{\"path\":\"@D-beside\",\"tag\":\"t\"}"), "shares[0].path", "not-allowed" },
+	{ SHARES("{\"path\":\"/proc\",\"tag\":\"t\"}"), "shares[0].path", "not-allowed" },
+	{ SHARES("{\"path\":\"relative\",\"tag\":\"t\"}"), "shares[0].path", "bad-value" },
+	{ SHARES("{\"path\":\"@D\"}"), "shares[0].tag", "missing-field" },
+	{ SHARES("{\"tag\":\"t\"}"), "shares[0].path", "missing-field" },
+	{ SHARES("{\"path\":\"@D\",\"tag\":\"\"}"), "shares[0].tag", "bad-value" },
+	{ SHARES("{\"path\":\"@D\",\"tag\":\"a/b\"}"), "shares[0].tag", "bad-value" },
+	{ SHARES("{\"path\":\"@D\",\"tag\":\"a1234567890123456789012345678901\"}"),
+	  "shares[0].tag", "too-long" },
+	{ SHARES("{\"path\":\"@D\",\"tag\":\"t\"},{\"path\":\"@D\",\"tag\":\"t\"}"),
+	  "shares[1].tag", "bad-value" },
+	{ SHARES("{\"path\":\"@D\",\"tag\":\"t\",\"readonly\":\"yes\"}"),
+	  "shares[0].readonly", "wrong-type" },
+	{ SHARES("{\"path\":\"@D\",\"tag\":\"t\",\"writable\":true}"), "shares[0].writable",
+	  "unknown-field" },
+	{ SHARES("{},{},{},{},{},{},{},{},{}"), "shares", "too-many" },
 };
 
 /* Network cards: what stands in the list, the field, the reason. */
@@ -228,10 +252,15 @@ static void test_creates(struct rig *rig, struct client *client)
 	fd = open(path, O_WRONLY | O_CREAT, 0600);
 	CHECK(rig, write(fd, "#!/bin/sh\n", 10) == 10, "no text file");
 	close(fd);
+	snprintf(path, sizeof(path), "%s/out", rig->dir);
+	CHECK(rig, symlink("/usr", path) == 0, "no link");
+	snprintf(path, sizeof(path), "%s-beside", rig->dir);
+	mkdir(path, 0700);
 	for (size_t i = 0; i < ARRAY_SIZE(creates); i++)
 		expect(rig, client, "vm.create", creates[i].params, -32602, creates[i].field,
 		       creates[i].reason);
 	CHECK(rig, strcmp(rig_state(rig, client, "b"), "gone") == 0, "something was made");
+	rmdir(path);
 }
 
 static void test_long_line(struct rig *rig)

@@ -9,7 +9,7 @@ passed=0 failed=0 skipped=0
 vmctl=$build/vmctl
 
 setsid "$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" \
-	--machine-program "$build/vmxd-machine-fake" </dev/null >/dev/null 2>"$dir/log" &
+	--share-root "$dir" --machine-program "$build/vmxd-machine-fake" </dev/null >/dev/null 2>"$dir/log" &
 daemon=$!
 
 finish() {
@@ -93,12 +93,20 @@ timeout 30 "$vmctl" -q run --rm --kernel k --cmdline "flood=100000000 poweroff" 
 case ${PIPESTATUS[0]} in 141) good ;; *) bad "closed pipe: ${PIPESTATUS[0]}" ;; esac
 
 # The rest of a life.
+mkdir sh:are
+run 1 "$vmctl" create b --kernel k --share /usr:t
+has err 'shares[0].path: /usr: outside of what this vmxd may share (--share-root '
+run 1 "$vmctl" create b --kernel k --share sh:are:t,rw
+has err 'shares[0].tag'
 run 0 "$vmctl" create b --kernel k --disk disk,readonly,serial=S1 --disk "$dir/disk,readonly" --memory 64M \
+	--share sh:are:one --share "$dir/sh:are:two,ro" \
 	--cpus 2 --cmdline "say=up shell" --engine soft
 run 0 "$vmctl" --json info b
 has out '"readonly":true'
 has out '"serial":"S1"'
 has out "\"path\":\"$dir/disk\""
+has out "{\"tag\":\"one\",\"path\":\"$dir/sh:are\"}"
+has out "{\"readonly\":true,\"tag\":\"two\",\"path\":\"$dir/sh:are\"}"
 run 5 "$vmctl" pause b
 run 0 "$vmctl" start b
 run 5 "$vmctl" start b

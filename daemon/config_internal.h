@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config_internal.h - shared by config*.c only. */
+#ifndef DAEMON_CONFIG_INTERNAL_H
+#define DAEMON_CONFIG_INTERNAL_H
+
+#include "daemon/config.h"
+#include "protocol/json.h"
+
+/* "field: path: why", with the reason that fits err. -EINVAL. */
+int config_file_error(struct rpc_error *error, const char *field, const char *path, int err);
+
+/* config_share.c: opens the directories into files. roots: see config_open(). */
+int config_open_shares(json_object *config, char *const *roots, struct config_files *files,
+		       struct rpc_error *error);
+
+#endif
