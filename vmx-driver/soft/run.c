@@ -162,6 +162,7 @@ static int deliver_exception(struct soft_vcpu *v)
 	if (rc == SOFT_OK) {
 		v->exc_pending = false;
 		v->activity = VMX_ACTIVE;
+		soft_vmx_stepped(v);
 	}
 	return rc;
 }
@@ -172,6 +173,8 @@ static int deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigne
 
 	if (rc == SOFT_OK || rc == SOFT_EXCEPTION)
 		v->activity = VMX_ACTIVE;
+	if (rc == SOFT_OK)
+		soft_vmx_stepped(v);
 	return rc;
 }
 
@@ -301,12 +304,21 @@ static int eoi_exit(struct soft_vcpu *v, struct vmx_exit *exit)
 
 static int deliver_injected(struct soft_vcpu *v)
 {
-	int rc = soft_deliver_injected(v);
+	int rc;
 
+	if ((v->vmx.inject & EVENT_TYPE) == TYPE_OTHER) { /* no event, but an exit right away */
+		v->vmx.inject = 0;
+		v->vmx.mtf_pending = true;
+		soft_request(v, SOFT_REQ_EVENT);
+		return SOFT_OK;
+	}
+	rc = soft_deliver_injected(v);
 	if (rc == SOFT_OK || rc == SOFT_EXCEPTION)
 		v->activity = VMX_ACTIVE;
-	if (rc == SOFT_OK)
+	if (rc == SOFT_OK) {
+		soft_vmx_stepped(v);
 		soft_events_recheck(v); /* windows open before the handler's first instruction */
+	}
 	return rc;
 }
 

@@ -404,6 +404,7 @@ static int retire(struct soft_vcpu *v, const struct soft_insn *insn, const struc
 	}
 	if (s->rf && !is_iret(insn))
 		v->rflags &= ~(uint64_t)FL_RF;
+	soft_vmx_stepped(v);
 	if (v->shadow == SHADOW_MOV_SS) { /* puts off what it hit itself */
 		v->vmx.pending_debug = dr6 ? dr6 | PENDING_BREAKPOINT : 0;
 		return SOFT_OK;
@@ -413,6 +414,10 @@ static int retire(struct soft_vcpu *v, const struct soft_insn *insn, const struc
 	if (v->vmx.pending_debug & (PENDING_BREAKPOINT | PENDING_STEP))
 		dr6 |= v->vmx.pending_debug & (PENDING_HITS | PENDING_STEP);
 	v->vmx.pending_debug = 0;
+	if (v->vmx.mtf_pending && dr6) { /* its exit comes first and tells of the trap */
+		v->vmx.pending_debug = dr6 | (dr6 & PENDING_HITS ? PENDING_BREAKPOINT : 0);
+		dr6 = 0;
+	}
 	return dr6 ? raise_debug(v, dr6) : SOFT_OK;
 }
 

@@ -10,6 +10,7 @@
 #define VMX_SOFT_STEP_H
 
 #include "vmx-driver/soft/soft.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 /* Operations that a mnemonic alone does not name: decode.c chooses by the form of the instruction. */
 enum soft_form {
@@ -202,7 +203,7 @@ static inline void soft_log_clear(struct soft_vcpu *v)
 /* True while each instruction (and each element of a repeated one) must end by itself. */
 static inline bool soft_single(const struct soft_vcpu *v)
 {
-	return (v->rflags & FL_TF) || (v->dr7 & 0xff);
+	return (v->rflags & FL_TF) || (v->dr7 & 0xff) || soft_vmx_proc(v, PROC_MTF);
 }
 
 #endif

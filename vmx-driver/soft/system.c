@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* system.c - the other privileged and system instructions. GENERAL. */
 #include "vmx-driver/soft/sys.h"
-#include "vmx-driver/soft/vmx_ops.h"
+#include "vmx-driver/soft/vmx_apic.h"
 
 /* --- flags ---------------------------------------------------------------------------------- */
 
@@ -316,7 +316,12 @@ int sys_op_rdmsr(struct soft_vcpu *v, const struct soft_insn *insn)
 		if (rc != SOFT_OK)
 			return rc;
 	}
-	rc = sys_read_msr(v, index, &value);
+	if (soft_vmx_virtual_tpr(v, index)) {
+		value = soft_vmx_get_tpr(v);
+		rc = SOFT_OK;
+	} else {
+		rc = sys_read_msr(v, index, &value);
+	}
 	if (rc == SOFT_AGAIN)
 		rc = msr_exit(v, index, false, &value);
 	if (rc != SOFT_OK)
@@ -339,6 +344,12 @@ int sys_op_wrmsr(struct soft_vcpu *v, const struct soft_insn *insn)
 		rc = soft_vmx_intercept_msr(v, index, true);
 		if (rc != SOFT_OK)
 			return rc;
+	}
+	if (soft_vmx_virtual_tpr(v, index)) {
+		if (value >> 8)
+			return sys_gp0(v);
+		soft_vmx_set_tpr(v, (uint32_t)value);
+		return sys_done(v);
 	}
 	rc = sys_write_msr(v, index, value);
 	if (rc == SOFT_AGAIN)

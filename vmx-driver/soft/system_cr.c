@@ -2,7 +2,7 @@
 /* system_cr.c - control and debug registers, reset (SDM 3A 2.5, 9.1, 9.8.5; 3B 17.2). GENERAL. */
 #include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/sys.h"
-#include "vmx-driver/soft/vmx_ops.h"
+#include "vmx-driver/soft/vmx_apic.h"
 
 #define DR6_FIXED 0xffff0ff0ull
 #define DR6_BITS 0xe00full
@@ -154,7 +154,10 @@ int soft_write_cr(struct soft_vcpu *v, unsigned cr, uint64_t value)
 	case 8:
 		if (value > 15)
 			return sys_gp0(v);
-		soft_lapic_set_cr8(v, value);
+		if (soft_vmx_proc(v, PROC_TPR_SHADOW))
+			soft_vmx_set_tpr(v, (uint32_t)value << 4);
+		else
+			soft_lapic_set_cr8(v, value);
 		return SOFT_OK;
 	default:
 		return sys_ud(v);
@@ -177,7 +180,10 @@ static int read_cr(struct soft_vcpu *v, unsigned cr, uint64_t *ret)
 		*ret = v->cr4;
 		return SOFT_OK;
 	case 8:
-		*ret = soft_lapic_get_cr8(v);
+		if (soft_vmx_proc(v, PROC_TPR_SHADOW))
+			*ret = soft_vmx_get_tpr(v) >> 4 & 15;
+		else
+			*ret = soft_lapic_get_cr8(v);
 		return SOFT_OK;
 	default:
 		return sys_ud(v);

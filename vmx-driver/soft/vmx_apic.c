@@ -46,6 +46,13 @@ void soft_vmx_set_tpr(struct soft_vcpu *v, uint32_t tpr)
 	check_threshold(v, tpr);
 }
 
+void soft_vmx_tpr_begin(struct soft_vcpu *v)
+{
+	v->vmx.tpr_exit = false;
+	if (soft_vmx_proc(v, PROC_TPR_SHADOW) && soft_vmx_proc2(v, PROC2_APIC_ACCESS))
+		check_threshold(v, soft_vmx_get_tpr(v));
+}
+
 int soft_vmx_apic_exit(struct soft_vcpu *v, uint64_t la, uint64_t gpa, enum soft_apic_access type)
 {
 	(void)soft_vmx_exit(v, REASON_APIC_ACCESS, (gpa & 0xfff) | (uint32_t)type << 12);

@@ -10,6 +10,14 @@
 uint32_t soft_vmx_get_tpr(struct soft_vcpu *v);
 void soft_vmx_set_tpr(struct soft_vcpu *v, uint32_t tpr);
 
+/* IA32_X2APIC_TPR, where "virtualize x2APIC mode" makes it that (29.5). */
+static inline bool soft_vmx_virtual_tpr(const struct soft_vcpu *v, uint32_t msr)
+{
+	return msr == 0x808 && soft_vmx_proc2(v, PROC2_X2APIC);
+}
+/* The value that VM entry finds (26.7.7). */
+void soft_vmx_tpr_begin(struct soft_vcpu *v);
+
 /* Is that physical address on the APIC-access page? */
 static inline bool soft_vmx_apic_page(const struct soft_vcpu *v, uint64_t gpa)
 {

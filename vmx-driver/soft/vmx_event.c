@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vmx_event.c - events in non-root operation (SDM 3C 25.2, 25.5, 26.6, 26.7). GENERAL. */
 #include "vmx-driver/soft/sys.h"
-#include "vmx-driver/soft/vmx_ops.h"
+#include "vmx-driver/soft/vmx_apic.h"
 
 /* Must the exception exit? (25.2, 25.3) */
 static bool intercepted(const struct soft_vcpu *v, const struct soft_exc *x)
@@ -53,12 +53,18 @@ static int pending_debug(struct soft_vcpu *v)
 
 int soft_vmx_between(struct soft_vcpu *v)
 {
+	if (v->vmx.tpr_exit)
+		return soft_vmx_exit(v, REASON_TPR, 0);
+	if (v->vmx.mtf_pending)
+		return soft_vmx_exit(v, REASON_MTF, 0);
 	if (v->vmx.pending_debug && v->shadow != SHADOW_MOV_SS && v->activity == VMX_ACTIVE) {
 		int rc = pending_debug(v);
 
 		if (rc != SOFT_OK)
 			return rc;
 	}
+	if (soft_vmx_timer_due(v))
+		return soft_vmx_exit(v, REASON_TIMER, 0);
 	if ((v->vmx.proc & PROC_NMI_WINDOW) && !v->nmi_blocked && !v->shadow)
 		return soft_vmx_exit(v, REASON_NMI_WINDOW, 0);
 	return SOFT_OK;
@@ -86,12 +92,23 @@ int soft_vmx_external(struct soft_vcpu *v, int vector)
 	return SOFT_VMEXIT;
 }
 
+void soft_vmx_stepped(struct soft_vcpu *v)
+{
+	if (!soft_vmx_proc(v, PROC_MTF))
+		return;
+	v->vmx.mtf_pending = true;
+	atomic_fetch_or(&v->exit_req, SOFT_REQ_EVENT);
+}
+
 void soft_vmx_event_enter(struct soft_vcpu *v)
 {
-	(void)v;
+	v->vmx.mtf_pending = false;
+	soft_vmx_tpr_begin(v);
+	soft_vmx_timer_start(v);
 }
 
 void soft_vmx_event_leave(struct soft_vcpu *v)
 {
-	(void)v;
+	v->vmx.mtf_pending = v->vmx.tpr_exit = false;
+	soft_vmx_timer_stop(v);
 }

@@ -200,6 +200,8 @@ int soft_vmx_interrupt_window(struct soft_vcpu *v);
 /* Exits by an NMI and by an interrupt (vector -1: not acknowledged). */
 int soft_vmx_nmi(struct soft_vcpu *v);
 int soft_vmx_external(struct soft_vcpu *v, int vector);
+/* An instruction completed, or an event was delivered: the monitor trap flag wants to know. */
+void soft_vmx_stepped(struct soft_vcpu *v);
 /* The last step of an entry, the first one of an exit: timers and the like. */
 void soft_vmx_event_enter(struct soft_vcpu *v);
 void soft_vmx_event_leave(struct soft_vcpu *v);
