@@ -94,9 +94,10 @@ int soft_vmx_external(struct soft_vcpu *v, int vector)
 
 void soft_vmx_stepped(struct soft_vcpu *v)
 {
-	if (!soft_vmx_proc(v, PROC_MTF))
+	if (soft_vmx_proc(v, PROC_MTF))
+		v->vmx.mtf_pending = true;
+	else if (!soft_nonroot(v) || !soft_vmx_timer_due(v)) /* that one may have had to wait */
 		return;
-	v->vmx.mtf_pending = true;
 	atomic_fetch_or(&v->exit_req, SOFT_REQ_EVENT);
 }
 
