@@ -22,3 +22,5 @@ TESTS += tests/guest/virtio.sh
 EXTRA_DIST += tests/guest/virtio.sh
 TESTS += tests/guest/devices.py
 EXTRA_DIST += tests/guest/devices.py
+TESTS += tests/guest/vmx.sh
+EXTRA_DIST += tests/guest/vmx.sh tests/guest/payload/vmx_start.S tests/guest/payload/vmx.c

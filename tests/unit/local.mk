@@ -104,3 +104,10 @@ TESTS += tests/unit/test-limit
 tests_unit_test_limit_SOURCES = tests/unit/test_limit.c tests/unit/unit.h
 tests_unit_test_limit_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_limit_LDADD = libdevices.la $(CUNIT_LIBS)
+
+# VMCS fields and VMX capabilities.
+check_PROGRAMS += tests/unit/test-soft-vmcs
+TESTS += tests/unit/test-soft-vmcs
+tests_unit_test_soft_vmcs_SOURCES = tests/unit/test_soft_vmcs.c tests/unit/unit.h
+tests_unit_test_soft_vmcs_CFLAGS = $(AM_CFLAGS) $(ZYDIS_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_vmcs_LDADD = libvmxdriver.la $(CUNIT_LIBS)

@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmx.c - an operating system enters VMX operation by hand, and every documented failure of each
+ * instruction and of VM entry is tried (SDM 3C 24-27, 3D 31). Prints what failed and a summary.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { NO_FAULT = 0x80, VM_EXIT = 0x100, UD = 6, GP = 13, PF = 14 };
+enum { CF = 1, PF_FLAG = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800,
+       ARITH = CF | PF_FLAG | AF | ZF | SF | OF };
+enum { KERNEL = 0, USER = 3, COMPAT = 32 };
+
+unsigned attempt(const void *code, unsigned mode);
+extern const uint8_t try_vmxon[], try_vmxoff[], try_vmclear[], try_vmptrld[], try_vmptrst[],
+	try_vmread[], try_vmread_reg[], try_vmread_fault[], try_vmwrite[], try_vmwrite_mem[],
+	try_vmlaunch[], try_vmresume[], try_vmcall[], try_invept[], try_invvpid[],
+	try_vmlaunch_mov_ss[], try_mov_cr0[], try_mov_cr4[], try_vmxon_far[];
+extern const uint8_t host_entry[], guest_loop[], guest_hlt[], guest_cpuid[];
+extern volatile uint64_t operand[2], operand_value, result_flags, guest_count;
+extern volatile uint32_t operand_field;
+extern uint8_t pml4[], tss[], guest_stack_end[];
+struct table {
+	uint16_t limit;
+	uint64_t base;
+} __attribute__((packed));
+extern struct table gdt_pointer, idt_pointer;
+void main(void);
+
+static uint8_t vmxon_page[4096] __attribute__((aligned(4096)));
+static uint8_t vmcs_page[2][4096] __attribute__((aligned(4096)));
+static uint8_t copy_page[4096] __attribute__((aligned(4096)));
+static uint64_t msr_area[4] __attribute__((aligned(16)));
+static unsigned passed, failed;
+
+/* --- telling -------------------------------------------------------------------------------- */
+
+static void outb(uint16_t port, uint8_t value)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static void print(const char *text)
+{
+	for (; *text; text++)
+		outb(0x3f8, (uint8_t)*text);
+}
+
+static void print_hex(uint64_t value)
+{
+	char text[17];
+	unsigned n = 16;
+
+	text[n] = 0;
+	do {
+		text[--n] = "0123456789abcdef"[value & 15];
+		value >>= 4;
+	} while (value);
+	print(text + n);
+}
+
+static void print_dec(unsigned value)
+{
+	char text[12];
+	unsigned n = 11;
+
+	text[n] = 0;
+	do
+		text[--n] = (char)('0' + value % 10);
+	while (value /= 10);
+	print(text + n);
+}
+
+static void check(const char *what, uint64_t got, uint64_t want)
+{
+	if (got == want) {
+		passed++;
+		return;
+	}
+	failed++;
+	print("FAIL: ");
+	print(what);
+	print(": ");
+	print_hex(got);
+	print(", not ");
+	print_hex(want);
+	print("\n");
+}
+
+/* --- the processor -------------------------------------------------------------------------- */
+
+static uint64_t rdmsr(uint32_t index)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(index));
+	return lo | (uint64_t)hi << 32;
+}
+
+static uint64_t vmread(uint32_t field)
+{
+	uint64_t value = 0;
+
+	__asm__ volatile("vmread %1, %0" : "=r"(value) : "r"((uint64_t)field) : "cc");
+	return value;
+}
+
+static void vmwrite(uint32_t field, uint64_t value)
+{
+	bool bad;
+
+	__asm__ volatile("vmwrite %1, %2\n\tsetbe %0"
+			 : "=qm"(bad) : "r"(value), "r"((uint64_t)field) : "cc");
+	if (bad) {
+		print("FAIL: field ");
+		print_hex(field);
+		print(" cannot be written\n");
+		failed++;
+	}
+}
+
+enum { MSR_FEATURE_CONTROL = 0x3a, MSR_EFER = 0xc0000080 };
+enum { PIN = 0x4000, PROC = 0x4002, EXCEPTIONS = 0x4004, CR3_TARGETS = 0x400a, EXIT_CTLS = 0x400c,
+       EXIT_STORES = 0x400e, EXIT_LOADS = 0x4010, ENTRY_CTLS = 0x4012, ENTRY_LOADS = 0x4014,
+       EVENT = 0x4016, EVENT_ERROR = 0x4018, EVENT_LEN = 0x401a, PROC2 = 0x401e,
+       INSN_ERROR = 0x4400, EXIT_REASON = 0x4402, EXIT_LEN = 0x440c, QUALIFICATION = 0x6400,
+       GUEST_RIP = 0x681e, GUEST_RFLAGS = 0x6820, LINK = 0x2800, BLOCKING = 0x4824,
+       ACTIVITY = 0x4826, PENDING_DEBUG = 0x6822 };
+
+static uint32_t revision(void)
+{
+	return (uint32_t)rdmsr(0x480) & 0x7fffffffu;
+}
+
+/* A control word that has what must be set and, of `wanted`, all. */
+static uint32_t control(uint32_t msr, uint32_t wanted)
+{
+	uint64_t cap = rdmsr(msr);
+
+	return ((uint32_t)cap | wanted) & (uint32_t)(cap >> 32);
+}
+
+/* --- the instructions' own failures --------------------------------------------------------- */
+
+static unsigned with(const uint8_t *code, uint64_t address)
+{
+	operand[0] = address;
+	return attempt(code, KERNEL);
+}
+
+static void succeeds(const char *what, unsigned got)
+{
+	check(what, got, NO_FAULT);
+	check(what, result_flags & ARITH, 0);
+}
+
+static void fails_invalid(const char *what, unsigned got)
+{
+	check(what, got, NO_FAULT);
+	check(what, result_flags & ARITH, CF);
+}
+
+static void fails(const char *what, unsigned got, unsigned error)
+{
+	check(what, got, NO_FAULT);
+	check(what, result_flags & ARITH, ZF);
+	check(what, vmread(INSN_ERROR), error);
+}
+
+static const struct {
+	const char *name;
+	const uint8_t *code;
+} all[] = {
+	{ "vmxoff", try_vmxoff }, { "vmclear", try_vmclear }, { "vmptrld", try_vmptrld },
+	{ "vmptrst", try_vmptrst }, { "vmread", try_vmread }, { "vmwrite", try_vmwrite },
+	{ "vmlaunch", try_vmlaunch }, { "vmresume", try_vmresume }, { "invept", try_invept },
+	{ "invvpid", try_invvpid }, { "vmcall", try_vmcall }, { "vmxon", try_vmxon },
+};
+#define ALL (sizeof(all) / sizeof(all[0]))
+
+static uint64_t cr0(void)
+{
+	uint64_t value;
+
+	__asm__ volatile("mov %%cr0, %0" : "=r"(value));
+	return value;
+}
+
+static uint64_t cr4(void)
+{
+	uint64_t value;
+
+	__asm__ volatile("mov %%cr4, %0" : "=r"(value));
+	return value;
+}
+
+static unsigned write_cr(const uint8_t *code, uint64_t value)
+{
+	operand_value = value;
+	return attempt(code, KERNEL);
+}
+
+static void outside_vmx(void)
+{
+	uint32_t ecx, dummy;
+
+	__asm__ volatile("cpuid" : "=a"(dummy), "=c"(ecx) : "a"(1), "c"(0) : "ebx", "edx");
+	check("CPUID.1:ECX.VMX", ecx >> 5 & 1, 1);
+	check("IA32_FEATURE_CONTROL is locked, with VMX", rdmsr(MSR_FEATURE_CONTROL) & 5, 5);
+	for (unsigned i = 0; i < ALL; i++) {
+		check(all[i].name, attempt(all[i].code, KERNEL), UD);
+		check(all[i].name, attempt(all[i].code, USER), UD);
+	}
+	check("CR4.VMXE", write_cr(try_mov_cr4, cr4() | 1 << 13), NO_FAULT);
+	for (unsigned i = 0; i < ALL - 1; i++)
+		check(all[i].name, attempt(all[i].code, KERNEL), UD);
+	*(volatile uint32_t *)vmxon_page = revision();
+	operand[0] = (uintptr_t)vmxon_page;
+	check("vmxon in compatibility mode", attempt(try_vmxon, COMPAT), UD);
+	check("vmxon at CPL 3", attempt(try_vmxon, USER), GP);
+	check("CR0.NE off", write_cr(try_mov_cr0, cr0() & ~0x20ull), NO_FAULT);
+	check("vmxon without CR0.NE", with(try_vmxon, (uintptr_t)vmxon_page), GP);
+	check("CR0.NE on", write_cr(try_mov_cr0, cr0() | 0x20), NO_FAULT);
+	check("vmxon, operand nowhere", attempt(try_vmxon_far, KERNEL), GP);
+	fails_invalid("vmxon, not aligned", with(try_vmxon, (uintptr_t)vmxon_page + 16));
+	fails_invalid("vmxon, no such address", with(try_vmxon, 1ull << 52));
+	*(volatile uint32_t *)vmxon_page = revision() + 1;
+	fails_invalid("vmxon, wrong revision", with(try_vmxon, (uintptr_t)vmxon_page));
+	*(volatile uint32_t *)vmxon_page = revision() | 1u << 31;
+	fails_invalid("vmxon, bit 31", with(try_vmxon, (uintptr_t)vmxon_page));
+	*(volatile uint32_t *)vmxon_page = revision();
+	succeeds("vmxon", with(try_vmxon, (uintptr_t)vmxon_page));
+}
+
+/* In VMX operation, no current VMCS. */
+static void without_vmcs(void)
+{
+	for (unsigned i = 0; i < ALL; i++) {
+		check(all[i].name, attempt(all[i].code, USER), GP);
+		check(all[i].name, attempt(all[i].code, COMPAT), UD);
+	}
+	check("CR4.VMXE stays", write_cr(try_mov_cr4, cr4() & ~(1ull << 13)), GP);
+	check("CR0.NE stays", write_cr(try_mov_cr0, cr0() & ~0x20ull), GP);
+	check("CR0.PG stays", write_cr(try_mov_cr0, cr0() & ~(1ull << 31)), GP);
+	fails_invalid("vmxon again", with(try_vmxon, (uintptr_t)vmxon_page));
+	fails_invalid("vmcall", attempt(try_vmcall, KERNEL));
+	fails_invalid("vmlaunch", attempt(try_vmlaunch, KERNEL));
+	fails_invalid("vmresume", attempt(try_vmresume, KERNEL));
+	fails_invalid("vmread", attempt(try_vmread, KERNEL));
+	fails_invalid("vmwrite", attempt(try_vmwrite, KERNEL));
+	fails_invalid("vmclear, not aligned", with(try_vmclear, (uintptr_t)vmcs_page[0] + 1));
+	fails_invalid("vmclear of the VMXON region", with(try_vmclear, (uintptr_t)vmxon_page));
+	fails_invalid("vmptrld of the VMXON region", with(try_vmptrld, (uintptr_t)vmxon_page));
+	succeeds("vmptrst", with(try_vmptrst, 0));
+	check("no current VMCS", operand[0], ~0ull);
+}
+
+static void pointers(void)
+{
+	uint64_t a = (uintptr_t)vmcs_page[0], b = (uintptr_t)vmcs_page[1];
+
+	*(volatile uint32_t *)vmcs_page[0] = *(volatile uint32_t *)vmcs_page[1] = revision();
+	succeeds("vmclear", with(try_vmclear, a));
+	succeeds("vmclear of another", with(try_vmclear, b));
+	succeeds("vmptrld", with(try_vmptrld, a));
+	fails("vmxon in root operation", with(try_vmxon, (uintptr_t)vmxon_page), 15);
+	fails("vmcall in root operation", attempt(try_vmcall, KERNEL), 1);
+	fails("vmclear, not aligned", with(try_vmclear, a + 8), 2);
+	fails("vmclear, no such address", with(try_vmclear, 1ull << 52), 2);
+	fails("vmclear of the VMXON region", with(try_vmclear, (uintptr_t)vmxon_page), 3);
+	fails("vmptrld, not aligned", with(try_vmptrld, a + 8), 9);
+	fails("vmptrld, no such address", with(try_vmptrld, 1ull << 52), 9);
+	fails("vmptrld of the VMXON region", with(try_vmptrld, (uintptr_t)vmxon_page), 10);
+	*(volatile uint32_t *)vmcs_page[1] = revision() + 1;
+	fails("vmptrld, wrong revision", with(try_vmptrld, b), 11);
+	*(volatile uint32_t *)vmcs_page[1] = revision() | 1u << 31;
+	fails("vmptrld, bit 31", with(try_vmptrld, b), 11);
+	*(volatile uint32_t *)vmcs_page[1] = revision();
+	succeeds("vmptrst", with(try_vmptrst, 0));
+	check("a failure leaves the current VMCS", operand[0], a);
+}
+
+static void fields(void)
+{
+	static const uint32_t none[] = { 0x0010, 0x1000, 0x2ffe, 0x4001, 0x6801, 0x0801, 0x7fff,
+					 0x8000, 0x12345678, 0xffffffffu };
+	uint64_t b = (uintptr_t)vmcs_page[1];
+
+	for (unsigned i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+		operand_field = none[i];
+		fails("vmread of no field", attempt(try_vmread, KERNEL), 12);
+		fails("vmwrite of no field", attempt(try_vmwrite, KERNEL), 12);
+	}
+	operand_field = EXIT_REASON;
+	fails("vmwrite of a read-only field", attempt(try_vmwrite, KERNEL), 13);
+	operand_field = GUEST_RIP;
+	operand_value = 0x123456789abcdef0;
+	succeeds("vmwrite", attempt(try_vmwrite, KERNEL));
+	succeeds("vmread to memory", attempt(try_vmread, KERNEL));
+	check("what was read", operand[0], 0x123456789abcdef0);
+	operand[0] = 0x1122334455667788;
+	succeeds("vmwrite from memory", attempt(try_vmwrite_mem, KERNEL));
+	succeeds("vmread to a register", attempt(try_vmread_reg, KERNEL));
+	check("what was read", operand[0], 0x1122334455667788);
+	result_flags = 0;
+	check("vmread to nowhere", attempt(try_vmread_fault, KERNEL), PF);
+	vmwrite(LINK, 0x1111222233334444);
+	check("high half", vmread(LINK + 1), 0x11112222);
+	vmwrite(LINK + 1, 0x55556666);
+	check("both halves", vmread(LINK), 0x5555666633334444);
+	vmwrite(0x0800, 0xfffff);
+	check("16 bits", vmread(0x0800), 0xffff);
+	vmwrite(PIN, ~0ull);
+	check("32 bits", vmread(PIN), 0xffffffffu);
+	/* A copy of a cleared VMCS is one. */
+	succeeds("vmclear", with(try_vmclear, (uintptr_t)vmcs_page[0]));
+	for (unsigned i = 0; i < 4096; i++)
+		copy_page[i] = vmcs_page[0][i];
+	succeeds("vmptrld of a copy", with(try_vmptrld, (uintptr_t)copy_page));
+	check("its content", vmread(LINK), 0x5555666633334444);
+	succeeds("vmclear of another", with(try_vmclear, b));
+	check("leaves the current one", vmread(LINK), 0x5555666633334444);
+	succeeds("vmptrld", with(try_vmptrld, b));
+	succeeds("vmptrld back", with(try_vmptrld, (uintptr_t)copy_page));
+	check("still there", vmread(LINK), 0x5555666633334444);
+	succeeds("vmptrld", with(try_vmptrld, b));
+}
+
+static void invalidations(void)
+{
+	uint64_t cap = rdmsr(0x48c);
+
+	operand[0] = operand[1] = 0;
+	if (cap & 1 << 20) {
+		for (uint64_t type = 0; type < 5; type++) {
+			if (type == 1 || type == 2)
+				continue;
+			operand_value = type;
+			fails("invept, bad type", attempt(try_invept, KERNEL), 28);
+		}
+		operand_value = 1;
+		fails("invept, bad EPTP", attempt(try_invept, KERNEL), 28);
+		operand[0] = (uintptr_t)pml4 | 0x1e;
+		operand[1] = 1;
+		fails("invept, reserved", attempt(try_invept, KERNEL), 28);
+		operand[1] = 0;
+		succeeds("invept of one", attempt(try_invept, KERNEL));
+		operand_value = 2;
+		succeeds("invept of all", attempt(try_invept, KERNEL));
+	}
+	if (!(cap >> 32 & 1))
+		return;
+	operand[0] = operand[1] = 0;
+	operand_value = 4;
+	fails("invvpid, bad type", attempt(try_invvpid, KERNEL), 28);
+	for (operand_value = 0; operand_value < 4; operand_value++)
+		if (operand_value != 2)
+			fails("invvpid, VPID 0", attempt(try_invvpid, KERNEL), 28);
+	operand[0] = 0x10001;
+	operand_value = 1;
+	fails("invvpid, reserved", attempt(try_invvpid, KERNEL), 28);
+	operand[0] = 1;
+	operand[1] = 1ull << 62;
+	operand_value = 0;
+	fails("invvpid, no such address", attempt(try_invvpid, KERNEL), 28);
+	operand[1] = 0;
+	for (operand_value = 0; operand_value < 4; operand_value++)
+		succeeds("invvpid", attempt(try_invvpid, KERNEL));
+}
+
+/* --- entries -------------------------------------------------------------------------------- */
+
+static void set_up(void)
+{
+	static const uint8_t selectors[] = { 0x10, 0x08, 0x10, 0x10, 0x10, 0x10, 0, 0x30 };
+
+	for (unsigned i = 0; i < 8; i++) {
+		bool code = i == 1, ldtr = i == 6, tr = i == 7;
+
+		vmwrite(0x800 + i * 2, selectors[i]);
+		vmwrite(0x4800 + i * 2, tr ? 0x67 : 0xffffffffu);
+		vmwrite(0x4814 + i * 2, ldtr ? 0x10000u : tr ? 0x8bu : code ? 0xa09bu : 0xc093u);
+		vmwrite(0x6806 + i * 2, tr ? (uintptr_t)tss : 0);
+		if (!ldtr)
+			vmwrite(0xc00 + (tr ? 12 : i * 2), selectors[i]);
+	}
+	vmwrite(PIN, control(0x48d, 0));
+	vmwrite(PROC, control(0x48e, 1u << 7));
+	vmwrite(EXIT_CTLS, control(0x48f, 1u << 9 | 1u << 20 | 1u << 21));
+	vmwrite(ENTRY_CTLS, control(0x490, 1u << 2 | 1u << 9 | 1u << 15));
+	vmwrite(EXCEPTIONS, ~0u);
+	vmwrite(CR3_TARGETS, 0);
+	vmwrite(EXIT_STORES, 0);
+	vmwrite(EXIT_LOADS, 0);
+	vmwrite(ENTRY_LOADS, 0);
+	vmwrite(EVENT, 0);
+	for (unsigned i = 0; i < 2; i++) { /* guest, host */
+		unsigned side = i ? 0x6c00 : 0x6800;
+
+		vmwrite(side, cr0());
+		vmwrite(side + 2, (uintptr_t)pml4);
+		vmwrite(side + 4, cr4());
+		vmwrite(i ? 0x2c02 : 0x2806, rdmsr(MSR_EFER));
+		vmwrite(i ? 0x6c0c : 0x6816, gdt_pointer.base);
+		vmwrite(i ? 0x6c0e : 0x6818, idt_pointer.base);
+		vmwrite(i ? 0x6c10 : 0x6824, 0);
+		vmwrite(i ? 0x6c12 : 0x6826, 0);
+	}
+	vmwrite(0x4810, gdt_pointer.limit);
+	vmwrite(0x4812, idt_pointer.limit);
+	vmwrite(0x6c06, 0);
+	vmwrite(0x6c08, 0);
+	vmwrite(0x6c0a, (uintptr_t)tss);
+	vmwrite(0x6c14, (uintptr_t)guest_stack_end);
+	vmwrite(0x6c16, (uintptr_t)host_entry);
+	vmwrite(0x6000, 0);
+	vmwrite(0x6002, 0);
+	vmwrite(0x681a, 0x400);
+	vmwrite(0x2802, 0);
+	vmwrite(LINK, ~0ull);
+	vmwrite(BLOCKING, 0);
+	vmwrite(ACTIVITY, 0);
+	vmwrite(PENDING_DEBUG, 0);
+	vmwrite(0x681c, (uintptr_t)guest_stack_end);
+	vmwrite(GUEST_RIP, (uintptr_t)guest_loop);
+	vmwrite(GUEST_RFLAGS, 2);
+}
+
+static void launch(void)
+{
+	fails("vmresume of a clear VMCS", attempt(try_vmresume, KERNEL), 5);
+	fails("vmlaunch after MOV SS", attempt(try_vmlaunch_mov_ss, KERNEL), 26);
+	vmwrite(CR3_TARGETS, 5);
+	fails("vmlaunch, bad control", attempt(try_vmlaunch, KERNEL), 7);
+	vmwrite(CR3_TARGETS, 0);
+	vmwrite(GUEST_RFLAGS, 0);
+	check("vmlaunch, bad guest state", attempt(try_vmlaunch, KERNEL), VM_EXIT);
+	check("its reason", vmread(EXIT_REASON), 1u << 31 | 33);
+	check("its qualification", vmread(QUALIFICATION), 0);
+	vmwrite(GUEST_RFLAGS, 2);
+	fails("the VMCS is clear yet", attempt(try_vmresume, KERNEL), 5);
+	check("vmlaunch", attempt(try_vmlaunch, KERNEL), VM_EXIT);
+	check("its reason", vmread(EXIT_REASON), 18);
+	check("its length", vmread(EXIT_LEN), 3);
+	check("the guest ran", guest_count, 1);
+	fails("vmlaunch again", attempt(try_vmlaunch, KERNEL), 4);
+	for (unsigned i = 2; i < 1000; i++) {
+		vmwrite(GUEST_RIP, vmread(GUEST_RIP) + vmread(EXIT_LEN));
+		if (attempt(try_vmresume, KERNEL) != VM_EXIT || vmread(EXIT_REASON) != 18 ||
+		    guest_count != i) {
+			check("the vmresume loop", guest_count, i);
+			break;
+		}
+	}
+	check("1000 entries", guest_count, 999);
+}
+
+enum kind { CONTROL, HOST, GUEST };
+struct bad {
+	uint32_t field;
+	enum kind kind;
+	uint64_t value;
+	uint64_t qualification;
+};
+#define NON_CANONICAL (1ull << 62)
+static const struct bad bad_values[] = {
+	{ PIN, CONTROL, 0, 0 }, { PIN, CONTROL, 0xffffffffu, 0 }, { PROC, CONTROL, 0, 0 },
+	{ PROC, CONTROL, 0xffffffffu, 0 }, { EXIT_CTLS, CONTROL, 0, 0 },
+	{ EXIT_CTLS, CONTROL, 0xffffffffu, 0 }, { ENTRY_CTLS, CONTROL, 0, 0 },
+	{ ENTRY_CTLS, CONTROL, 0xffffffffu, 0 }, { CR3_TARGETS, CONTROL, 5, 0 },
+	{ EVENT, CONTROL, 0x80000100u, 0 }, { EVENT, CONTROL, 0x80000203u, 0 }, /* type 1; NMI, 3 */
+	{ EVENT, CONTROL, 0x80000320u, 0 }, { EVENT, CONTROL, 0x8000030du, 0 }, /* 32; #GP bare */
+	{ EVENT, CONTROL, 0x80000b06u, 0 }, { EVENT, CONTROL, 0x80001320u, 0 }, /* #UD with error */
+	/* host */
+	{ 0x6c00, HOST, 0, 0 }, { 0x6c04, HOST, 0, 0 }, { 0x6c02, HOST, 1ull << 60, 0 },
+	{ 0x6c10, HOST, NON_CANONICAL, 0 }, { 0x6c12, HOST, NON_CANONICAL, 0 },
+	{ 0x6c06, HOST, NON_CANONICAL, 0 }, { 0x6c08, HOST, NON_CANONICAL, 0 },
+	{ 0x6c0a, HOST, NON_CANONICAL, 0 }, { 0x6c0c, HOST, NON_CANONICAL, 0 },
+	{ 0x6c0e, HOST, NON_CANONICAL, 0 }, { 0x6c16, HOST, NON_CANONICAL, 0 },
+	{ 0xc02, HOST, 0, 0 }, { 0xc0c, HOST, 0, 0 }, { 0xc00, HOST, 3, 0 }, { 0xc06, HOST, 4, 0 },
+	{ 0x2c02, HOST, 0, 0 }, { 0x2c02, HOST, 1, 0 }, { 0x2c02, HOST, 1ull << 63, 0 },
+	/* guest */
+	{ 0x6800, GUEST, 0, 0 }, { 0x6800, GUEST, 0x80000020u, 0 }, { 0x6804, GUEST, 0, 0 },
+	{ 0x6804, GUEST, 0x2000, 0 }, { 0x6802, GUEST, 1ull << 60, 0 },
+	{ 0x681a, GUEST, 1ull << 32, 0 }, { 0x2802, GUEST, 1ull << 40, 0 },
+	{ 0x6824, GUEST, NON_CANONICAL, 0 }, { 0x6826, GUEST, NON_CANONICAL, 0 },
+	{ 0x2806, GUEST, 0, 0 }, { 0x2806, GUEST, 1ull << 63, 0 }, /* EFER */
+	{ 0x080e, GUEST, 4, 0 }, { 0x6814, GUEST, NON_CANONICAL, 0 }, /* TR */
+	{ 0x4822, GUEST, 0x89, 0 }, { 0x4822, GUEST, 0x1008b, 0 }, { 0x4822, GUEST, 0xb, 0 },
+	{ 0x4820, GUEST, 0x83, 0 }, { 0x4820, GUEST, 0x2, 0 }, /* LDTR */
+	{ 0x4816, GUEST, 0xa093, 0 }, { 0x4816, GUEST, 0xe09b, 0 }, { 0x4816, GUEST, 0x209b, 0 },
+	{ 0x4816, GUEST, 0xa01b, 0 }, { 0x4816, GUEST, 0xa08b, 0 }, { 0x4816, GUEST, 0xa0fb, 0 },
+	{ 0x4816, GUEST, 0xaf9b, 0 }, { 0x6808, GUEST, 1ull << 32, 0 }, /* CS */
+	{ 0x4818, GUEST, 0xc09b, 0 }, { 0x4818, GUEST, 0xc0f3, 0 }, { 0x804, GUEST, 0x13, 0 }, /* SS */
+	{ 0x481a, GUEST, 0xc092, 0 }, { 0x481a, GUEST, 0xc099, 0 }, { 0x481a, GUEST, 0xc013, 0 },
+	{ 0x806, GUEST, 0x13, 0 }, { 0x4806, GUEST, 0xffff0000u, 0 }, /* DS */
+	{ 0x680e, GUEST, NON_CANONICAL, 0 }, { 0x6816, GUEST, NON_CANONICAL, 0 }, /* FS, GDTR */
+	{ 0x6818, GUEST, NON_CANONICAL, 0 }, { 0x4810, GUEST, 0x10000, 0 },
+	{ 0x4812, GUEST, 0x10000, 0 }, { GUEST_RIP, GUEST, NON_CANONICAL, 0 },
+	{ GUEST_RFLAGS, GUEST, 0, 0 }, { GUEST_RFLAGS, GUEST, 2 | 1u << 15, 0 },
+	{ GUEST_RFLAGS, GUEST, 2 | 1u << 17, 0 }, { GUEST_RFLAGS, GUEST, 2 | 1ull << 22, 0 },
+	{ EVENT, GUEST, 0x80000020u, 0 }, /* an interrupt without IF */
+	{ ACTIVITY, GUEST, 4, 0 }, { BLOCKING, GUEST, 3, 0 }, { BLOCKING, GUEST, 1, 0 },
+	{ BLOCKING, GUEST, 4, 0 }, { BLOCKING, GUEST, 0x20, 0 },
+	{ PENDING_DEBUG, GUEST, 1 << 4, 0 }, { PENDING_DEBUG, GUEST, 1 << 13, 0 },
+	{ LINK, GUEST, 1, 4 }, { LINK, GUEST, 1ull << 60, 4 },
+	{ LINK, GUEST, (uint64_t)1 << 31, 4 }, /* no VMCS there */
+};
+
+static void bad_entries(void)
+{
+	static const char *const names[] = { "control ", "host field ", "guest field " };
+
+	for (unsigned i = 0; i < sizeof(bad_values) / sizeof(bad_values[0]); i++) {
+		const struct bad *x = &bad_values[i];
+		uint64_t old = vmread(x->field), count = guest_count;
+		unsigned got, before = failed;
+
+		vmwrite(GUEST_RIP, (uintptr_t)guest_loop);
+		if (x->field == GUEST_RIP)
+			old = (uintptr_t)guest_loop;
+		vmwrite(x->field, x->value);
+		got = attempt(try_vmresume, KERNEL);
+		if (x->kind == GUEST) {
+			check("entry", got, VM_EXIT);
+			check("reason", vmread(EXIT_REASON), 1u << 31 | 33);
+			check("qualification", vmread(QUALIFICATION), x->qualification);
+		} else {
+			fails("entry", got, x->kind == CONTROL ? 7 : 8);
+		}
+		check("nothing ran", guest_count, count);
+		vmwrite(x->field, old);
+		if (x->field == EVENT)
+			vmwrite(EVENT, 0);
+		if (failed != before) {
+			print("  that was ");
+			print(names[x->kind]);
+			print_hex(x->field);
+			print(" = ");
+			print_hex(x->value);
+			print("\n");
+			set_up();
+		}
+	}
+	vmwrite(GUEST_RIP, (uintptr_t)guest_loop);
+	check("and then it runs", attempt(try_vmresume, KERNEL), VM_EXIT);
+	check("its reason", vmread(EXIT_REASON), 18);
+}
+
+static void msr_lists(void)
+{
+	msr_area[0] = 0x174; /* IA32_SYSENTER_CS */
+	msr_area[1] = 0x55;
+	msr_area[2] = 0xc0000100; /* IA32_FS_BASE: not by list */
+	msr_area[3] = 0;
+	vmwrite(0x200a, (uintptr_t)msr_area);
+	vmwrite(ENTRY_LOADS, 2);
+	vmwrite(GUEST_RIP, (uintptr_t)guest_loop);
+	check("entry with a bad MSR", attempt(try_vmresume, KERNEL), VM_EXIT);
+	check("its reason", vmread(EXIT_REASON), 1u << 31 | 34);
+	check("the bad one's number", vmread(QUALIFICATION), 2);
+	vmwrite(ENTRY_LOADS, 1);
+	msr_area[2] = 0x174;
+	vmwrite(0x2006, (uintptr_t)&msr_area[2]);
+	vmwrite(EXIT_STORES, 1);
+	check("entry with an MSR", attempt(try_vmresume, KERNEL), VM_EXIT);
+	check("its reason", vmread(EXIT_REASON), 18);
+	check("what the exit stored", msr_area[3], 0x55);
+	vmwrite(0x200a, (uintptr_t)msr_area + 8);
+	fails("an area not aligned", attempt(try_vmresume, KERNEL), 7);
+	vmwrite(ENTRY_LOADS, 0);
+	vmwrite(EXIT_STORES, 0);
+}
+
+/* Each control that may be 1 and is no reserved bit gets an entry through, every other gives 7. */
+static void every_control(void)
+{
+	static const struct {
+		uint32_t field, msr;
+	} words[] = { { PIN, 0x48d }, { PROC, 0x48e }, { EXIT_CTLS, 0x48f }, { ENTRY_CTLS, 0x490 },
+		      { PROC2, 0x48b } };
+
+	for (unsigned w = 0; w < 5; w++) {
+		uint64_t cap = rdmsr(words[w].msr);
+
+		if (words[w].field == PROC2)
+			vmwrite(PROC, vmread(PROC) | 1u << 31);
+		for (unsigned bit = 0; bit < 32; bit++) {
+			uint32_t value = (uint32_t)vmread(words[w].field);
+
+			if (cap >> (32 + bit) & 1)
+				continue;
+			vmwrite(words[w].field, value | 1u << bit);
+			fails("a control that is not offered", attempt(try_vmresume, KERNEL), 7);
+			vmwrite(words[w].field, value);
+		}
+	}
+	vmwrite(PROC, vmread(PROC) & ~(1ull << 31));
+}
+
+static void guests(void)
+{
+	vmwrite(GUEST_RIP, (uintptr_t)guest_hlt);
+	check("HLT", attempt(try_vmresume, KERNEL), VM_EXIT);
+	check("its reason", vmread(EXIT_REASON), 12);
+	vmwrite(GUEST_RIP, (uintptr_t)guest_cpuid);
+	check("CPUID", attempt(try_vmresume, KERNEL), VM_EXIT);
+	check("its reason", vmread(EXIT_REASON), 10);
+	vmwrite(GUEST_RIP, (uintptr_t)try_vmxoff);
+	check("VMXOFF", attempt(try_vmresume, KERNEL), VM_EXIT);
+	check("its reason", vmread(EXIT_REASON), 26);
+	vmwrite(GUEST_RIP, (uintptr_t)guest_loop);
+	vmwrite(EVENT, 0x80000b0eu); /* #PF */
+	vmwrite(EVENT_ERROR, 4);
+	vmwrite(0x4812, 0); /* which the guest's IDT does not have */
+	check("an event that cannot be delivered", attempt(try_vmresume, KERNEL), VM_EXIT);
+	check("its reason: #DF", vmread(EXIT_REASON) << 8 | (vmread(0x4404) & 0xff), 8);
+	vmwrite(0x4812, idt_pointer.limit);
+	check("the event is used up", vmread(EVENT) >> 31, 0);
+}
+
+static void off(void)
+{
+	succeeds("vmclear", with(try_vmclear, (uintptr_t)vmcs_page[1]));
+	succeeds("vmptrst", with(try_vmptrst, 0));
+	check("no current VMCS", operand[0], ~0ull);
+	succeeds("vmptrld", with(try_vmptrld, (uintptr_t)vmcs_page[1]));
+	fails("a cleared VMCS is clear", attempt(try_vmresume, KERNEL), 5);
+	succeeds("vmxoff", attempt(try_vmxoff, KERNEL));
+	for (unsigned i = 0; i < ALL - 1; i++)
+		check(all[i].name, attempt(all[i].code, KERNEL), UD);
+	check("CR4.VMXE goes", write_cr(try_mov_cr4, cr4() & ~(1ull << 13)), NO_FAULT);
+}
+
+void main(void)
+{
+	outside_vmx();
+	without_vmcs();
+	pointers();
+	fields();
+	invalidations();
+	set_up();
+	launch();
+	bad_entries();
+	msr_lists();
+	every_control();
+	guests();
+	off();
+	print("vmx: ");
+	print_dec(passed);
+	print(" passed, ");
+	print_dec(failed);
+	print(" failed\n");
+}
