@@ -141,7 +141,7 @@ bool tty_raw(void);
 void tty_restore(void);
 
 /* One file each: verb_run.c and so on. */
-verb_fn verb_run, verb_create, verb_start, verb_stop, verb_kill, verb_pause, verb_resume, verb_reset,
+verb_fn verb_run, verb_create, verb_start, verb_stop, verb_kill, verb_pause, verb_resume, verb_reset, verb_disk,
 	verb_delete, verb_list, verb_info, verb_wait, verb_console, verb_events, verb_doctor,
 	verb_rpc, verb_version, verb_help;
 

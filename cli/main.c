@@ -33,6 +33,8 @@ const struct verb verbs[] = {
 	{ "pause", "NAME", 1, 1, 0, "stand a VM still", verb_pause },
 	{ "resume", "NAME", 1, 1, 0, "let a paused VM go on", verb_resume },
 	{ "reset", "NAME", 1, 1, 0, "press the reset button", verb_reset },
+	{ "disk", "resize NAME DISK [SIZE]", 1, 4, 0,
+	  "make a disk larger while its VM runs", verb_disk },
 	{ "delete", "NAME", 1, 1, OPTION_BIT(OPTION_FORCE),
 	  "forget a VM; its images stay", verb_delete },
 	{ "list", "", 0, 0, 0, "all VMs", verb_list },

@@ -19,7 +19,9 @@ static const struct {
 	[OPTION_CMDLINE] = { "cmdline", "TEXT", "the kernel's command line" },
 	[OPTION_MEMORY] = { "memory", "SIZE", "guest memory (512M)" },
 	[OPTION_CPUS] = { "cpus", "N", "virtual processors (1)" },
-	[OPTION_DISK] = { "disk", "FILE[,readonly][,serial=S]", "a raw image; may be repeated" },
+	[OPTION_DISK] = { "disk", "FILE[,OPTION...]",
+			  "a disk; options: format=raw|qcow2, backing=FORMAT:FILE (repeated: deeper), readonly, "
+			  "serial=S, cache=none, io=threads, queues=N, bytes=SIZE, ops=N (a second)" },
 	[OPTION_NET] = { "net", "KIND[,WORD[=VALUE]]...",
 		"a network card: user, tap, stream, none; may be repeated" },
 	[OPTION_PUBLISH] = { "publish", "[ADDR:]HOST:GUEST[/udp]",

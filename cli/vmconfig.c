@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "common/checked.h"
 
 /* The daemon takes absolute paths only: its working directory is not the user's. */
 json_object *absolute_path(const char *path)
@@ -21,21 +22,83 @@ json_object *absolute_path(const char *path)
 	return value;
 }
 
-/* FILE[,readonly][,serial=S]; only from the end, so that a file's name may have commas. */
+enum disk_word { WORD_TRUE, WORD_TEXT, WORD_NUMBER, WORD_BACKING };
+
+static const struct {
+	const char *word; /* with its = */
+	const char *field;
+	enum disk_word kind;
+} disk_words[] = {
+	{ "readonly", "readonly", WORD_TRUE },   { "format=", "format", WORD_TEXT },
+	{ "serial=", "serial", WORD_TEXT },      { "cache=", "cache", WORD_TEXT },
+	{ "io=", "io", WORD_TEXT },              { "queues=", "queues", WORD_NUMBER },
+	{ "bytes=", "bytes_per_second", WORD_TEXT }, { "ops=", "ops_per_second", WORD_NUMBER },
+	{ "backing=", "backing", WORD_BACKING },
+};
+
+/* FORMAT:FILE, put in front: words are read from the end. */
+static void add_backing(json_object *disk, const char *value)
+{
+	json_object *old = json_get(disk, "backing"), *list = json_object_new_array();
+	json_object *file = json_object_new_object();
+	size_t n = old ? json_object_array_length(old) : 0;
+	const char *colon = strchr(value, ':');
+
+	if (colon)
+		json_add(file, "format", json_from_bytes(value, (size_t)(colon - value)));
+	json_add(file, "path", absolute_path(colon ? colon + 1 : value));
+	json_object_array_add(list, file);
+	for (size_t i = 0; i < n; i++)
+		json_object_array_add(list, json_object_get(json_object_array_get_idx(old, i)));
+	json_object_object_del(disk, "backing");
+	json_add(disk, "backing", list);
+}
+
+static bool disk_word(json_object *disk, const char *text)
+{
+	size_t i, len = 0;
+	char *end;
+	long long number;
+
+	for (i = 0; i < ARRAY_SIZE(disk_words); i++) {
+		len = strlen(disk_words[i].word);
+		if (strncmp(text, disk_words[i].word, len) == 0 &&
+		    (disk_words[i].kind != WORD_TRUE || !text[len]))
+			break;
+	}
+	if (i == ARRAY_SIZE(disk_words))
+		return false;
+	text += len;
+	switch (disk_words[i].kind) {
+	case WORD_TRUE:
+		json_add_bool(disk, disk_words[i].field, true);
+		break;
+	case WORD_BACKING:
+		add_backing(disk, text);
+		break;
+	case WORD_NUMBER: /* what is no number goes as text, and the daemon says so */
+		number = strtoll(text, &end, 10);
+		if (*text && !*end) {
+			json_add_int(disk, disk_words[i].field, number);
+			break;
+		}
+		json_add(disk, disk_words[i].field, json_from_bytes(text, strlen(text)));
+		break;
+	case WORD_TEXT:
+		json_add(disk, disk_words[i].field, json_from_bytes(text, strlen(text)));
+		break;
+	}
+	return true;
+}
+
+/* FILE[,OPTION...]; only from the end, so that a file's name may have commas. */
 static json_object *disk_json(const char *text)
 {
 	json_object *disk = json_object_new_object();
 	char *path = strdup(text), *comma;
 
-	while (path && (comma = strrchr(path, ','))) {
-		if (strcmp(comma, ",readonly") == 0)
-			json_add_bool(disk, "readonly", true);
-		else if (strncmp(comma, ",serial=", 8) == 0)
-			json_add_str(disk, "serial", comma + 8);
-		else
-			break;
+	while (path && (comma = strrchr(path, ',')) && disk_word(disk, comma + 1))
 		*comma = '\0';
-	}
 	if (path)
 		json_add(disk, "path", absolute_path(path));
 	free(path);

@@ -20,12 +20,12 @@ void config_close(struct config_files *files)
 		close(files->kernel);
 	if (files->initrd >= 0)
 		close(files->initrd);
-	for (size_t i = 0; i < files->disk_count; i++)
+	for (size_t i = 0; i < files->disk_files; i++)
 		close(files->disks[i]);
 	for (size_t i = 0; i < files->handed_count; i++)
 		close(files->handed[i].fd);
 	files->kernel = files->initrd = -1;
-	files->disk_count = files->handed_count = 0;
+	files->disk_files = files->handed_count = 0;
 	net_ends_close(files->nets, files->net_count);
 	files->net_count = 0;
 }
@@ -124,31 +124,82 @@ static int lock_disk(int fd, bool readonly, const char *field, const char *path,
 	return 0; /* a file system without locks */
 }
 
+/* The same file twice in one VM: as two disks, or as a disk and what it lies on. Locks would tell, but
+ * only of what is written, and not when the VM is made. */
+static int check_twice(const struct config_files *files, bool readonly, const char *field,
+		       const char *path, struct rpc_error *error)
+{
+	struct stat new, old;
+	int last = files->disks[files->disk_files - 1];
+
+	if (readonly || fstat(last, &new) < 0)
+		return 0;
+	for (size_t i = 0; i + 1 < files->disk_files; i++)
+		if (fstat(files->disks[i], &old) == 0 && old.st_dev == new.st_dev &&
+		    old.st_ino == new.st_ino)
+			return rpc_fail(error, RPC_INVALID_PARAMS, "file-twice", field,
+					"%s: %s is in this VM already", field, path);
+	return 0;
+}
+
+/* What is handed over must not be written by way of a mistake: flags says what the guest may. */
+static int open_disk_file(json_object *file, int flags, bool lock, const char *field,
+			  struct config_files *files, struct rpc_error *error)
+{
+	const char *path = json_get_str(file, "path", "");
+	bool readonly = (flags & O_ACCMODE) == O_RDONLY;
+	int r = open_file(path, flags, true, field, &files->disks[files->disk_files], error);
+
+	if (r < 0 && error->err == EINVAL && flags & O_DIRECT)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", field,
+				"%s: %s: its file system has no O_DIRECT: leave \"cache\": "
+				"\"none\" out", field, path);
+	if (r < 0)
+		return r;
+	files->disk_files++;
+	r = check_twice(files, readonly, field, path, error);
+	if (r == 0 && lock)
+		r = lock_disk(files->disks[files->disk_files - 1], readonly, field, path, error);
+	return r;
+}
+
+static int open_disk(json_object *disk, size_t index, bool lock, struct config_files *files,
+		     struct rpc_error *error)
+{
+	json_object *backing = json_get(disk, "backing");
+	size_t n = backing ? json_object_array_length(backing) : 0;
+	int direct = strcmp(json_get_str(disk, "cache", "writeback"), "none") ? 0 : O_DIRECT;
+	int access = json_get_bool(disk, "readonly", false) ? O_RDONLY : O_RDWR;
+	char field[48];
+	int r;
+
+	snprintf(field, sizeof(field), "disks[%zu].path", index);
+	if (n && strcmp(json_get_str(disk, "format", "raw"), "qcow2") != 0)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value", field,
+				"disks[%zu].backing: only a qcow2 image lies on another one", index);
+	r = open_disk_file(disk, access | direct, lock, field, files, error);
+	for (size_t i = 0; i < n && i < CONFIG_BACKING_MAX && r == 0; i++) {
+		json_object *file = json_object_array_get_idx(backing, i);
+
+		snprintf(field, sizeof(field), "disks[%zu].backing[%zu].path", index, i);
+		if (i + 1 < n && strcmp(json_get_str(file, "format", "raw"), "qcow2") != 0)
+			return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value", field,
+					"%s: only a qcow2 image lies on another one", field);
+		r = open_disk_file(file, O_RDONLY | direct, lock, field, files, error);
+	}
+	return r;
+}
+
 static int open_disks(json_object *config, bool lock, struct config_files *files,
 		      struct rpc_error *error)
 {
 	json_object *disks = json_get(config, "disks");
 	size_t n = disks ? json_object_array_length(disks) : 0;
+	int r = 0;
 
-	for (size_t i = 0; i < n && i < CONFIG_DISKS_MAX; i++) {
-		json_object *disk = json_object_array_get_idx(disks, i);
-		const char *path = json_get_str(disk, "path", "");
-		bool readonly = json_get_bool(disk, "readonly", false);
-		char field[32];
-		int r;
-
-		snprintf(field, sizeof(field), "disks[%zu].path", i);
-		r = open_file(path, readonly ? O_RDONLY : O_RDWR, true, field, &files->disks[i],
-			      error);
-		if (r < 0)
-			return r;
-		files->disk_count++;
-		if (lock)
-			r = lock_disk(files->disks[i], readonly, field, path, error);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (size_t i = 0; i < n && i < CONFIG_DISKS_MAX && r == 0; i++)
+		r = open_disk(json_object_array_get_idx(disks, i), i, lock, files, error);
+	return r;
 }
 
 static int check_values(json_object *config, uint64_t host_memory, struct rpc_error *error)

@@ -10,6 +10,8 @@
 #include "protocol/rpc.h"
 
 #define CONFIG_DISKS_MAX 16
+#define CONFIG_BACKING_MAX 8 /* files that a disk may lie on */
+#define CONFIG_DISK_FILES_MAX (CONFIG_DISKS_MAX * (1 + CONFIG_BACKING_MAX))
 #define CONFIG_MEMORY_DEFAULT ((uint64_t)512 << 20)
 
 #define CONFIG_HANDED_MAX 32
@@ -23,8 +25,8 @@ struct config_handed { /* a descriptor that the VM's process finds by kind and i
 struct config_files {
 	int kernel;
 	int initrd; /* -1: none */
-	size_t disk_count;
-	int disks[CONFIG_DISKS_MAX];
+	size_t disk_files;                /* each disk's, and after it those that it lies on */
+	int disks[CONFIG_DISK_FILES_MAX];
 	size_t net_count;
 	struct net_ends nets[NETS_MAX]; /* filled by nets_open() */
 	size_t handed_count;

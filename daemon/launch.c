@@ -33,6 +33,17 @@ void launch_close(struct launch *l)
 	}
 }
 
+static json_object *formats_json(json_object *backing)
+{
+	json_object *list = json_object_new_array();
+	size_t n = backing ? json_object_array_length(backing) : 0;
+
+	for (size_t i = 0; list && i < n; i++)
+		json_object_array_add(list, json_object_new_string(json_get_str(
+			json_object_array_get_idx(backing, i), "format", "raw")));
+	return list;
+}
+
 static json_object *disks_json(json_object *disks)
 {
 	json_object *list = json_object_new_array();
@@ -44,6 +55,13 @@ static json_object *disks_json(json_object *disks)
 
 		json_add_bool(out, "readonly", json_get_bool(disk, "readonly", false));
 		json_add_str(out, "serial", json_get_str(disk, "serial", ""));
+		json_add_str(out, "format", json_get_str(disk, "format", "raw"));
+		json_add(out, "backing", formats_json(json_get(disk, "backing")));
+		json_add_int(out, "queues", json_get_int(disk, "queues", 0));
+		json_add_bool(out, "threads",
+			      strcmp(json_get_str(disk, "io", "auto"), "threads") == 0);
+		json_add_int(out, "bytes", (int64_t)json_get_size(disk, "bytes_per_second", 0));
+		json_add_int(out, "ops", json_get_int(disk, "ops_per_second", 0));
 		json_object_array_add(list, out);
 	}
 	return list;
@@ -87,7 +105,7 @@ static json_object *nets_config(const struct vm *vm, const struct config_files *
 static json_object *handed_json(const struct config_files *files)
 {
 	json_object *list = json_object_new_array();
-	int fd = MACHINE_FD_FILES + 1 + (files->initrd >= 0) + (int)files->disk_count;
+	int fd = MACHINE_FD_FILES + 1 + (files->initrd >= 0) + (int)files->disk_files;
 
 	for (size_t i = 0; i < files->net_count; i++)
 		fd += (int)files->nets[i].fd_count;
@@ -163,6 +181,7 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 	json_add_bool(config, "initrd", files->initrd >= 0);
 	json_add(config, "disks", disks_json(json_get(vm->config, "disks")));
 	json_add(config, "nets", nets_config(vm, files));
+	json_add_int(config, "disk_files", (int64_t)files->disk_files);
 	json_add_bool(config, "sandbox", !vm->daemon->options.no_sandbox);
 	json_add(config, "shares", shares_json(json_get(vm->config, "shares")));
 	json_add_int(config, "log_level", vm->daemon->options.log_level);
@@ -245,7 +264,7 @@ int launch_prepare(const struct vm *vm, const struct config_files *files, struct
 int launch_spawn(const struct vm *vm, const struct launch *l, const struct config_files *files,
 		 uv_process_t *process, uv_exit_cb on_exit)
 {
-	uv_stdio_container_t io[MACHINE_FD_FILES + 2 + CONFIG_DISKS_MAX + NETS_MAX * NET_QUEUES_MAX +
+	uv_stdio_container_t io[MACHINE_FD_FILES + 2 + CONFIG_DISK_FILES_MAX + NETS_MAX * NET_QUEUES_MAX +
 				CONFIG_HANDED_MAX];
 	char *args[] = { (char *)(uintptr_t)"vmxd-machine", (char *)(uintptr_t)vm->name, NULL };
 	char *env[] = { NULL }; /* nothing of the daemon's surroundings is the guest process's affair */
@@ -264,7 +283,7 @@ int launch_spawn(const struct vm *vm, const struct launch *l, const struct confi
 
 	if (files->initrd >= 0)
 		fds[n++] = files->initrd;
-	for (size_t i = 0; i < files->disk_count; i++)
+	for (size_t i = 0; i < files->disk_files; i++)
 		fds[n++] = files->disks[i];
 	for (size_t i = 0; i < files->net_count; i++)
 		for (unsigned k = 0; k < files->nets[i].fd_count; k++)

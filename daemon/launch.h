@@ -12,7 +12,7 @@ enum {
 	MACHINE_FD_CONTROL = 4, /* listening */
 	MACHINE_FD_CONSOLE = 5, /* listening */
 	MACHINE_FD_STATUS = 6,  /* its end is written here */
-	MACHINE_FD_FILES = 7,   /* kernel, initrd if any, disks, nets; then those of "handed" */
+	MACHINE_FD_FILES = 7,   /* kernel, initrd if any, disks (each with its backing), nets; then those of "handed" */
 };
 
 struct launch {

@@ -34,7 +34,7 @@ struct machine {
 	struct control *control;
 	struct console *console;  /* NULL: the VM has none */
 	enum board_state told;    /* the state that control was told last */
-	unsigned told_resets;
+	unsigned told_resets, told_stalls;
 	uint32_t told_links;
 	struct sandbox *sandbox;  /* NULL: vmxd --no-sandbox */
 	struct thread_hook threads;

@@ -130,6 +130,35 @@ static int set_shares(const struct machine *machine, struct board_config *board)
 	return 0;
 }
 
+static enum disk_format disk_format(const char *name)
+{
+	return strcmp(name, "qcow2") == 0 ? DISK_QCOW2 : DISK_RAW;
+}
+
+/* *fd: of its first file; then the number after its last. */
+static void machine_disk(json_object *disk, size_t index, int *fd, struct board_disk *ret)
+{
+	json_object *backing = json_get(disk, "backing");
+	size_t n = backing ? json_object_array_length(backing) : 0;
+
+	*ret = (struct board_disk){
+		.image.readonly = json_get_bool(disk, "readonly", false),
+		.image.files = 1 + (n < DISK_BACKING_MAX ? n : DISK_BACKING_MAX),
+		.queues = (unsigned)json_get_int(disk, "queues", 0),
+		.threads = json_get_bool(disk, "threads", false),
+		.bytes.per_second = (uint64_t)json_get_int(disk, "bytes", 0),
+		.ops.per_second = (uint64_t)json_get_int(disk, "ops", 0),
+	};
+	snprintf(ret->serial, sizeof(ret->serial), "%s", json_get_str(disk, "serial", ""));
+	snprintf(ret->id, sizeof(ret->id), "disk%zu", index);
+	for (size_t i = 0; i < ret->image.files; i++) {
+		ret->image.file[i].fd = (*fd)++;
+		ret->image.file[i].format = disk_format(i ?
+			json_object_get_string(json_object_array_get_idx(backing, i - 1)) :
+			json_get_str(disk, "format", "raw"));
+	}
+}
+
 int machine_make_board(struct machine *machine, int console_fd, char **ret_error)
 {
 	json_object *config = machine->config, *disks = json_get(config, "disks");
@@ -164,10 +193,7 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 	for (size_t i = 0; i < board.disk_count; i++) {
 		json_object *disk = json_object_array_get_idx(disks, i);
 
-		board.disks[i].fd = fd++;
-		board.disks[i].readonly = json_get_bool(disk, "readonly", false);
-		snprintf(board.disks[i].serial, sizeof(board.disks[i].serial), "%s",
-			 json_get_str(disk, "serial", ""));
+		machine_disk(disk, i, &fd, &board.disks[i]);
 	}
 	for (size_t i = 0; i < board.net_count; i++) {
 		snprintf(board.net_ids[i], sizeof(board.net_ids[i]), "net%zu", i);

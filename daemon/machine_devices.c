@@ -23,12 +23,40 @@ static int order_resize(struct machine *m, json_object *params, json_object *res
 	return r < 0 ? refuse(error, r, "the console has no size: it is a serial line") : 0;
 }
 
+static const char *disk_resize_why(int r)
+{
+	return r == -ENOENT  ? "there is no such disk" :
+	       r == -ERANGE  ? "a disk does not get smaller" :
+	       r == -EROFS   ? "the disk is read-only" :
+	       r == -ENOTSUP ? "this disk does not get larger (a block device: make that larger, and "
+			       "leave \"size\" out; a qcow2 image of version 2: its snapshots)" :
+			       strerror(-r);
+}
+
+static int order_disk_resize(struct machine *m, json_object *params, json_object *result,
+			     struct rpc_error *error)
+{
+	const char *disk = json_get_str(params, "disk", "");
+	uint64_t size = 0;
+	int r = board_disk_resize(m->board, disk, (uint64_t)json_get_int(params, "size", 0), &size);
+
+	if (r < 0) {
+		rpc_fail(error, RPC_FAILED, NULL, "disk", "%s: %s: %s", m->name, disk,
+			 disk_resize_why(r));
+		error->err = -r;
+		return r;
+	}
+	json_add_int(result, "size", (int64_t)size);
+	return 0;
+}
+
 static const struct {
 	const char *method;
 	int (*fn)(struct machine *m, json_object *params, json_object *result,
 		  struct rpc_error *error);
 } orders[] = {
 	{ "machine.resize", order_resize },
+	{ "machine.disk_resize", order_disk_resize },
 };
 
 int machine_device_order(struct machine *m, const struct rpc_request *request,

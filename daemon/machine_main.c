@@ -98,11 +98,12 @@ static void on_changed(uv_async_t *async)
 		return;
 	}
 	if (info.state == m->told && info.resets == m->told_resets &&
-	    info.links == m->told_links)
+	    info.links == m->told_links && info.stalls == m->told_stalls)
 		return;
 	m->told = info.state;
 	m->told_resets = info.resets;
 	m->told_links = info.links;
+	m->told_stalls = info.stalls;
 	control_tell(m->control, machine_report(m, &info));
 }
 
@@ -144,10 +145,10 @@ static json_object *read_config(void)
 /* Nothing but what was handed over stays open, nothing of it reaches a program that is exec'd. */
 static int close_rest(json_object *config)
 {
-	json_object *disks = json_get(config, "disks"), *nets = json_get(config, "nets"),
+	json_object *nets = json_get(config, "nets"),
 		    *handed = json_get(config, "handed");
 	unsigned first = MACHINE_FD_FILES + 1 + json_get_bool(config, "initrd", false) +
-			 (unsigned)(disks ? json_object_array_length(disks) : 0) +
+			 (unsigned)json_get_int(config, "disk_files", 0) +
 			 (unsigned)(handed ? json_object_array_length(handed) : 0);
 
 	for (size_t i = 0; nets && i < json_object_array_length(nets); i++)

@@ -39,11 +39,15 @@ static json_object *links(const struct machine *machine, const struct board_info
 
 json_object *machine_report(const struct machine *machine, const struct board_info *info)
 {
+	bool stalled = info->state == BOARD_PAUSED && info->stall[0];
 	json_object *report = machine_report_base(machine, board_state_name(info->state),
-					  board_stop_name(info->stop), info->detail);
+						  stalled ? "disk-full" :
+							    board_stop_name(info->stop),
+						  stalled ? info->stall : info->detail);
 	char rip[24];
 
 	json_add_int(report, "resets", info->resets);
+	json_add_int(report, "stalls", info->stalls);
 	json_add_double(report, "run_s", (double)info->run_ns / 1e9);
 	json_add_double(report, "boot_ms", (double)info->boot_ns / 1e6);
 	json_add(report, "links", links(machine, info));

@@ -21,6 +21,7 @@ static method_fn *const handlers[METHOD_COUNT] = {
 	[METHOD_VM_RESUME] = do_vm_resume,
 	[METHOD_VM_RESET] = do_vm_reset,
 	[METHOD_VM_RESIZE] = do_vm_resize,
+	[METHOD_VM_DISK_RESIZE] = do_vm_disk_resize,
 	[METHOD_VM_DELETE] = do_vm_delete,
 	[METHOD_VM_LIST] = do_vm_list,
 	[METHOD_VM_INFO] = do_vm_info,

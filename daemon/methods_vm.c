@@ -201,6 +201,39 @@ void do_vm_reset(struct daemon *daemon, struct call *call)
 	order(daemon, call, &reset_order);
 }
 
+static void resize_done(struct vm *vm, void *opaque, json_object *result,
+			const struct rpc_error *error)
+{
+	(void)vm;
+	if (error)
+		call_fail(opaque, error);
+	else
+		call_reply(opaque, json_object_get(result));
+}
+
+void do_vm_disk_resize(struct daemon *daemon, struct call *call)
+{
+	struct vm *vm = find(daemon, call);
+	int64_t size = (int64_t)json_get_size(call->params, "size", 0);
+	json_object *params;
+
+	if (!vm)
+		return;
+	if (!vm->link) {
+		wrong_state(call, vm, "told of a larger disk; qemu-img resize does that");
+		return;
+	}
+	if (size % 512) {
+		call_failf(call, RPC_INVALID_PARAMS, "size", "size: not a multiple of 512 bytes");
+		return;
+	}
+	params = json_object_new_object();
+	json_add_str(params, "disk", json_get_str(call->params, "disk", ""));
+	json_add_int(params, "size", size);
+	if (link_request(vm->link, "machine.disk_resize", params, resize_done, call) < 0)
+		call_failf(call, RPC_BUSY, NULL, "%s does not answer", vm->name);
+}
+
 void do_vm_delete(struct daemon *daemon, struct call *call)
 {
 	struct vm *vm = find(daemon, call);

@@ -171,14 +171,12 @@ json_object *vm_info(const struct vm *vm, bool with_config)
 	return info;
 }
 
-void vm_set_state(struct vm *vm, enum vm_state state)
+/* The event, and the log. */
+static void tell_state(struct vm *vm)
 {
-	json_object *event;
+	json_object *event = json_object_new_object();
+	enum vm_state state = vm->state;
 
-	if (vm->state == state)
-		return;
-	vm->state = state;
-	event = json_object_new_object();
 	json_add_str(event, "vm", vm->name);
 	json_add_str(event, "state", vm_state_name(state));
 	json_add_str(event, "reason", vm->reason);
@@ -189,7 +187,26 @@ void vm_set_state(struct vm *vm, enum vm_state state)
 		 strcmp(vm->reason, "none") ? ", " : "", strcmp(vm->reason, "none") ? vm->reason : "",
 		 vm->detail[0] ? ": " : "", vm->detail);
 	events_add(vm->daemon, "vm.state", event);
+}
+
+void vm_set_state(struct vm *vm, enum vm_state state)
+{
+	if (vm->state == state)
+		return;
+	vm->state = state;
+	tell_state(vm);
 	waiters_check(vm);
+}
+
+/* It was resumed, and paused itself again before anybody saw it run. */
+static void stalled_again(struct vm *vm)
+{
+	struct rpc_error error;
+
+	tell_state(vm);
+	rpc_fail(&error, RPC_FAILED, vm->reason, NULL, "%s is paused again: %s", vm->name,
+		 vm->detail);
+	waiters_fail(vm, WAIT_RESUME, &error);
 }
 
 void vm_start_failed(struct vm *vm, const struct rpc_error *error)
@@ -315,6 +332,7 @@ static void take_report(struct vm *vm, json_object *report)
 	vm->has_exit_code = json_get(report, "exit_code") != NULL;
 	vm->exit_code = (int)json_get_int(report, "exit_code", 0);
 	vm->resets = json_get_int(report, "resets", 0);
+	vm->stalls = json_get_int(report, "stalls", 0);
 	vm->run_s = json_get_number(report, "run_s", 0);
 	vm->boot_ms = json_get_number(report, "boot_ms", 0);
 	vm->reported_ns = clock_monotonic_ns();
@@ -340,7 +358,7 @@ void vm_link_report(struct vm *vm, json_object *report)
 {
 	const char *name = json_get_str(report, "state", "");
 	enum vm_state state = VM_STARTING;
-	int64_t resets = vm->resets;
+	int64_t resets = vm->resets, stalls = vm->stalls;
 
 	take_report(vm, report);
 	nets_report(vm, json_get(report, "links"));
@@ -361,6 +379,8 @@ void vm_link_report(struct vm *vm, json_object *report)
 		state = VM_STOPPING;
 	else if (state == VM_CREATED)
 		state = VM_STARTING;
+	if (state == VM_PAUSED && vm->state == VM_PAUSED && vm->stalls != stalls)
+		stalled_again(vm);
 	vm_set_state(vm, state);
 }
 

@@ -45,7 +45,7 @@ struct vm {
 	bool has_exit_code;
 	int exit_code;
 	char rip[24];          /* empty: unknown */
-	int64_t resets;
+	int64_t resets, stalls;
 	double run_s, boot_ms;
 	uint64_t reported_ns;  /* when run_s was true */
 	json_object *console_tail; /* array, or NULL */

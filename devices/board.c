@@ -260,7 +260,8 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 	for (size_t i = 0; i < config->port_count; i++)
 		close(config->ports[i].fd);
 	for (size_t i = 0; i < config->disk_count; i++)
-		close(config->disks[i].fd);
+		for (size_t k = 0; k < config->disks[i].image.files; k++)
+			close(config->disks[i].image.file[k].fd);
 	for (size_t i = 0; i < config->net_count; i++)
 		for (unsigned k = 0; k < config->nets[i].fd_count; k++)
 			close(config->nets[i].fds[k]);
@@ -350,7 +351,9 @@ void board_info(struct board *board, struct board_info *ret_info)
 		.plugs = plugs,
 		.run_ns = info.run_ns,
 		.boot_ns = info.boot_ns,
+		.stalls = info.stalls,
 	};
+	memcpy(ret_info->stall, info.stall, sizeof(ret_info->stall));
 	memcpy(ret_info->detail, info.detail, sizeof(ret_info->detail));
 	for (size_t i = 0; i < BOARD_NETS_MAX; i++) {
 		struct virtio_net_info net;

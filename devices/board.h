@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/backend/disk.h"
+#include "devices/backend/limit.h"
 #include "devices/virtio/net_config.h"
 #include "vmx-driver/vmx.h"
 
@@ -45,9 +47,11 @@ enum board_stop { /* why it stopped */
 
 struct board_disk {
 	char id[BOARD_ID_MAX + 1]; /* by which it is removed; unique among all units */
-	int fd;            /* raw image, file or block device, opened O_RDWR or O_RDONLY */
-	bool readonly;
-	char serial[21];   /* virtio-blk device ID string, may be empty */
+	struct disk_image image; /* files or block devices, opened O_RDWR or O_RDONLY */
+	char serial[21];         /* virtio-blk device ID string, may be empty */
+	unsigned queues;         /* 0: as many as there are processors, at most 8 */
+	bool threads;            /* no io_uring */
+	struct limit_rate bytes, ops; /* 0: no limit */
 };
 
 #define BOARD_DISKS_MAX 16
@@ -121,6 +125,8 @@ struct board_info {
 	unsigned plugs;         /* changes of what board_units() gives */
 	uint64_t run_ns;        /* time spent running, monotonic */
 	uint32_t links;         /* bit n: the n-th network card has a peer */
+	char stall[256];        /* why it is paused, if a device lacks something; or empty */
+	unsigned stalls;        /* how often that was so */
 	uint64_t boot_ns;       /* from board_start() to the first guest instruction */
 };
 
@@ -156,6 +162,9 @@ int board_kill(struct board *board);         /* -> STOPPED with BOARD_STOP_KILLE
 /* Plugs in a disk, whose descriptor is the board's on success. -EEXIST: the id is taken; -ENOSPC: no
  * slot; -ENOTSUP: there is no PCI in this VM; -EBADFD: it has ended; else as of board_create(). */
 int board_disk_add(struct board *board, const struct board_disk *disk, char **ret_error);
+/* Makes a disk larger; bytes 0: takes the size that its file has got. As virtio_blk_resize(), or
+ * -ENOENT: no such disk. */
+int board_disk_resize(struct board *board, const char *id, uint64_t bytes, uint64_t *ret_bytes);
 /* Asks the guest to let a unit go: it is gone after a board_settle() that follows, or never, if the
  * guest does not. At once if the guest was not started yet, or with force: then the guest loses it
  * as if it had been torn out. -ENOENT, -ENOTSUP, -EBADFD. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/checked.h"
+#include "devices/backend/block.h"
 #include "devices/board_internal.h"
 #include "devices/chips.h"
 #include "devices/virtio/blk.h"
@@ -20,6 +21,8 @@
 #include "machine/memory.h"
 #include "machine/pc.h"
 #include "machine/pci.h"
+
+#define BLK_QUEUES_DEFAULT 8u
 
 /* Each device's config, on the stack of its creation; NULL members need none. */
 union device_config {
@@ -113,11 +116,23 @@ static int blk_config(struct board *board, size_t index, union device_config *co
 		     struct copies *copies)
 {
 	const struct board_disk *disk = &board->config.disks[index];
-	int fd = copy_fd(disk->fd, copies);
 
-	if (fd < 0)
-		return fd;
-	config->blk = (struct virtio_blk_config){ .fd = fd, .readonly = disk->readonly };
+	unsigned cpus = board->config.cpus < BLK_QUEUES_DEFAULT ? board->config.cpus
+								: BLK_QUEUES_DEFAULT;
+	int r;
+
+	(void)copies; /* disk_open() makes its own */
+	config->blk = (struct virtio_blk_config){
+		.fd = -1,
+		.readonly = disk->image.readonly,
+		.queues = disk->queues ? disk->queues : cpus,
+		.threads = disk->threads,
+		.bytes = disk->bytes,
+		.ops = disk->ops,
+	};
+	r = disk_open(&disk->image, board->why, &config->blk.block);
+	if (r < 0)
+		return r;
 	snprintf(config->blk.serial, sizeof(config->blk.serial), "%.*s",
 		 (int)sizeof(disk->serial) - 1, disk->serial);
 	return virtio_place(board, &config->blk.place);
@@ -273,12 +288,18 @@ static int make_device(struct board *board, size_t row, size_t index, char **ret
 	struct device *device = NULL;
 	int r;
 
+	board->why[0] = '\0';
 	r = wiring[row].config(board, index, &config, &copies);
 	if (r >= 0)
 		r = device_create(board->machine, wiring[row].class, &config, &device);
 	if (r < 0) {
 		while (copies.count)
 			close(copies.fd[--copies.count]);
+		if (wiring[row].class == &virtio_blk_class)
+			block_destroy(config.blk.block);
+		if (board->why[0])
+			return board_error(ret_error, r, "%s[%zu]: %s", wiring[row].field, index,
+					   board->why);
 		return board_error(ret_error, r, "%s[%zu]: no %s: %s", wiring[row].field, index,
 				   wiring[row].class->name, strerror(-r));
 	}

@@ -180,9 +180,19 @@ int board_disk_add(struct board *board, const struct board_disk *disk, char **re
 	life_thaw(board->life);
 	if (r < 0)
 		return r;
-	close(disk->fd); /* the device has a copy */
+	for (size_t i = 0; i < disk->image.files; i++)
+		close(disk->image.file[i].fd); /* the device has copies */
 	tell(board);
 	return 0;
+}
+
+int board_disk_resize(struct board *board, const char *id, uint64_t bytes, uint64_t *ret_bytes)
+{
+	const struct unit *unit = find(board, id);
+
+	if (!unit || unit->device->class != &virtio_blk_class)
+		return -ENOENT;
+	return virtio_blk_resize(unit->device, bytes, ret_bytes);
 }
 
 int board_unit_remove(struct board *board, const char *id, bool force, char **ret_error)

@@ -28,6 +28,7 @@ struct board {
 	struct vmx_vm *vm;
 	struct machine *machine;
 	struct life *life;
+	char why[DISK_WHY_MAX];  /* of what a device's config function refused; may be empty */
 	struct device *acpi_pm; /* has the power button */
 	struct device *hotplug; /* acpi-hotplug */
 	struct device *console; /* virtio; NULL: none */

@@ -9,7 +9,8 @@ libdevices_la_SOURCES += devices/board.h devices/chips.h \
 	devices/ioapic.c devices/mc146818.c devices/uart16550.c \
 	devices/backend/console.c devices/backend/console.h
 libdevices_la_SOURCES += \
-	devices/backend/block.h devices/backend/block_raw.c devices/backend/iov.h \
+	devices/backend/block.h devices/backend/block_raw.c devices/backend/disk.c \
+	devices/backend/disk.h devices/backend/iov.h \
 	devices/backend/qcow2.h devices/backend/qcow2_internal.h devices/backend/qcow2_cache.c \
 	devices/backend/qcow2_check.c devices/backend/qcow2_inflate.c devices/backend/qcow2_io.c \
 	devices/backend/qcow2_map.c devices/backend/qcow2_open.c devices/backend/qcow2_refcount.c \
@@ -19,8 +20,10 @@ libdevices_la_SOURCES += \
 	devices/virtio/net.c devices/virtio/net.h devices/virtio/net_config.h \
 	devices/virtio/net_ctrl.c \
 	devices/virtio/net_internal.h \
-	devices/backend/workers.c devices/backend/workers.h \
-	devices/virtio/blk.c devices/virtio/blk.h devices/virtio/core.c devices/virtio/core.h \
+	devices/backend/uring.c devices/backend/uring.h devices/backend/workers.c \
+	devices/backend/workers.h \
+	devices/virtio/blk.c devices/virtio/blk.h devices/virtio/blk_internal.h \
+	devices/virtio/blk_request.c devices/virtio/core.c devices/virtio/core.h \
 	devices/virtio/mmio.c devices/virtio/mmio.h devices/virtio/pci.c devices/virtio/pci.h \
 	devices/virtio/queue.c devices/virtio/queue.h devices/virtio/queue_internal.h \
 	devices/backend/peer.c devices/backend/peer.h \

@@ -330,6 +330,22 @@ static void on_request(void *opaque, enum machine_request what, int code)
 	wake(life);
 }
 
+/* As on_request(). */
+static void on_stall(void *opaque, const char *why)
+{
+	struct life *life = opaque;
+
+	pthread_mutex_lock(&life->lock);
+	if (!life->info.stall[0]) {
+		snprintf(life->info.stall, sizeof(life->info.stall), "%s", why);
+		life->info.stalls++;
+		log_line(life->machine->log, LOG_LEVEL_WARNING, "paused: %s", why);
+	}
+	life->want_paused = true;
+	pthread_mutex_unlock(&life->lock);
+	wake(life);
+}
+
 static const struct vcpus_events vcpu_events = { .parked = on_parked, .fatal = on_fatal };
 
 enum want { WANT_START, WANT_PAUSE, WANT_RESUME, WANT_RESET, WANT_KILL };
@@ -368,6 +384,8 @@ static int ask(struct life *life, enum want want)
 		case WANT_PAUSE:
 		case WANT_RESUME:
 			life->want_paused = want == WANT_PAUSE;
+			if (want == WANT_RESUME)
+				life->info.stall[0] = '\0';
 			break;
 		case WANT_RESET:
 			life->want_reset = true;
@@ -472,10 +490,12 @@ int life_create(const struct life_options *options, const struct boot_entry *ent
 		hold(life); /* nothing moves before the start */
 		life->machine->request_opaque = life;
 		life->machine->request = on_request;
+		life->machine->stall = on_stall;
 		r = loop_start(life->machine->loop, life->machine->threads);
 	}
 	if (r < 0) {
 		life->machine->request = NULL;
+		life->machine->stall = NULL;
 		life->vcpus = vcpus_destroy(life->vcpus);
 		loop_cancel_call(life->machine->loop, &life->wake);
 		pthread_cond_destroy(&life->changed);
@@ -499,6 +519,7 @@ struct life *life_destroy(struct life *life)
 	/* The last step may still be on its way out of changed(). */
 	loop_stop(life->machine->loop);
 	life->machine->request = NULL;
+	life->machine->stall = NULL;
 	vcpus_destroy(life->vcpus);
 	/* A vCPU thread may have asked for a step after the last one. */
 	loop_cancel_call(life->machine->loop, &life->wake);

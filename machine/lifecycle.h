@@ -49,6 +49,8 @@ struct life_info {
 	uint64_t rip;
 	unsigned resets;
 	uint64_t run_ns, boot_ns;
+	char stall[256];  /* what a device lacks, and why it is paused; or empty */
+	unsigned stalls;  /* how often that was so */
 };
 
 struct life_options {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "machine/bus.h"
@@ -169,6 +171,18 @@ void machine_resume_devices(struct machine *machine)
 	for (struct device *device = machine->devices; device; device = device->next)
 		if (device->class->resume)
 			device->class->resume(device);
+}
+
+void machine_stall(struct machine *machine, const char *fmt, ...)
+{
+	char why[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	if (machine->stall)
+		machine->stall(machine->request_opaque, why);
 }
 
 void machine_request(struct machine *machine, enum machine_request what, int code)

@@ -18,13 +18,40 @@ static const char *const net_protocols[] = { "tcp", "udp", NULL };
 static const char *const soft_debugs[] = { "step-only", "one-insn", "no-chain", "no-tlb",
 					   "tiny-cache", NULL };
 
+static const char *const disk_formats[] = { "raw", "qcow2", NULL };
+static const char *const disk_caches[] = { "writeback", "none", NULL };
+static const char *const disk_ios[] = { "auto", "threads", NULL };
+
+static const struct schema_field backing_fields[] = {
+	{ .name = "path", .type = SCHEMA_PATH, .required = true, .summary = "The file." },
+	{ .name = "format", .type = SCHEMA_ENUM, .values = disk_formats, .dflt = "raw",
+	  .summary = "Its format, which is never guessed." },
+	END
+};
+
 static const struct schema_field disk_fields[] = {
 	{ .name = "path", .type = SCHEMA_PATH, .required = true,
-	  .summary = "Raw image: a regular file or a block device." },
+	  .summary = "The image: a regular file or a block device." },
+	{ .name = "format", .type = SCHEMA_ENUM, .values = disk_formats, .dflt = "raw",
+	  .summary = "What it holds, which is never guessed." },
+	{ .name = "backing", .type = SCHEMA_OBJECTS, .max = 8, .fields = backing_fields,
+	  .summary = "The files that a qcow2 image lies on, the nearest first; the names in the "
+		     "image itself are not followed." },
 	{ .name = "readonly", .type = SCHEMA_BOOL, .dflt = "false",
 	  .summary = "The guest cannot write to it." },
 	{ .name = "serial", .type = SCHEMA_STRING, .max = 20,
 	  .summary = "Serial number that the guest reads." },
+	{ .name = "cache", .type = SCHEMA_ENUM, .values = disk_caches, .dflt = "writeback",
+	  .summary = "none: past the host's page cache (O_DIRECT). A flush by the guest is one on "
+		     "the host either way." },
+	{ .name = "io", .type = SCHEMA_ENUM, .values = disk_ios, .dflt = "auto",
+	  .summary = "auto: io_uring where the host has it, else threads." },
+	{ .name = "queues", .type = SCHEMA_INT, .min = 1, .max = 16,
+	  .dflt = "one per processor, up to 8", .summary = "Request queues." },
+	{ .name = "bytes_per_second", .type = SCHEMA_SIZE, .min = 1, .max = TIB,
+	  .summary = "At most so much is read and written." },
+	{ .name = "ops_per_second", .type = SCHEMA_INT, .min = 1, .max = 1000000000,
+	  .summary = "At most so many requests are done." },
 	END
 };
 
@@ -152,6 +179,21 @@ const struct schema_field vm_config_fields[] = {
 static const struct schema_field none[] = { END };
 static const struct schema_field name_only[] = { NAME_FIELD, END };
 
+static const struct schema_field disk_resize_params[] = {
+	NAME_FIELD,
+	{ .name = "disk", .type = SCHEMA_NAME, .required = true,
+	  .summary = "Its id: disk0 is the first in the configuration." },
+	{ .name = "size", .type = SCHEMA_SIZE, .min = 512, .max = INT64_MAX - 511,
+	  .dflt = "what its file or block device has got",
+	  .summary = "The new size, in whole sectors of 512 bytes; not smaller than before." },
+	END
+};
+
+static const struct schema_field disk_resize_result[] = {
+	{ .name = "size", .type = SCHEMA_INT, .required = true, .summary = "Bytes it has now." },
+	END
+};
+
 static const struct schema_field start_params[] = {
 	NAME_FIELD,
 	{ .name = "console", .type = SCHEMA_BOOL, .dflt = "false",
@@ -242,7 +284,8 @@ static const struct schema_field info_result[] = {
 	{ .name = "reason", .type = SCHEMA_STRING, .required = true,
 	  .summary = "Why it ended: none, guest-poweroff, guest-reset, triple-fault, debug-exit, "
 		     "killed, engine-error, boot-error, sandbox-violation, machine-died or "
-		     "host-restart." },
+		     "host-restart; of one that is "
+		     "paused: disk-full if a disk found no room on the host." },
 	{ .name = "detail", .type = SCHEMA_STRING, .summary = "The same as a sentence." },
 	{ .name = "engine", .type = SCHEMA_STRING, .required = true,
 	  .summary = "kvm or soft; auto before the first start of a VM that leaves it open." },
@@ -371,6 +414,9 @@ static const struct method methods[METHOD_COUNT] = {
 		"Stands a running guest still, its clock too.", name_only, info_result },
 	[METHOD_VM_RESUME] = { "vm.resume", ACCESS_WRITE, false,
 		"Lets a paused guest go on.", name_only, info_result },
+	[METHOD_VM_DISK_RESIZE] = { "vm.disk_resize", ACCESS_WRITE, false,
+		"Makes a disk of a VM that runs larger; the guest is told.",
+		disk_resize_params, disk_resize_result },
 	[METHOD_VM_RESET] = { "vm.reset", ACCESS_WRITE, false,
 		"Resets the guest as its reset button would.", name_only, info_result },
 	[METHOD_VM_RESIZE] = { "vm.resize", ACCESS_WRITE, false,

@@ -109,10 +109,13 @@ static void queue_reset(struct virtio *v, struct virtio_queue *q)
 
 static void begin_reset(struct virtio *v)
 {
-	if (v->in_flight)
-		v->resetting = true; /* the last virtio_release() finishes it */
-	else
+	if (!v->in_flight) {
 		finish_reset(v);
+		return;
+	}
+	v->resetting = true; /* the last virtio_release() finishes it */
+	if (v->ops->resetting)
+		v->ops->resetting(v);
 }
 
 void virtio_reset_wait(struct virtio *v)
@@ -127,9 +130,17 @@ void virtio_reset_wait(struct virtio *v)
 void virtio_drain(struct virtio *v)
 {
 	pthread_mutex_lock(&v->lock);
-	while (v->in_flight)
+	while (v->in_flight > v->parked)
 		pthread_cond_wait(&v->idle, &v->lock);
 	pthread_mutex_unlock(&v->lock);
+}
+
+void virtio_park(struct virtio *v, int n)
+{
+	v->parked += (unsigned)n;
+	assert(v->parked <= v->in_flight);
+	if (v->parked == v->in_flight)
+		pthread_cond_broadcast(&v->idle);
 }
 
 /* --- chains ----------------------------------------------------------------------------------- */
@@ -177,7 +188,9 @@ static void chain_back(struct virtio *v, struct virtio_queue *q)
 {
 	if (q->resetting && !q->ring.in_flight)
 		finish_queue_reset(q);
-	if (--v->in_flight)
+	if (--v->in_flight == v->parked)
+		pthread_cond_broadcast(&v->idle);
+	if (v->in_flight)
 		return;
 	if (v->resetting)
 		finish_reset(v);

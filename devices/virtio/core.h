@@ -13,7 +13,7 @@
  * Reset at any moment: once the driver wrote 0 to the status, nothing of the rings is touched any
  * more, and the status reads 0 when the last chain in flight has come back.
  *
- * Locks: one per device, v->lock. It is held in ops.started, ops.stopped, ops.queue_reset and
+ * Locks: one per device, v->lock. It is held in ops.started, ops.resetting, ops.stopped, ops.queue_reset and
  * ops.config_written, not in ops.kick. Everything a transport calls takes it.
  */
 #ifndef DEVICES_VIRTIO_CORE_H
@@ -73,6 +73,9 @@ struct virtio_ops {
 	void (*kick)(struct virtio *v, unsigned queue);
 	/* DRIVER_OK was set. May be NULL. */
 	void (*started)(struct virtio *v);
+	/* A reset begins while chains are in flight: those that are parked are given back now. May
+	 * be NULL if none is ever parked. */
+	void (*resetting)(struct virtio *v);
 	/* The driver is gone, nothing is in flight. May be NULL. */
 	void (*stopped)(struct virtio *v);
 	/* The driver resets this queue alone (2.6.1): virtio_has() and virtio_get() find nothing
@@ -116,6 +119,7 @@ struct virtio {
 	uint16_t config_vector;
 	unsigned queue_count;
 	unsigned in_flight;           /* chains, over all queues */
+	unsigned parked;              /* of these: see virtio_park() */
 	unsigned guest_errors;
 	size_t config_size;
 	uint8_t config[VIRTIO_CONFIG_MAX];
@@ -158,6 +162,9 @@ void virtio_release(struct virtio *v, unsigned queue, const struct virtq_chain *
 		    uint32_t written);
 /* As virtq_unget(), or drops the chain when a reset is under way. */
 void virtio_unget(struct virtio *v, unsigned queue, const struct virtq_chain *chain);
+/* Parks n more chains (or fewer): they are in flight, and come back only after the machine was
+ * resumed, so virtio_drain() does not wait for them. */
+void virtio_park(struct virtio *v, int n);
 /* After releases: interrupts the driver if it wants that. */
 void virtio_end(struct virtio *v, unsigned queue);
 /* Rings the device's own bell: the queue is looked at again, on the loop thread. */

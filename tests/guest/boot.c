@@ -74,8 +74,9 @@ static void add_disk(struct run *run, char *text)
 	disk = &run->config.disks[run->config.disk_count++];
 	if (comma)
 		*comma = 0;
-	disk->readonly = comma && !strcmp(comma + 1, "readonly");
-	disk->fd = open_file(text, disk->readonly ? O_RDONLY : O_RDWR);
+	disk->image.readonly = comma && !strcmp(comma + 1, "readonly");
+	disk->image.files = 1;
+	disk->image.file[0].fd = open_file(text, disk->image.readonly ? O_RDONLY : O_RDWR);
 	snprintf(disk->serial, sizeof(disk->serial), "disk%zu", run->config.disk_count - 1);
 }
 

@@ -362,7 +362,7 @@ void board_destroy(struct board *b)
 	if (b->config.console_fd >= 0)
 		close(b->config.console_fd);
 	for (size_t i = 0; i < b->config.disk_count; i++)
-		close(b->config.disks[i].fd);
+		close(b->config.disks[i].image.file[0].fd);
 	for (size_t i = 0; i < b->config.net_count; i++)
 		for (unsigned k = 0; k < b->config.nets[i].fd_count; k++)
 			close(b->config.nets[i].fds[k]);
@@ -371,6 +371,12 @@ void board_destroy(struct board *b)
 	pthread_mutex_destroy(&b->lock);
 	free(b->cmdline);
 	free(b);
+}
+
+int board_disk_resize(struct board *b, const char *id, uint64_t bytes, uint64_t *ret_bytes)
+{
+	(void)b, (void)id, (void)bytes, (void)ret_bytes;
+	return -ENOENT;
 }
 
 int board_start(struct board *b)

@@ -145,7 +145,7 @@ static void test_bad_config(void)
 	cases[8].config.kernel_fd = zeros;
 	cases[9].config.initrd_fd = big;
 	cases[10].config.disk_count = 1;
-	cases[10].config.disks[0].fd = 999;
+	cases[10].config.disks[0].image = (struct disk_image){ .file[0].fd = 999, .files = 1 };
 	cases[11].config.cmdline = words;
 	before = open_fds();
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -311,8 +311,9 @@ static void test_destroy_anywhere(void)
 		config.initrd_fd = memfd_create("initrd", 0);
 		config.disk_count = 2;
 		for (int i = 0; i < 2; i++) {
-			config.disks[i].fd = memfd_create("disk", 0);
-			CU_ASSERT(ftruncate(config.disks[i].fd, MIB) == 0);
+			config.disks[i].image.files = 1;
+			config.disks[i].image.file[0].fd = memfd_create("disk", 0);
+			CU_ASSERT(ftruncate(config.disks[i].image.file[0].fd, MIB) == 0);
 		}
 		config.cpus = 1 + (unsigned)state % 2;
 		CU_ASSERT_FATAL(board_create(&config, NULL, NULL, NULL, &board, &error) == 0);

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* blk_internal.h - shared by blk.c (the device) and blk_request.c (what it does). */
+#ifndef DEVICES_VIRTIO_BLK_INTERNAL_H
+#define DEVICES_VIRTIO_BLK_INTERNAL_H
+
+#include "devices/backend/limit.h"
+#include "devices/backend/block.h"
+#include "devices/backend/uring.h"
+#include "devices/backend/workers.h"
+#include "devices/virtio/blk.h"
+#include "devices/virtio/core.h"
+#include "machine/timer.h"
+
+#define BLK_REQUESTS 64u
+#define BLK_SECTOR 512u
+#define BLK_RANGES_MAX 16u
+#define BLK_DISCARD_SECTORS_MAX (1u << 22)
+#define BLK_ZEROES_SECTORS_MAX (1u << 18)
+
+enum { /* features (5.2.3) */
+	BLK_F_SEG_MAX = 2, BLK_F_RO = 5, BLK_F_BLK_SIZE = 6, BLK_F_FLUSH = 9, BLK_F_MQ = 12,
+	BLK_F_DISCARD = 13, BLK_F_WRITE_ZEROES = 14,
+};
+
+struct blk_request {
+	struct work work;        /* done by a worker, or */
+	struct uring_op op;      /* by the kernel alone, */
+	struct block_map map;    /*   from or to here */
+	struct virtio_blk *blk;
+	struct blk_request *next;
+	unsigned queue;
+	uint32_t type;
+	uint64_t sector;
+	struct virtq_chain chain;
+	struct iovec iov[VIRTQ_SEGMENTS_MAX];
+};
+
+struct blk_list { /* in order */
+	struct blk_request *first, **last;
+};
+
+struct virtio_blk {
+	struct device dev;
+	struct virtio virtio;
+	struct block *block;
+	struct workers *workers;
+	struct uring *uring;         /* NULL: all is done by workers */
+	char serial[VIRTIO_BLK_SERIAL_MAX];
+	bool has_timer;
+	struct timer timer;          /* of the limits */
+	/* virtio.lock for all below */
+	struct limit limit;
+	struct blk_request *idle;
+	struct blk_list stalled;     /* the host has no room for them; counted in virtio.parked */
+	bool starved[VIRTIO_BLK_QUEUES_MAX];   /* something waits there for a request */
+	bool throttled[VIRTIO_BLK_QUEUES_MAX]; /* ... for the limits */
+	bool ended[VIRTIO_BLK_QUEUES_MAX];     /* a batch gave something back: virtio_end() is due */
+	struct blk_request request[BLK_REQUESTS];
+};
+
+/* blk_request.c */
+void blk_kick(struct virtio *v, unsigned queue);
+void blk_work(struct work *work);
+void blk_op_done(struct uring_op *op, int result);
+/* After a row of blk_op_done(): interrupts, and what waits for requests. */
+void blk_batch_done(void *opaque);
+/* The limits let something pass again. */
+void blk_timer(void *opaque, uint64_t now);
+/* Those that wait for room are given back, of one queue or (queue < 0) all. Lock held. */
+void blk_drop_stalled(struct virtio_blk *b, int queue);
+/* They are tried once more. */
+void blk_retry_stalled(struct virtio_blk *b);
+
+#endif
