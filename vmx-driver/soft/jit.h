@@ -119,6 +119,10 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 #define JIT_SITE_WRITE (1u << 31)
 
 #define JIT_KEPT_SIZE 1024u
+#define JIT_L1_SITES 4096u
+/* So many misses of L0, one in less than so many cycles on average, make an access one of those. */
+#define JIT_MISSES 1024u
+#define JIT_MISS_CYCLES 100u
 #define JIT_HASH_SIZE 65536u
 #define JIT_PAGES_TOP 1024u /* gpa >> 30: guest memory up to 1 TiB */
 #define JIT_PAGES_LEAF (1u << 18)
@@ -156,6 +160,9 @@ struct soft_cache {
 	struct jit_page ***pages; /* [gpa >> 30][(gpa >> 12) & 0x3ffff] */
 	struct jit_scratch *scratch;
 	bool chain, use_l0;
+	/* Accesses that L0 does not serve, by the guest-physical address of the instruction, hashed:
+	 * they look into L1 at once. Hints: one may push out another. */
+	uint64_t l1_sites[JIT_L1_SITES];
 	unsigned block_insns;
 	uint64_t n_blocks, n_insns, n_flushes, n_killed, n_bytes;
 };
@@ -165,7 +172,15 @@ struct jit_vcpu {
 	size_t snippets_size, snippets_used;
 	uint32_t generation;
 	volatile bool in_snippet; /* a native fault belongs to soft_exec_native() */
+	uint64_t missed_at[SOFT_L0_SIZE]; /* TSC when the misses of an L0 entry were last counted out */
+	uint64_t retranslate; /* code at this guest-physical address is to be made anew, or JIT_NO_PAGE */
 };
+
+/* Where an instruction's address has its place in soft_cache.l1_sites. */
+static inline unsigned jit_l1_site(uint64_t gpa)
+{
+	return (uint32_t)(gpa ^ gpa >> 12) * 0x9e3779b1u >> 20;
+}
 
 #define JIT_BRANCH_HASH 0x9e3779b1u
 #define JIT_BRANCH_SHIFT 20 /* 32 - log2(SOFT_IBTC_SIZE) */
@@ -238,6 +253,6 @@ void jit_store_rel32(uint8_t *rel32, int64_t distance);
 void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to);
 int jit_signals_install(void);
 int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret);
-int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site);
+int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret);
 
 #endif

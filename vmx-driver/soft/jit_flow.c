@@ -253,6 +253,50 @@ static uint32_t slot_offset(const struct tr *t, uint32_t slot)
 	       (uint32_t)offsetof(struct soft_tlb, l0) + slot * (uint32_t)sizeof(struct soft_l0);
 }
 
+/* Is this access one that L0 does not serve? */
+bool jit_is_l1_site(const struct tr *t, const struct item *it)
+{
+	uint64_t gpa = (t->gpa & ~4095ull) + (it->rip & 4095);
+
+	return __atomic_load_n(&t->cache->l1_sites[jit_l1_site(gpa)], __ATOMIC_RELAXED) == gpa;
+}
+
+static uint32_t l1_offset(const struct tr *t, size_t member)
+{
+	return GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
+	       (uint32_t)offsetof(struct soft_tlb, l1) + (uint32_t)member;
+}
+
+static uint32_t l1_tag(const struct tr *t, bool write)
+{
+	return l1_offset(t, write ? offsetof(struct soft_l1, tag_w) : offsetof(struct soft_l1, tag_r));
+}
+
+/* op reg, [tag]; op is SUB or ADD: of the L0 entry at l0 or, l1, of the L1 entry that r9 leads to. */
+static void emit_tag(struct tr *t, unsigned opcode, unsigned reg, const struct slow_path *slow)
+{
+	if (slow->l1)
+		e_gs_idx(&t->b, true, opcode, reg, H_R9, l1_tag(t, slow->write));
+	else
+		e_gs(&t->b, true, opcode, reg, slow->l0);
+}
+
+/* reg holds the address: the slot of L1 into r9, if it is an L1 site; then compares with the tag. */
+static void emit_compare(struct tr *t, unsigned reg, unsigned size, struct slow_path *slow)
+{
+	struct jit_buf *b = &t->b;
+
+	if (slow->l1) {
+		e_mov(b, H_R9, reg);
+		e_shift_imm(b, true, 5, H_R9, 7);
+		e_alu_imm(b, false, 4, H_R9, (SOFT_L1_SIZE - 1) * (uint32_t)sizeof(struct soft_l1));
+	}
+	emit_tag(t, 0x2b, reg, slow);
+	e_alu_imm(b, true, 7, reg, 4096 - size);
+	slow->hole = e_jcc_fwd(b, CC_A);
+}
+_Static_assert(sizeof(struct soft_l1) == 1u << (12 - 7), "the shift in emit_compare()");
+
 /* What happens when the check fails, emitted at the end. NULL: too many. */
 static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned size, bool write,
 				       bool page)
@@ -274,6 +318,8 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	slow->write = write;
 	slow->page = page;
 	slow->within = false;
+	slow->l1 = t->cache->use_l0 && jit_is_l1_site(t, &s->item[t->i]);
+	slow->l0 = slot_offset(t, slot);
 	return slow;
 }
 
@@ -281,41 +327,43 @@ uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned
 			     bool group)
 {
 	struct jit_buf *b = &t->b;
-	uint32_t slot = site_slot(t, write, false), l0 = slot_offset(t, slot);
-	struct slow_path *slow = add_slow_path(t, slot, size, write, false);
+	struct slow_path *slow = add_slow_path(t, site_slot(t, write, false), size, write, false);
 
 	if (!slow)
-		return l0;
+		return 0;
 	slow->group = group;
 	slow->where = (struct jit_place){ .base = (uint8_t)base, .disp = disp };
 	if (t->cache->use_l0) {
 		e_lea(b, H_R11, base, disp);
-		e_gs(b, true, 0x2b, H_R11, l0);
-		e_alu_imm(b, true, 7, H_R11, 4096 - size);
-		slow->hole = e_jcc_fwd(b, CC_A);
-		e_load(b, H_R11, l0 + 8);
+		emit_compare(t, H_R11, size, slow);
+		if (slow->l1)
+			e_gs_idx(b, true, 0x8b, H_R11, H_R9, l1_offset(t, offsetof(struct soft_l1, delta)));
+		else
+			e_load(b, H_R11, slow->l0 + 8);
 	} else {
 		slow->hole = e_jmp_fwd(b);
 	}
 	slow->back = b->p;
-	return l0;
+	return slow->l0;
 }
 
 /* Checks the address in `reg`, r10 or r11, which becomes that of the host. */
 static struct slow_path *check_in_place(struct tr *t, unsigned reg, unsigned size, bool write)
 {
 	struct jit_buf *b = &t->b;
-	uint32_t slot = site_slot(t, write, true), l0 = slot_offset(t, slot);
-	struct slow_path *slow = add_slow_path(t, slot, size, write, true);
+	struct slow_path *slow = add_slow_path(t, site_slot(t, write, true), size, write, true);
 
 	if (!slow)
 		return NULL;
-	slow->where = (struct jit_place){ .base = (uint8_t)reg, .disp = (int32_t)l0 };
+	slow->where = (struct jit_place){ .base = (uint8_t)reg };
 	if (t->cache->use_l0) {
-		e_gs(b, true, 0x2b, reg, l0);
-		e_alu_imm(b, true, 7, reg, 4096 - size);
-		slow->hole = e_jcc_fwd(b, CC_A);
-		e_gs(b, true, 0x03, reg, l0 + 8);
+		emit_compare(t, reg, size, slow);
+		if (slow->l1) {
+			emit_tag(t, 0x03, reg, slow);
+			e_gs_idx(b, true, 0x03, reg, H_R9, l1_offset(t, offsetof(struct soft_l1, delta)));
+		} else {
+			e_gs(b, true, 0x03, reg, slow->l0 + 8);
+		}
 	} else {
 		slow->hole = e_jmp_fwd(b);
 	}
@@ -441,13 +489,15 @@ static void emit_ungrouped(struct tr *t, const struct slow_path *slow)
 }
 
 /* r10 = the address that the check was of. */
-static void emit_slow_address(const struct tr *t, struct jit_buf *b, const struct slow_path *slow)
+static void emit_slow_address(struct tr *t, const struct slow_path *slow)
 {
+	struct jit_buf *b = &t->b;
+
 	if (slow->page) {
 		if (slow->where.base != H_R10)
 			e_mov(b, H_R10, slow->where.base);
 		if (t->cache->use_l0) /* the tag was subtracted */
-			e_gs(b, true, 0x03, H_R10, (uint32_t)slow->where.disp);
+			emit_tag(t, 0x03, H_R10, slow);
 	} else if (slow->where.base == H_R11)
 		e_mov_imm(b, H_R10, (uint64_t)(int64_t)slow->where.disp);
 	else if (slow->where.base != H_R10 || slow->where.disp)
@@ -490,21 +540,23 @@ void jit_emit_slow_paths(struct tr *t)
 		uint8_t *over;
 
 		e_fix(b, slow->hole, b->p);
-		emit_slow_address(t, b, slow);
+		emit_slow_address(t, slow);
 		e_mov_imm(b, H_R9, slow->site);
-		if (slow->group) {
+		if (slow->group)
 			e_call(b, jit_stub(t, t->cache->stubs.slow_group[t->ctx][slow->write][slow->page]));
+		else
+			e_call(b, jit_stub(t, t->cache->stubs.slow[t->ctx][slow->write][slow->page]));
+		over = e_jmp_fwd(b);
+		e8(b, slow->rip); /* jit_slow() reads them behind the jump */
+		e8(b, slow->recipe);
+		e_fix(b, over, b->p);
+		if (slow->group) {
 			over = e_jcc_fwd(b, CC_B);
 			emit_slow_back(b, slow);
 			e_fix(b, over, b->p);
 			emit_ungrouped(t, slow);
 			continue;
 		}
-		e_call(b, jit_stub(t, t->cache->stubs.slow[t->ctx][slow->write][slow->page]));
-		over = e_jmp_fwd(b);
-		e8(b, slow->rip); /* jit_slow() reads them behind the jump */
-		e8(b, slow->recipe);
-		e_fix(b, over, b->p);
 		if (slow->within)
 			emit_within_back(t, slow);
 		else

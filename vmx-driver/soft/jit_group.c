@@ -93,10 +93,12 @@ void jit_start_group(struct tr *t)
 	ZydisDecodedOperand start;
 	int64_t lo, hi;
 	unsigned end = t->i, count = 0;
-	bool write = false;
+	bool write = false, lasts;
 
 	if (!can_group(head, first))
 		return;
+	/* what it takes to check the group again after a miss within it */
+	lasts = is_direct(first) && !jit_is_l1_site(t, head);
 	lo = hi = first->mem.disp.value;
 	for (unsigned k = t->i; k < s->count && k < t->i + GROUP_ITEMS; k++) {
 		struct item *it = &s->item[k];
@@ -114,7 +116,7 @@ void jit_start_group(struct tr *t)
 			write |= (mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
 			end = k + 1;
 			count++;
-		} else if (!keeps_scratch(it) && !(is_direct(first) && can_be_within(t, it, mem))) {
+		} else if (!keeps_scratch(it) && !(lasts && can_be_within(t, it, mem))) {
 			break;
 		}
 		if (writes_reg(it, first->mem.base) || writes_reg(it, first->mem.index))

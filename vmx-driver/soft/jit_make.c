@@ -209,6 +209,9 @@ int soft_jit_vcpu_init(struct soft_vcpu *v)
 		return -ENOMEM;
 	v->jit = j;
 	j->generation = 1;
+	j->retranslate = JIT_NO_PAGE;
+	for (unsigned i = 0; i < SOFT_L0_SIZE; i++)
+		v->l0_misses[i] = -JIT_MISSES;
 	j->snippets_size = SNIPPETS_SIZE;
 	fd = memfd_create("vmx-snippets", MFD_CLOEXEC);
 	if (fd < 0 || ftruncate(fd, SNIPPETS_SIZE) < 0)

@@ -58,6 +58,33 @@ static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 	return SOFT_OK;
 }
 
+/* L0 missed for this access again and again, while L1 had it: from now on it looks there. */
+static void count_misses(struct soft_vcpu *v, uint64_t rip, uint32_t site)
+{
+	unsigned slot = (site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0), got = 0;
+	struct soft_cache *cache = soft_vm_of(v)->cache;
+	struct soft_exc kept = v->exc;
+	struct jit_vcpu *j = jit_of(v);
+	uint64_t now = __builtin_ia32_rdtsc(), gpa;
+	bool often = now - j->missed_at[slot] < JIT_MISSES * JIT_MISS_CYCLES;
+	uint8_t byte;
+
+	if (v->l0_misses[slot] != 0)
+		return;
+	v->l0_misses[slot] = -JIT_MISSES;
+	j->missed_at[slot] = now;
+	if (!often)
+		return;
+	if (soft_fetch(v, rip, &byte, 0, &got, &gpa) != SOFT_OK) {
+		v->exc = kept;
+		return;
+	}
+	if (__atomic_exchange_n(&cache->l1_sites[jit_l1_site(gpa)], gpa, __ATOMIC_RELAXED) == gpa)
+		return;
+	j->retranslate = gpa;
+	atomic_fetch_or(&v->exit_req, SOFT_REQ_MODE);
+}
+
 /* Called by the slow stub on a miss in L0 and L1. ret: return address into the cold path, where
  * behind a 5-byte jump stand the instruction's guest address and the recipe of the flags. */
 int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret)
@@ -66,20 +93,27 @@ int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret
 
 	v->rip = *(const u64_any *)(ret + 5);
 	rc = fill(v, la, site);
-	if (rc == SOFT_OK)
+	if (rc == SOFT_OK) {
+		count_misses(v, v->rip, site);
+		soft_fp_load(v);
 		return rc;
+	}
 	jit_recipe_follow(v, *(const u64_any *)(ret + 5 + 8));
 	return site & JIT_SITE_WIDE ? SOFT_STEP : rc;
 }
 
 /* The same for a group of accesses. Whatever is in its way, one access after the other finds out
  * whose fault it is: 1, and nothing happened. */
-int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site)
+int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret)
 {
 	struct soft_exc kept = v->exc;
 
-	if (fill(v, la, site) == SOFT_OK)
+	v->rip = *(const u64_any *)(ret + 5);
+	if (fill(v, la, site) == SOFT_OK) {
+		count_misses(v, v->rip, site);
+		soft_fp_load(v);
 		return 0;
+	}
 	v->exc = kept;
 	soft_fp_load(v);
 	return 1;
@@ -182,6 +216,11 @@ int soft_jit_run(struct soft_vcpu *v)
 
 	if (v->log.count)
 		return SOFT_STEP;
+	if (jit_of(v)->retranslate != JIT_NO_PAGE) {
+		soft_fp_save(v);
+		soft_code_written(soft_vm_of(v), v, jit_of(v)->retranslate, 1);
+		jit_of(v)->retranslate = JIT_NO_PAGE;
+	}
 	soft_fp_load(v);
 	for (;;) {
 		void *host;

@@ -100,7 +100,7 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 	uint32_t l1 = tlb + (uint32_t)offsetof(struct soft_tlb, l1);
 	uint32_t tag = l1 + (uint32_t)(write ? offsetof(struct soft_l1, tag_w) :
 					       offsetof(struct soft_l1, tag_r));
-	uint8_t *miss = NULL, *cross = NULL;
+	uint8_t *miss = NULL, *cross = NULL, *often;
 
 	if (cache->use_l0) {
 		push(b, H_RAX);
@@ -120,6 +120,14 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 		e_rr(b, false, 0x01, H_RCX, H_R11);
 		e_alu_imm(b, false, 7, H_RCX, 4096);
 		cross = e_jcc_fwd(b, CC_A);
+		e_rr(b, false, 0x89, H_R11, H_R9);
+		e_alu_imm(b, false, 4, H_R11, JIT_SITE_SLOT_MASK);
+		e_shift_imm(b, false, 5, H_R11, 2);
+		e3(b, 0x65, 0x41, 0x83); /* add dword gs:[r11 + l0_misses], 1 */
+		e1(b, 0x80 | (H_R11 & 7));
+		e4(b, GS_OFF(l0_misses));
+		e1(b, 1);
+		often = e_jcc_fwd(b, CC_E);
 		e_gs_idx(b, true, 0x8b, H_R11, H_RAX, l1 + (uint32_t)offsetof(struct soft_l1, delta));
 		e_alu_imm(b, false, 4, H_R9, JIT_SITE_SLOT_MASK);
 		e_mov(b, H_RCX, H_R10);
@@ -150,6 +158,7 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 			e2(b, 0xf9, 0xc3); /* stc; ret */
 		}
 		e_fix(b, miss, b->p);
+		e_fix(b, often, b->p);
 		if (!group)
 			e_fix(b, cross, b->p);
 		pop(b, H_RCX);

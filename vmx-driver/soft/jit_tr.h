@@ -46,8 +46,10 @@ struct slow_path { /* cold part of a memory access */
 	uint32_t site; /* jit.h */
 	uint64_t rip;
 	jit_recipe recipe;
-	/* the address: base + disp; base r11: the constant disp; page: r11 and the tag at gs:[disp] */
+	/* the address: base + disp; base r11: the constant disp; page: base and the tag */
 	struct jit_place where;
+	uint32_t l0;        /* GS displacement of its L0 entry */
+	bool l1;            /* it looks into L1 at once */
 	bool write, group, page;
 	bool within;        /* a group, whose r11 must be right again afterwards; the address is r10's */
 	struct group around;
@@ -132,6 +134,8 @@ void jit_emit_indirect(struct tr *t, int32_t undo);
 /* A jump (on condition cc, or ALWAYS) to the block for a target in this page, bent to it when that
  * exists. */
 void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits);
+/* Is this access one that L0 does not serve? */
+bool jit_is_l1_site(const struct tr *t, const struct item *it);
 /* The target of a jump that may be bent: in this page, and wholly so. */
 bool jit_linkable(const struct tr *t, uint64_t target);
 /* Goes to a known guest address. */

@@ -322,6 +322,7 @@ struct soft_vcpu {
 	struct soft_ibtc *ibtc; /* of the current context */
 	uint64_t tsc_offset;
 	struct soft_tlb tlb[CTX_COUNT];
+	uint32_t l0_misses[SOFT_L0_SIZE]; /* that L1 served; counts up to 0 */
 	/* --- the rest --- */
 	uint8_t bounce[128] __attribute__((aligned(64)));
 	struct vmx_table gdtr, idtr;
