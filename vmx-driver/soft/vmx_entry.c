@@ -9,6 +9,9 @@ enum {
 	MSR_UCODE_WRITE = 0x79, MSR_SMM_MONITOR = 0x9b, MSR_SMBASE = 0x9e,
 	MSR_FS_BASE = 0xc0000100, MSR_GS_BASE = 0xc0000101,
 };
+/* IA32_VMX_MISC recommends to stay below; what is beyond fails, or a guest could keep its processor
+ * in a list for minutes. */
+#define MSR_LIST_MAX 512u
 struct msr_entry {
 	uint32_t index, reserved;
 	uint64_t value;
@@ -37,7 +40,7 @@ unsigned soft_vmx_load_msrs(struct soft_vcpu *v, uint64_t list, uint32_t count)
 
 		if (p)
 			soft_copy(&e, p, sizeof(e));
-		if (!p || !load_msr(v, &e)) {
+		if (!p || i >= MSR_LIST_MAX || !load_msr(v, &e)) {
 			v->exc = kept;
 			return i + 1;
 		}
@@ -56,7 +59,7 @@ bool soft_vmx_store_msrs(struct soft_vcpu *v, uint64_t list, uint32_t count)
 
 		if (p)
 			soft_copy(&e, p, sizeof(e));
-		if (!p || !index_ok(&e) || e.index == MSR_SMBASE ||
+		if (!p || i >= MSR_LIST_MAX || !index_ok(&e) || e.index == MSR_SMBASE ||
 		    sys_read_msr(v, e.index, &e.value) != SOFT_OK) {
 			v->exc = kept;
 			return false;
