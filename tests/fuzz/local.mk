@@ -37,3 +37,11 @@ EXTRA_DIST += tests/fuzz/corpus/soft-system
 tests_fuzz_fuzz_soft_system_SOURCES = tests/fuzz/fuzz_soft_system.c tests/fuzz/replay.c \
 	tests/fuzz/input.h tests/unit/sys_rig.c tests/unit/sys_rig.h
 tests_fuzz_fuzz_soft_system_LDADD = libvmxdriver.la
+
+# A hypervisor on the software processor.
+check_PROGRAMS += tests/fuzz/fuzz-soft-vmx
+TESTS += tests/fuzz/fuzz-soft-vmx
+EXTRA_DIST += tests/fuzz/corpus/soft-vmx
+tests_fuzz_fuzz_soft_vmx_SOURCES = tests/fuzz/fuzz_soft_vmx.c tests/fuzz/replay.c \
+	tests/fuzz/input.h tests/unit/soft_guest.h
+tests_fuzz_fuzz_soft_vmx_LDADD = libvmxdriver.la

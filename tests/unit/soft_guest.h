@@ -116,10 +116,12 @@ static inline int guest_long_mode(struct guest *g)
 	return r < 0 ? r : vmx_vcpu_set_regs(g->cpu, names, 3, values);
 }
 
-static inline int guest_create(struct guest *g, uint32_t soft_debug)
+/* flags: VMX_VM_* */
+static inline int guest_create_flags(struct guest *g, uint32_t soft_debug, uint32_t flags)
 {
 	const struct vmx_vm_options options = {
 		.size = sizeof(options), .engine = VMX_ENGINE_SOFT, .soft_debug = soft_debug,
+		.flags = flags,
 	};
 	const struct vmx_exit_options halt = { .optional = VMX_OPT_HALT };
 	int r;
@@ -138,6 +140,11 @@ static inline int guest_create(struct guest *g, uint32_t soft_debug)
 		r = vmx_vm_set_exit_options(g->vm, &halt, NULL);
 	guest_tables(g);
 	return r >= 0 ? guest_long_mode(g) : r;
+}
+
+static inline int guest_create(struct guest *g, uint32_t soft_debug)
+{
+	return guest_create_flags(g, soft_debug, 0);
 }
 
 static inline void guest_destroy(struct guest *g)
