@@ -45,3 +45,9 @@ EXTRA_DIST += tests/fuzz/corpus/soft-vmx
 tests_fuzz_fuzz_soft_vmx_SOURCES = tests/fuzz/fuzz_soft_vmx.c tests/fuzz/replay.c \
 	tests/fuzz/input.h tests/unit/soft_guest.h
 tests_fuzz_fuzz_soft_vmx_LDADD = libvmxdriver.la
+# Disk images.
+check_PROGRAMS += tests/fuzz/fuzz-qcow2
+TESTS += tests/fuzz/fuzz-qcow2
+EXTRA_DIST += tests/fuzz/corpus/qcow2
+tests_fuzz_fuzz_qcow2_SOURCES = tests/fuzz/fuzz_qcow2.c tests/fuzz/replay.c tests/fuzz/input.h
+tests_fuzz_fuzz_qcow2_LDADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread
