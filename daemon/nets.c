@@ -15,6 +15,7 @@
 
 struct card {
 	bool down;      /* the machine says so */
+	bool was_up;    /* once */
 	bool attaching; /* a descriptor is on its way */
 	bool told;      /* that it cannot be had: once in the log is enough */
 	int listen_fd;  /* -1: none */
@@ -70,6 +71,24 @@ struct nets *nets_free(struct nets *nets)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
+/* Several may open a tap with several queues: the kernel would spread packets over them. */
+static bool tap_taken(const struct vm *vm, const char *ifname)
+{
+	const struct vm *other;
+
+	TAILQ_FOREACH(other, &vm->daemon->vms, entry) {
+		for (size_t i = 0; other != vm && other->nets && i < other->nets->count; i++) {
+			struct rpc_error ignored;
+			struct netconf conf;
+
+			if (netconf_get(other->config, i, &conf, &ignored) == 0 &&
+			    conf.kind == NETCONF_TAP && strcmp(conf.ifname, ifname) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
 static int open_card(struct vm *vm, struct nets *nets, size_t index, const struct netconf *conf,
 		     struct net_ends *ends, struct rpc_error *error)
 {
@@ -81,7 +100,7 @@ static int open_card(struct vm *vm, struct nets *nets, size_t index, const struc
 	memcpy(ends->mac, conf->mac, sizeof(ends->mac));
 	switch (conf->kind) {
 	case NETCONF_TAP:
-		return net_open_tap(conf, field, ends, error);
+		return net_open_tap(conf, field, tap_taken(vm, conf->ifname), ends, error);
 	case NETCONF_USER:
 		r = net_open_user(vm, conf, field, &ends->fds[0], error);
 		break;
@@ -230,7 +249,7 @@ static void tell(struct vm *vm, size_t index, bool up)
 void nets_report(struct vm *vm, json_object *links)
 {
 	struct nets *nets = vm->nets;
-	bool any = false;
+	bool any = false, lost = false;
 
 	if (!nets)
 		return;
@@ -240,12 +259,15 @@ void nets_report(struct vm *vm, json_object *links)
 
 		if (down != nets->card[i].down)
 			tell(vm, i, !down);
+		lost |= down && nets->card[i].was_up;
+		nets->card[i].was_up |= !down;
 		nets->card[i].down = down;
 		any |= down;
 	}
-	/* At once the first time: who listens for a peer may have one already. */
+	/* Soon the first time: who listens for a peer may have one already. A peer that died gives the
+	 * guest time to see its cable pulled. */
 	if (any && !uv_is_active((uv_handle_t *)&nets->timer))
-		uv_timer_start(&nets->timer, on_timer, 50, RETRY_MS);
+		uv_timer_start(&nets->timer, on_timer, lost ? 500 : 50, RETRY_MS);
 }
 
 /* --- telling ---------------------------------------------------------------------------------- */

@@ -30,9 +30,9 @@ json_object *nets_json(const struct vm *vm);
 void nets_forget_helpers(struct daemon *daemon);
 
 /* nets_open.c: one card's descriptors. conf->kind says which. -EINVAL with *error; field is the
- * card's name in it. */
-int net_open_tap(const struct netconf *conf, const char *field, struct net_ends *ends,
-		 struct rpc_error *error);
+ * card's name in it. taken: another VM has it. */
+int net_open_tap(const struct netconf *conf, const char *field, bool taken,
+		 struct net_ends *ends, struct rpc_error *error);
 int net_open_stream(const struct netconf *conf, const char *field, int *ret_fd,
 		    struct rpc_error *error);
 int net_listen(const struct netconf *conf, const char *field, int *ret_fd,

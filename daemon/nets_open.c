@@ -139,8 +139,8 @@ static int setup_tap(const struct netconf *conf, const char *field, struct rpc_e
 	return r < 0 ? tap_error(conf, field, r, error) : 0;
 }
 
-int net_open_tap(const struct netconf *conf, const char *field, struct net_ends *ends,
-		 struct rpc_error *error)
+int net_open_tap(const struct netconf *conf, const char *field, bool taken,
+		 struct net_ends *ends, struct rpc_error *error)
 {
 	bool there = interface_exists(conf->ifname);
 	int flags = conf->queues > 1 ? IFF_MULTI_QUEUE : 0;
@@ -150,6 +150,8 @@ int net_open_tap(const struct netconf *conf, const char *field, struct net_ends 
 			      "there is no tap %s: make it with 'ip tuntap add dev %s mode tap%s', "
 			      "or let it be made: see create", conf->ifname, conf->ifname,
 			      conf->queues > 1 ? " multi_queue" : "");
+	if (taken)
+		return tap_error(conf, field, -EBUSY, error);
 	for (ends->fd_count = 0; ends->fd_count < conf->queues; ends->fd_count++) {
 		int fd = open_queue(conf->ifname, flags);
 

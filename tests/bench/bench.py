@@ -245,13 +245,123 @@ def bench_work(daemon, runs, have_qemu, only):
                                             *[geometric([r[i] for r in everything]) for i in range(3)]))
 
 
+def cpu_seconds(pids):
+    """Host processor time of processes, their own and what was done for them."""
+    ticks = 0
+    for pid in pids:
+        try:
+            with open('/proc/%d/stat' % pid) as f:
+                ticks += sum(int(x) for x in f.read().rsplit(')', 1)[1].split()[11:13])
+        except OSError:
+            pass
+    return ticks / os.sysconf('SC_CLK_TCK')
+
+
+def children(pid):
+    out = subprocess.run(['ps', '-eo', 'pid=,ppid='], stdout=subprocess.PIPE, text=True, check=True).stdout
+    tree = [tuple(map(int, line.split())) for line in out.splitlines()]
+    found = [pid]
+    for p in found:
+        found += [c for c, parent in tree if parent == p and c not in found]
+    return found
+
+
+NET_TOOL = os.path.join(BUILD, 'tests/guest/net-tool')
+NET_STEPS = (('send', 6), ('receive', 6), ('echo', 20))
+
+
+def net_guest(command, env, host, base):
+    """Runs one guest through NET_STEPS against servers here; MB/s, MB/s, us, and CPU seconds per GB."""
+    servers = [subprocess.Popen([NET_TOOL, 'serve', str(base + i)], stdout=subprocess.DEVNULL)
+               for i in range(len(NET_STEPS))]
+    p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                         env=env, text=True, errors='replace')
+    result, cpu, marks = {}, {}, {}
+    try:
+        for line in p.stdout:
+            m = re.search(r'net-step (\S+)', line)
+            if m:  # what is used from here on is this step's
+                marks[m.group(1)] = cpu_seconds(children(os.getpid())[1:])
+            m = re.search(r'net-tool (send|receive) (\d+) ([0-9.]+)', line)
+            if m and float(m.group(3)) > 0:
+                used = cpu_seconds(children(os.getpid())[1:]) - marks.get(m.group(1), 0)
+                result[m.group(1)] = float(m.group(2)) / float(m.group(3)) / 1e6
+                cpu[m.group(1)] = used / (float(m.group(2)) / 1e9) if float(m.group(2)) else float('nan')
+            m = re.search(r'net-tool echo ([0-9.]+)', line)
+            if m:
+                result['echo'] = float(m.group(1))
+        p.wait(timeout=60)
+    finally:
+        for q in servers + [p]:
+            if q.poll() is None:
+                q.kill()
+            q.wait()
+    return result, cpu
+
+
+def net_cmdline(host, setup, base):
+    steps = ''.join('echo net-step %s; net-tool %s %s %d %d; ' % (verb, verb, host, base + i, n)
+                    for i, (verb, n) in enumerate(NET_STEPS))
+    return 'console=ttyS0 quiet vmxd.modules vmxd.run="net-guest %s; %s"' % (setup, steps)
+
+
+def bench_net(daemon, runs, have_qemu):
+    initrd = os.path.join(GUEST, 'initramfs-net.cpio')
+    subprocess.run([os.path.join(SRC, 'tests/guest/initramfs'), initrd, '--modules',
+                    os.path.join(GUEST, 'modules-cloud'), '--add',
+                    os.path.join(SRC, 'tests/guest/udhcpc-script') + '=bin/udhcpc-script', '--add',
+                    os.path.join(SRC, 'tests/guest/net-guest') + '=bin/net-guest', '--add',
+                    NET_TOOL + '=bin/net-tool'], check=True)
+    kinds = [('user-mode networking', '10.0.2.2', 'dhcp', ['--net', 'user,host-access'],
+              ['-netdev', 'user,id=n'])]
+    if subprocess.run(['ip', 'tuntap', 'add', 'dev', 'vmbench0', 'mode', 'tap'],
+                      stderr=subprocess.DEVNULL).returncode == 0:
+        subprocess.run(['ip', 'addr', 'add', '10.66.0.1/24', 'dev', 'vmbench0'], check=True)
+        subprocess.run(['ip', 'link', 'set', 'vmbench0', 'up'], check=True)
+        kinds.append(('tap', '10.66.0.1', 'ip=10.66.0.2', ['--net', 'tap,name=vmbench0'],
+                      ['-netdev', 'tap,id=n,ifname=vmbench0,script=no,downscript=no']))
+    else:
+        say('  no tap can be made here (root is needed)')
+    base = 7100
+    try:
+        for title, host, setup, ours, theirs in kinds:
+            sides = {'vmxd': [], 'tcg': []}
+            for _ in range(runs):
+                base += 10
+                sides['vmxd'].append(net_guest(
+                    daemon.run_command(initrd, net_cmdline(host, setup, base), '256M') + ours, daemon.env, host, base))
+                if have_qemu:
+                    base += 10
+                    sides['tcg'].append(net_guest(
+                        qemu_command(initrd, net_cmdline(host, setup, base), '256M') +
+                        theirs + ['-device', 'virtio-net-pci,netdev=n'], None, host, base))
+            net_rows(title, sides)
+    finally:
+        subprocess.run(['ip', 'tuntap', 'del', 'dev', 'vmbench0', 'mode', 'tap'], stderr=subprocess.DEVNULL)
+
+
+def net_rows(title, sides):
+    say('TCP over %s, Debian cloud kernel, one connection' % title)
+    say('  %-22s %12s %12s %10s' % ('', 'vmxd', 'tcg', 'ratio'))
+    for verb, text, unit in (('send', 'guest to host', 'MB/s'), ('receive', 'host to guest', 'MB/s'),
+                             ('echo', 'one byte and back', 'us')):
+        def middle(side, which):
+            values = [r[which][verb] for r in sides[side] if verb in r[which]]
+            return statistics.median(values) if values else float('nan')
+        v, t = middle('vmxd', 0), middle('tcg', 0)
+        say('  %-22s %7.1f %4s %7.1f %4s %10.2f' % (text, v, unit, t, unit, t / v if verb == 'echo' else v / t))
+        if verb != 'echo':
+            say('  %-22s %7.2f %4s %7.2f %4s' % ('  processor, all sides', middle('vmxd', 1), 's/GB',
+                                                 middle('tcg', 1), 's/GB'))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--runs', type=int, default=5, help='of each boot (workloads: at most 3)')
     parser.add_argument('--only', default='', help='workloads, separated by commas')
-    parser.add_argument('parts', nargs='*', help='boot rpc memory work; none: all')
+    parser.add_argument('parts', nargs='*', help='boot rpc memory net work; none: all')
     args = parser.parse_args()
-    parts = args.parts or ['boot', 'rpc', 'memory', 'work']
+    parts = args.parts or ['boot', 'rpc', 'memory', 'net', 'work']
     have_qemu = shutil.which('qemu-system-x86_64') is not None
     if not os.path.exists(KERNEL):
         say('bench: no guest kernel in %s: run ./bootstrap bench' % GUEST)
@@ -268,6 +378,8 @@ def main():
             bench_rpc(daemon)
         if 'memory' in parts:
             bench_memory(daemon)
+        if 'net' in parts:
+            bench_net(daemon, min(args.runs, 3), have_qemu)
         if 'work' in parts:
             bench_work(daemon, min(args.runs, 3), have_qemu, args.only)
     return 0

@@ -10,5 +10,5 @@ tests_bench_guest_bench_LDADD = -llua5.4 -lz -lm
 CLEANFILES += tests/bench/guest-bench
 EXTRA_DIST += tests/bench/bench.py docs/benchmarks.md
 .PHONY: bench
-bench: all tests/bench/guest-bench$(EXEEXT)
+bench: all tests/bench/guest-bench$(EXEEXT) tests/guest/net-tool$(EXEEXT)
 	$(AM_TESTS_ENVIRONMENT) python3 $(srcdir)/tests/bench/bench.py $(BENCH_FLAGS)

@@ -24,3 +24,10 @@ TESTS += tests/guest/devices.py
 EXTRA_DIST += tests/guest/devices.py
 TESTS += tests/guest/vmx.sh
 EXTRA_DIST += tests/guest/vmx.sh tests/guest/payload/vmx_start.S tests/guest/payload/vmx.c
+# A static program for the guests of network tests and benchmarks.
+check_PROGRAMS += tests/guest/net-tool
+tests_guest_net_tool_SOURCES = tests/guest/net-tool.c
+tests_guest_net_tool_CFLAGS = -std=gnu17 -O2 $(WARN_CFLAGS)
+tests_guest_net_tool_LDFLAGS = -all-static
+TESTS += tests/guest/net.sh
+EXTRA_DIST += tests/guest/net.sh tests/guest/net-parts tests/guest/net-guest
