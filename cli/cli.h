@@ -47,6 +47,7 @@ enum option_id { /* one table in options.c */
 	OPTION_CONSOLE,
 	OPTION_PORT,
 	OPTION_NESTED,
+	OPTION_BALLOON,
 	OPTION_DEBUG_EXIT,
 	OPTION_SOFT_DEBUG,
 	OPTION_CODE_CACHE,
@@ -141,7 +142,8 @@ bool tty_raw(void);
 void tty_restore(void);
 
 /* One file each: verb_run.c and so on. */
-verb_fn verb_run, verb_create, verb_start, verb_stop, verb_kill, verb_pause, verb_resume, verb_reset, verb_disk,
+verb_fn verb_balloon, verb_run, verb_create, verb_start, verb_stop, verb_kill, verb_pause, verb_resume,
+	verb_reset, verb_disk,
 	verb_delete, verb_list, verb_info, verb_wait, verb_console, verb_events, verb_doctor,
 	verb_rpc, verb_version, verb_help;
 

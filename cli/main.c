@@ -16,7 +16,7 @@
 	 OPTION_BIT(OPTION_SHARE) | \
 	 OPTION_BIT(OPTION_ENGINE) | OPTION_BIT(OPTION_ON_REBOOT) | \
 	 OPTION_BIT(OPTION_TRANSPORT) | OPTION_BIT(OPTION_RINGS) | \
-	 OPTION_BIT(OPTION_CONSOLE) | OPTION_BIT(OPTION_PORT) | \
+	 OPTION_BIT(OPTION_CONSOLE) | OPTION_BIT(OPTION_PORT) | OPTION_BIT(OPTION_BALLOON) | \
 	 OPTION_BIT(OPTION_NO_CONSOLE) | OPTION_BIT(OPTION_NESTED) | \
 	 OPTION_BIT(OPTION_DEBUG_EXIT) | \
 	 OPTION_BIT(OPTION_SOFT_DEBUG) | OPTION_BIT(OPTION_CODE_CACHE) | OPTION_BIT(OPTION_RM))
@@ -35,6 +35,8 @@ const struct verb verbs[] = {
 	{ "reset", "NAME", 1, 1, 0, "press the reset button", verb_reset },
 	{ "disk", "resize NAME DISK [SIZE]", 1, 4, 0,
 	  "make a disk larger while its VM runs", verb_disk },
+	{ "balloon", "NAME SIZE", 2, 2, 0,
+	  "ask the guest to make do with so much memory", verb_balloon },
 	{ "delete", "NAME", 1, 1, OPTION_BIT(OPTION_FORCE),
 	  "forget a VM; its images stay", verb_delete },
 	{ "list", "", 0, 0, 0, "all VMs", verb_list },

@@ -214,6 +214,8 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 		json_add_str(config, "console", "none");
 	if (has_option(ctl, OPTION_NESTED))
 		json_add_bool(config, "nested", true);
+	if (has_option(ctl, OPTION_BALLOON))
+		json_add_bool(config, "balloon", true);
 	if (has_option(ctl, OPTION_DEBUG_EXIT))
 		json_add_bool(config, "debug_exit", true);
 	if (has_option(ctl, OPTION_RM))

@@ -8,10 +8,10 @@ _vmctl_names() {
 _vmctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb= i
 	local general="--socket --json --quiet --help --version"
-	local config="--transport --rings --console --port --kernel --initrd --cmdline --memory --cpus --disk
+	local config="--transport --rings --console --port --balloon --kernel --initrd --cmdline --memory --cpus --disk
 		--share --net --publish --engine --on-reboot
 		--no-console --nested --debug-exit --soft-debug --code-cache --rm"
-	local verbs="run create start stop kill pause resume reset delete list info wait console
+	local verbs="run create start stop kill pause resume reset balloon delete list info wait console
 		events doctor rpc version help"
 
 	COMPREPLY=()

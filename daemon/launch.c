@@ -164,6 +164,7 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 	json_add_str(config, "cmdline", json_get_str(vm->config, "cmdline", ""));
 	json_add_bool(config, "console",
 		      strcmp(json_get_str(vm->config, "console", "serial"), "none") != 0);
+	json_add_bool(config, "balloon", json_get_bool(vm->config, "balloon", false));
 	json_add_bool(config, "console_virtio",
 		      strcmp(json_get_str(vm->config, "console", "serial"), "virtio") == 0);
 	json_add(config, "ports", ports_json(json_get(vm->config, "ports")));

@@ -179,6 +179,7 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 		.initrd_fd = initrd ? MACHINE_FD_FILES + 1 : -1,
 		.cmdline = json_get_str(config, "cmdline", ""),
 		.console_fd = console_fd,
+		.balloon = json_get_bool(config, "balloon", false),
 		.reboot_stops = json_get_bool(config, "reboot_stops", false),
 		.debug_exit = json_get_bool(config, "debug_exit", false),
 		.virtio = (json_get_bool(config, "mmio", false) ? BOARD_VIRTIO_MMIO : 0u) |

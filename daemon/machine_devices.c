@@ -5,6 +5,7 @@
 
 #include "common/checked.h"
 #include "daemon/machine.h"
+#include "protocol/schema.h"
 
 static int refuse(struct rpc_error *error, int r, const char *what)
 {
@@ -50,6 +51,18 @@ static int order_disk_resize(struct machine *m, json_object *params, json_object
 	return 0;
 }
 
+static int order_balloon(struct machine *m, json_object *params, json_object *result,
+			 struct rpc_error *error)
+{
+	int r = board_balloon(m->board, json_get_size(params, "memory", 0));
+
+	(void)result;
+	if (r == -ERANGE)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "out-of-range", "memory",
+				"memory: more than %s has", m->name);
+	return r < 0 ? refuse(error, r, "there is no balloon: make the VM with \"balloon\"") : 0;
+}
+
 static const struct {
 	const char *method;
 	int (*fn)(struct machine *m, json_object *params, json_object *result,
@@ -57,6 +70,7 @@ static const struct {
 } orders[] = {
 	{ "machine.resize", order_resize },
 	{ "machine.disk_resize", order_disk_resize },
+	{ "machine.balloon", order_balloon },
 };
 
 int machine_device_order(struct machine *m, const struct rpc_request *request,

@@ -45,3 +45,8 @@ void do_vm_resize(struct daemon *daemon, struct call *call)
 {
 	pass_on(daemon, call, "machine.resize");
 }
+
+void do_vm_balloon(struct daemon *daemon, struct call *call)
+{
+	pass_on(daemon, call, "machine.balloon");
+}

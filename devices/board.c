@@ -14,12 +14,14 @@
 #include "common/log.h"
 #include "devices/board_internal.h"
 #include "devices/chips.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/net.h"
 #include "machine/acpi.h"
 #include "machine/boot.h"
 #include "machine/loop.h"
 #include "machine/memory.h"
+#include "machine/timer.h"
 #include "machine/thread.h"
 
 /* --- names ------------------------------------------------------------------------------------ */
@@ -397,7 +399,51 @@ int board_net_info(struct board *board, size_t index, struct virtio_net_info *re
 	return device ? 0 : -ENODEV;
 }
 
+/* Appends to `count` of them. */
+static size_t balloon_stats(struct board *board, struct vmx_stat *stats, size_t n, size_t count)
+{
+	static const char *const names[BALLOON_STATS] = {
+		"guest_swap_in_bytes", "guest_swap_out_bytes", "guest_major_faults",
+		"guest_minor_faults", "guest_free_bytes", "guest_total_bytes",
+		"guest_available_bytes", "guest_cache_bytes", "guest_huge_allocations",
+		"guest_huge_failures",
+	};
+	struct virtio_balloon_info info;
+	struct vmx_stat all[5 + BALLOON_STATS];
+	size_t have = 0;
+
+	virtio_balloon_info(board->balloon, &info);
+	all[have++] = (struct vmx_stat){ "balloon_target_bytes", info.target };
+	all[have++] = (struct vmx_stat){ "balloon_actual_bytes", info.actual };
+	all[have++] = (struct vmx_stat){ "balloon_returned_bytes", info.returned };
+	all[have++] = (struct vmx_stat){ "balloon_driver", info.driver };
+	if (info.valid)
+		all[have++] = (struct vmx_stat){
+			"guest_told_ms_ago",
+			(timers_now(board->machine->timers) - info.told_ns) / 1000000,
+		};
+	for (size_t i = 0; i < BALLOON_STATS; i++)
+		if (info.valid >> i & 1)
+			all[have++] = (struct vmx_stat){ names[i], info.stat[i] };
+	for (size_t i = 0; i < have; i++, count++)
+		if (count < n)
+			stats[count] = all[i];
+	return count;
+}
+
+int board_balloon(struct board *board, uint64_t bytes)
+{
+	if (!board->balloon)
+		return -ENODEV;
+	if (bytes < 1 << 20 || bytes > board->config.memory_bytes)
+		return -ERANGE;
+	virtio_balloon_set(board->balloon, board->config.memory_bytes - bytes);
+	return 0;
+}
+
 size_t board_stats(struct board *board, struct vmx_stat *stats, size_t n)
 {
-	return vmx_vm_stats(board->vm, stats, n);
+	size_t count = vmx_vm_stats(board->vm, stats, n);
+
+	return board->balloon ? balloon_stats(board, stats, n, count) : count;
 }

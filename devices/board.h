@@ -93,6 +93,7 @@ struct board_config {
 	bool console_virtio;    /* console_fd belongs to hvc0 instead of COM1 */
 	size_t port_count;
 	struct board_port ports[BOARD_PORTS_MAX];
+	bool balloon;           /* there is a virtio-balloon */
 	bool reboot_stops;      /* a guest reset stops the VM instead of restarting it */
 	bool debug_exit;        /* isa-debug-exit at port 0xf4 */
 	unsigned virtio;        /* BOARD_VIRTIO_* */
@@ -151,6 +152,9 @@ int board_pause(struct board *board);
 int board_resume(struct board *board);
 int board_reset(struct board *board);
 int board_power_button(struct board *board); /* ACPI power button event */
+/* Asks the guest to make do with `bytes` of its memory (1 MiB at least, at most all). -ENODEV: it has
+ * no balloon; -ERANGE. */
+int board_balloon(struct board *board, uint64_t bytes);
 /* The terminal at console_fd has another size, at least 1 each. -ENODEV: it is not hvc0. */
 int board_console_resize(struct board *board, uint16_t columns, uint16_t rows);
 int board_kill(struct board *board);         /* -> STOPPED with BOARD_STOP_KILLED */
@@ -175,7 +179,7 @@ void board_settle(struct board *board);
 size_t board_units(struct board *board, struct board_unit *units, size_t n);
 
 void board_info(struct board *board, struct board_info *ret_info);
-/* Engine counters (vmx_vm_stats). */
+/* Counters of the engine (vmx_vm_stats), then those of the balloon if there is one. */
 size_t board_stats(struct board *board, struct vmx_stat *stats, size_t n);
 
 /* Puts another peer behind a network card: see virtio_net_attach(). -ENODEV: no such card. */

@@ -12,6 +12,7 @@
 #include "devices/backend/block.h"
 #include "devices/board_internal.h"
 #include "devices/chips.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/core.h"
@@ -31,6 +32,7 @@ union device_config {
 	struct virtio_blk_config blk;
 	struct virtio_rng_config rng;
 	struct virtio_console_config console;
+	struct virtio_balloon_config balloon;
 	struct acpi_hotplug_config hotplug;
 	struct virtio_net_config net;
 	struct virtio_p9_config p9;
@@ -223,6 +225,13 @@ static int p9_config(struct board *board, size_t index, union device_config *con
 	return virtio_place(board, &config->p9.place);
 }
 
+static int balloon_config(struct board *board, size_t index, union device_config *config,
+			  struct copies *copies)
+{
+	(void)index, (void)copies;
+	return virtio_place(board, &config->balloon.place);
+}
+
 static size_t one(const struct board *board)
 {
 	(void)board;
@@ -255,6 +264,11 @@ static size_t shares(const struct board *board)
 	return board->config.share_count;
 }
 
+static size_t balloons(const struct board *board)
+{
+	return board->config.balloon;
+}
+
 /* The wiring table. Interrupt controllers come first: devices drive their wires from the start. */
 static const struct {
 	const struct device_class *class;
@@ -278,6 +292,7 @@ static const struct {
 	{ &virtio_rng_class, "machine", one, rng_config, NULL },
 	{ &virtio_console_class, "console", consoles, console_config, NULL },
 	{ &virtio_p9_class, "shares", shares, p9_config, NULL },
+	{ &virtio_balloon_class, "balloon", balloons, balloon_config, NULL },
 };
 
 static int make_device(struct board *board, size_t row, size_t index, char **ret_error)
@@ -307,6 +322,8 @@ static int make_device(struct board *board, size_t row, size_t index, char **ret
 		board->acpi_pm = device;
 	if (wiring[row].class == &virtio_console_class)
 		board->console = device;
+	if (wiring[row].class == &virtio_balloon_class)
+		board->balloon = device;
 	if (wiring[row].class == &acpi_hotplug_class)
 		board->hotplug = device;
 	if (!wiring[row].id)

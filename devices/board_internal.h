@@ -32,6 +32,7 @@ struct board {
 	struct device *acpi_pm; /* has the power button */
 	struct device *hotplug; /* acpi-hotplug */
 	struct device *console; /* virtio; NULL: none */
+	struct device *balloon; /* NULL: none */
 	/* Changed only while the machine stands still; the lock is for who looks meanwhile. */
 	pthread_mutex_t units_lock;
 	struct unit *units;

@@ -27,6 +27,7 @@ libdevices_la_SOURCES += \
 	devices/virtio/mmio.c devices/virtio/mmio.h devices/virtio/pci.c devices/virtio/pci.h \
 	devices/virtio/queue.c devices/virtio/queue.h devices/virtio/queue_internal.h \
 	devices/backend/peer.c devices/backend/peer.h \
+	devices/virtio/balloon.c devices/virtio/balloon.h \
 	devices/virtio/console.c devices/virtio/console.h \
 	devices/virtio/queue_packed.c devices/virtio/queue_split.c \
 	devices/virtio/rng.c devices/virtio/rng.h \

@@ -5,6 +5,7 @@
 
 #include "common/checked.h"
 #include "devices/chips.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/net.h"
@@ -15,7 +16,7 @@ const struct device_class *const device_classes[] = {
 	&i8259_class,   &ioapic_class,  &i8254_class,    &mc146818_class,
 	&i8042_class,   &acpi_pm_class, &uart16550_class, &debug_exit_class,
 	&virtio_blk_class, &virtio_rng_class, &virtio_net_class, &acpi_hotplug_class,
-	&virtio_console_class,
+	&virtio_console_class, &virtio_balloon_class,
 	&virtio_p9_class,
 };
 const size_t device_class_count = ARRAY_SIZE(device_classes);

@@ -174,6 +174,24 @@ int mem_zero(struct memory *memory, uint64_t gpa, uint64_t len)
 	return 0;
 }
 
+int mem_discard(struct memory *memory, uint64_t gpa, uint64_t len)
+{
+	uint8_t *p;
+
+	if ((gpa | len) % VMX_PAGE_SIZE)
+		return -EINVAL;
+	if (!len)
+		return 0;
+	p = find(memory, gpa, len);
+	if (!p)
+		return -EFAULT;
+	/* A hole in the memfd: every mapping of it reads zeroes there. */
+	if (madvise(p, len, MADV_REMOVE) < 0)
+		return -errno;
+	written(memory, gpa, len); /* code that was translated from there is void */
+	return 0;
+}
+
 int mem_iov(struct memory *memory, uint64_t gpa, size_t len, struct iovec *ret_iov)
 {
 	uint8_t *p = find(memory, gpa, len);

@@ -44,6 +44,10 @@ int mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
 int mem_write(struct memory *memory, uint64_t gpa, const void *buf, size_t len);
 int mem_zero(struct memory *memory, uint64_t gpa, uint64_t len);
 
+/* Forgets what whole pages hold: they read as zeroes, and take no memory of the host until they are
+ * touched again. -EINVAL: not a multiple of 4096; else what madvise() says, and nothing changed. */
+int mem_discard(struct memory *memory, uint64_t gpa, uint64_t len);
+
 /* The host memory behind the range, for readv/writev-like system calls only. RAM is contiguous on
  * the host side of each part, so one iovec is always enough. Whoever lets the kernel write through
  * it calls mem_written() afterwards, with the bytes really written, before the guest is told. */

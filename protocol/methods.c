@@ -152,6 +152,9 @@ const struct schema_field vm_config_fields[] = {
 		     "console (hvc0 in Linux)." },
 	{ .name = "ports", .type = SCHEMA_OBJECTS, .max = 8, .fields = console_port_fields,
 	  .summary = "Named streams between guest and host, /dev/virtio-ports/NAME in Linux." },
+	{ .name = "balloon", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "A virtio balloon: vm.balloon, statistics of the guest's memory, and memory "
+		     "that the guest has free goes back to the host by itself." },
 	{ .name = "transport", .type = SCHEMA_ENUM, .values = transports, .dflt = "pci",
 	  .summary = "How the guest reaches its virtio devices: PCI, or memory-mapped registers "
 		     "(ACPI devices LNRO0005), for kernels without PCI." },
@@ -237,6 +240,13 @@ static const struct schema_field resize_params[] = {
 	  .summary = "Characters in a line." },
 	{ .name = "rows", .type = SCHEMA_INT, .required = true, .min = 1, .max = 65535,
 	  .summary = "Lines." },
+	END
+};
+
+static const struct schema_field balloon_params[] = {
+	NAME_FIELD,
+	{ .name = "memory", .type = SCHEMA_SIZE, .required = true, .min = MIB, .max = TIB,
+	  .summary = "What the guest is to make do with, at most the memory of the VM." },
 	END
 };
 
@@ -422,6 +432,9 @@ static const struct method methods[METHOD_COUNT] = {
 	[METHOD_VM_RESIZE] = { "vm.resize", ACCESS_WRITE, false,
 		"Tells the guest the size of the terminal at its virtio console.",
 		resize_params, any_result },
+	[METHOD_VM_BALLOON] = { "vm.balloon", ACCESS_WRITE, false,
+		"Asks the guest to give memory back, or lets it have it again; it takes its time, see "
+		"balloon_actual_bytes in the stats of vm.info.", balloon_params, any_result },
 	[METHOD_VM_DELETE] = { "vm.delete", ACCESS_WRITE, false,
 		"Forgets a VM that does not run; its images are not touched.", name_only, any_result },
 	[METHOD_VM_LIST] = { "vm.list", ACCESS_READ, false, "All VMs.", none, list_result },

@@ -36,3 +36,7 @@ check_PROGRAMS += tests/device/test-virtio-console
 TESTS += tests/device/test-virtio-console
 tests_device_test_virtio_console_SOURCES = tests/device/test_virtio_console.c
 tests_device_test_virtio_console_LDADD = librig.la
+check_PROGRAMS += tests/device/test-virtio-balloon
+TESTS += tests/device/test-virtio-balloon
+tests_device_test_virtio_balloon_SOURCES = tests/device/test_virtio_balloon.c
+tests_device_test_virtio_balloon_LDADD = librig.la

@@ -4,6 +4,7 @@
 import os
 import socket
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from disks import GUEST, INITRD, KERNEL, Console, Failure, Vmxd
@@ -124,7 +125,57 @@ def refusals(vmxd):
         check('the file was touched', f.read() == 'precious')
 
 
-CASES = [terminal, ports, refusals]
+def stats(vmxd, name):
+    return vmxd.rpc.call('vm.info', name=name, stats=True)['stats']
+
+
+def until(what, condition, limit=60):
+    end = time.monotonic() + limit
+    while not condition():
+        check('in vain waited for: ' + what, time.monotonic() < end)
+        time.sleep(0.2)
+
+
+def resident(vmxd, name):
+    """Guest memory that the host really has for it, in bytes."""
+    with open('/proc/%d/smaps' % vmxd.rpc.call('vm.info', name=name)['pid']) as f:
+        text = f.read().split('guest-ram', 1)[1]
+    return int(text.split('Rss:', 1)[1].split()[0]) * 1024
+
+
+def balloon(vmxd):
+    """Memory goes and comes, programs run from it before and after; free memory goes by itself."""
+    mib = 1 << 20
+    guest = Guest(vmxd, 'balloon', 'ttyS0', balloon=True)
+    until('statistics', lambda: stats(vmxd, 'balloon').get('guest_total_bytes', 0) > 100 * mib)
+    guest.run('dd if=/dev/urandom of=/tmp/kept bs=1M count=8 2>/dev/null; sha256sum /tmp/kept >/tmp/sum')
+    guest.run('dd if=/dev/zero of=/tmp/fill bs=1M count=100 2>/dev/null')
+    full = resident(vmxd, 'balloon')
+    check('only %d MiB are there' % (full / mib), full > 110 * mib)
+    guest.run('rm /tmp/fill')
+    # Linux reports what is free after a while, in blocks of some MiB.
+    until('free memory returned', lambda: resident(vmxd, 'balloon') < full - 60 * mib)
+    vmxd.rpc.call('vm.balloon', name='balloon', memory='96M')
+    until('the balloon is full', lambda: stats(vmxd, 'balloon')['balloon_actual_bytes'] == 160 * mib)
+    check('too much is there', resident(vmxd, 'balloon') < 100 * mib)
+    until('statistics that know it', lambda: stats(vmxd, 'balloon')['guest_free_bytes'] < 90 * mib)
+    check('what was kept is spoilt', 'OK' in guest.run('sha256sum -c /tmp/sum'))
+    vmxd.rpc.call('vm.balloon', name='balloon', memory='256M')
+    until('the balloon is empty', lambda: stats(vmxd, 'balloon')['balloon_actual_bytes'] == 0)
+    guest.run('dd if=/dev/zero of=/tmp/fill bs=1M count=90 2>/dev/null')
+    check('memory that came back is bad', '94371840' in guest.run('cmp -n 94371840 /tmp/fill /dev/zero '
+                                                                   '&& stat -c %s /tmp/fill'))
+    check('what was kept is spoilt', 'OK' in guest.run('sha256sum -c /tmp/sum'))
+    try:
+        vmxd.rpc.call('vm.balloon', name='balloon', memory='257M')
+    except Failure as e:
+        check(str(e), 'more than' in str(e))
+    else:
+        raise Failure('more memory than there is was promised')
+    guest.close()
+
+
+CASES = [terminal, ports, refusals, balloon]
 
 
 def main():

@@ -418,6 +418,12 @@ int board_reset(struct board *b)
 	return order(b, BOARD_RUNNING, BOARD_PAUSED, &b->want_reset, true);
 }
 
+int board_balloon(struct board *b, uint64_t bytes)
+{
+	(void)b, (void)bytes;
+	return -ENODEV;
+}
+
 int board_console_resize(struct board *b, uint16_t columns, uint16_t rows)
 {
 	(void)b, (void)columns, (void)rows;
