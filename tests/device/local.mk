@@ -40,3 +40,7 @@ check_PROGRAMS += tests/device/test-virtio-balloon
 TESTS += tests/device/test-virtio-balloon
 tests_device_test_virtio_balloon_SOURCES = tests/device/test_virtio_balloon.c
 tests_device_test_virtio_balloon_LDADD = librig.la
+check_PROGRAMS += tests/device/test-p9
+TESTS += tests/device/test-p9
+tests_device_test_p9_SOURCES = tests/device/test_p9.c tests/device/p9client.h
+tests_device_test_p9_LDADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread

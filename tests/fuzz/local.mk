@@ -51,3 +51,9 @@ TESTS += tests/fuzz/fuzz-qcow2
 EXTRA_DIST += tests/fuzz/corpus/qcow2
 tests_fuzz_fuzz_qcow2_SOURCES = tests/fuzz/fuzz_qcow2.c tests/fuzz/replay.c tests/fuzz/input.h
 tests_fuzz_fuzz_qcow2_LDADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread
+# The 9P server behind shared directories.
+check_PROGRAMS += tests/fuzz/fuzz-p9
+TESTS += tests/fuzz/fuzz-p9
+EXTRA_DIST += tests/fuzz/corpus/p9
+tests_fuzz_fuzz_p9_SOURCES = tests/fuzz/fuzz_p9.c tests/fuzz/replay.c tests/fuzz/input.h
+tests_fuzz_fuzz_p9_LDADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread

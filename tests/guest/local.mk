@@ -31,3 +31,5 @@ tests_guest_net_tool_CFLAGS = -std=gnu17 -O2 $(WARN_CFLAGS)
 tests_guest_net_tool_LDFLAGS = -all-static
 TESTS += tests/guest/net.sh
 EXTRA_DIST += tests/guest/net.sh tests/guest/net-parts tests/guest/net-guest
+TESTS += tests/guest/share.sh
+EXTRA_DIST += tests/guest/share.sh
