@@ -116,6 +116,7 @@ struct vmx_vcpu {
 	pthread_mutex_t owner_alive; /* robust, held by the owner: EOWNERDEAD once it has ended */
 	_Atomic bool running;
 	_Atomic bool kicked; /* sticky: consumed by one -ECANCELED */
+	bool unchecked;      /* state was written since vmx_entry_possible() said yes; owner */
 	_Atomic unsigned visitors; /* threads inside kick, interrupt or set_extint */
 };
 
@@ -155,6 +156,9 @@ bool vmx_trap_find(struct vmx_vm *vm, enum vmx_trap_kind kind, uint64_t addr, ui
 bool vmx_trap_ring(struct vmx_vm *vm, uint64_t gpa, uint64_t size);
 /* Can a processor be in that state? Looked at before every write (W7). */
 bool vmx_state_possible(enum vmx_state_kind kind, const void *buf);
+/* Do the registers fit each other, so that a processor can go on from there? NULL: yes; else what is
+ * wrong, in words. */
+const char *vmx_entry_possible(const struct vmx_regs *regs, const struct vmx_sregs *sregs);
 /* Walks the guest's page tables: W9's verdict, and *ret_gpa where there is one. vm->lock held. */
 enum vmx_translate_result vmx_walk(const struct vmx_slots *slots, const struct vmx_sregs *sregs,
 				   uint64_t rflags, unsigned phys_bits, uint64_t gva,

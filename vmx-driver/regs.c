@@ -12,6 +12,12 @@
 #define CR0_CD (1ull << 30)
 #define CR0_PG (1ull << 31)
 #define CR4_PAE (1ull << 5)
+#define CR4_LA57 (1ull << 12)
+#define CR4_PCIDE (1ull << 17)
+#define RFLAGS_VM (1ull << 17)
+#define SEG_S (1u << 4)
+#define SEG_P (1u << 7)
+#define SEG_L (1u << 13)
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
 #define EFER_KNOWN 0x20fd01ull /* SCE LME LMA NXE SVME LMSLE FFXSR TCE AIBRSE */
@@ -38,7 +44,29 @@ static bool sregs_possible(const struct vmx_sregs *s)
 		return false;
 	if (long_mode && !(s->cr4 & CR4_PAE))
 		return false;
+	if ((s->cr4 & CR4_PCIDE) && !long_mode)
+		return false;
 	return !(s->cr4 >> 33) && s->cr8 <= 15 && (s->xcr0 & 1);
+}
+
+const char *vmx_entry_possible(const struct vmx_regs *regs, const struct vmx_sregs *s)
+{
+	bool protected = s->cr0 & CR0_PE, vm86 = regs->rflags & RFLAGS_VM;
+	bool code64 = (s->efer & EFER_LMA) && (s->cs.attributes & SEG_L);
+	unsigned bits = s->cr4 & CR4_LA57 ? 57 : 48;
+
+	if (vm86 && !protected)
+		return "RFLAGS.VM is set without CR0.PE";
+	if (vm86 && (s->efer & EFER_LMA))
+		return "RFLAGS.VM is set in long mode";
+	if (protected && !vm86 &&
+	    (s->cs.unusable || (s->cs.attributes & (SEG_S | SEG_P)) != (SEG_S | SEG_P)))
+		return "CS is no present segment";
+	if (!code64 && regs->rip >> 32)
+		return "RIP is beyond 32 bits outside 64-bit mode";
+	if (code64 && (uint64_t)((int64_t)(regs->rip << (64 - bits)) >> (64 - bits)) != regs->rip)
+		return "RIP is not canonical";
+	return NULL;
 }
 
 bool vmx_state_possible(enum vmx_state_kind kind, const void *buf)

@@ -453,6 +453,36 @@ static int enter(struct vmx_vcpu *vcpu)
 	return r;
 }
 
+/* 0: go on; 1: *exit says why not. */
+static int check_entry(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
+{
+	struct vmx_sregs sregs;
+	struct vmx_regs regs;
+	const char *wrong;
+	int r;
+
+	if (!vcpu->unchecked)
+		return 0;
+	r = vcpu->vm->ops->read_state(vcpu, VMX_STATE_REGS, &regs, sizeof(regs));
+	if (r >= 0)
+		r = vcpu->vm->ops->read_state(vcpu, VMX_STATE_SREGS, &sregs, sizeof(sregs));
+	if (r < 0)
+		return r;
+	wrong = vmx_entry_possible(&regs, &sregs);
+	vcpu->unchecked = wrong;
+	if (!wrong)
+		return 0;
+	memset(exit, 0, sizeof(*exit));
+	exit->reason = VMX_EXIT_ENTRY_FAILED;
+	exit->cs_selector = sregs.cs.selector;
+	exit->cs_base = sregs.cs.base;
+	exit->rip = regs.rip;
+	exit->rflags = regs.rflags;
+	exit->cr8 = sregs.cr8;
+	snprintf(exit->internal.text, sizeof(exit->internal.text), "%s", wrong);
+	return 1;
+}
+
 int vmx_vcpu_resume(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 {
 	struct vmx_trap trap;
@@ -464,6 +494,9 @@ int vmx_vcpu_resume(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 		return -EINVAL;
 	if (vmx_kick_take(vcpu))
 		return -ECANCELED;
+	r = check_entry(vcpu, exit);
+	if (r)
+		return r < 0 ? r : 0;
 	r = enter(vcpu);
 	if (r < 0)
 		return r;
@@ -613,6 +646,8 @@ int vmx_vcpu_write_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, const 
 		return r;
 	if (!size) /* no nested state here, or no access that waits for data */
 		return kind == VMX_STATE_IO ? -ENOENT : 0;
+	if (kind == VMX_STATE_REGS || kind == VMX_STATE_SREGS)
+		vcpu->unchecked = true;
 	return vcpu->vm->ops->write_state(vcpu, kind, buf, size);
 }
 

@@ -19,7 +19,8 @@
  * without VMX_MAP_EXEC, VMX_OPT_{CPUID,RDTSC,HYPERCALL,HALT} and exceptions other than #BP are
  * -ENOTSUP; vmx_exit.insn_len, .mem.gva and .mem.insn_bytes are not known; an APIC timer in a
  * counting mode is not stopped by vmx_vm_suspend_time() (TSC-deadline mode is); VMCALL answers as
- * KVM does, not with #UD. It uses the signal SIGRTMIN, which stays blocked in every thread that had
+ * KVM does, not with #UD; on AMD processors the registers after VMX_EXIT_SHUTDOWN are those after INIT.
+ * It uses the signal SIGRTMIN, which stays blocked in every thread that had
  * a vCPU: no handler is installed, and the caller must not use it in those threads.
  *
  * Threads: "any" calls may come from any thread at any time; "owner" calls only from the thread
@@ -186,7 +187,8 @@ enum vmx_exit_reason {
 	VMX_EXIT_IO = 1,          /* port access */
 	VMX_EXIT_MEM = 2,         /* access outside mappings, or without the right to it */
 	VMX_EXIT_SHUTDOWN = 3,    /* triple fault */
-	VMX_EXIT_ENTRY_FAILED = 4, /* invalid state was set, or the processor refused entry */
+	VMX_EXIT_ENTRY_FAILED = 4, /* invalid state was set (vmx_vcpu_write_state()), or the
+				    * processor refused entry; .internal */
 	VMX_EXIT_INTERNAL = 5,    /* the engine cannot go on; detail in .internal */
 	VMX_EXIT_EXTINT = 6,      /* interrupt-acknowledge cycle: answer with vmx_vcpu_interrupt() of
 				   * type VMX_INTERRUPT_EXTINT, or lower the line */
@@ -355,8 +357,16 @@ enum vmx_state_kind {
 };
 /* Exact size of a kind, in bytes, on this vCPU; -EINVAL for an unknown kind. Any. */
 int vmx_vcpu_state_size(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, size_t *ret_size);
-/* size must equal the kind's size (-EINVAL). Owner. Values that no processor can have are
- * refused with -EINVAL where checked, else they end the next resume with ENTRY_FAILED (W7). */
+/*
+ * size must equal the kind's size (-EINVAL). Owner. Values that no processor can have (W7):
+ *   -EINVAL, the state unchanged: what is wrong within the kind that is written (a reserved bit of a
+ *     control register, paging without protection, EFER.LMA against LME and PG, ...);
+ *   VMX_EXIT_ENTRY_FAILED at each resume until it is corrected: kinds that do not fit each other,
+ *     since they are written one after the other. internal.reason is 0 and internal.text says what:
+ *     RFLAGS.VM without CR0.PE or in long mode, RIP beyond 32 bits outside 64-bit mode or not
+ *     canonical in it, CS in protected mode no present segment.
+ * What a processor refuses beyond that (KVM) is ENTRY_FAILED too, internal.reason its number.
+ */
 int vmx_vcpu_read_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, void *buf, size_t size);
 int vmx_vcpu_write_state(struct vmx_vcpu *vcpu, enum vmx_state_kind kind, const void *buf,
 			 size_t size);

@@ -145,7 +145,7 @@ struct hammer {
 	struct env e; /* the VM */
 	struct cpu cpu[HAMMER_CPUS];
 	unsigned cpus;
-	bool soft, emulated;
+	bool soft, emulated, no_exceptions;
 	unsigned flags; /* of the phase */
 	uint32_t actions;
 	pthread_barrier_t barrier;

@@ -289,6 +289,7 @@ static void setup_while_running(struct env *e)
 	sleep_ms(50);
 	CHECK_EQ(vmx_vm_reset(e->vm), -EBADFD);
 	CHECK_EQ(vmx_vm_suspend_time(e->vm), -EBADFD);
+	CHECK_EQ(vmx_vm_resume_time(e->vm), -EBADFD);
 	CHECK_EQ(vmx_vm_set_exit_options(e->vm, &none, NULL), -EBADFD);
 	CHECK_EQ(vmx_vm_destroy(e->vm), -EBADFD);
 	CHECK_EQ(vmx_vcpu_destroy(e->vcpu), -EBADFD);

@@ -86,6 +86,34 @@ static void msr_answer(struct env *e)
 	CHECK_EQ(expect_out(e, 0x10), 5);
 }
 
+PAYLOAD(count_code, ".code64\n"
+	"inc %rbx\n inc %rbx\n inc %rbx\n out %al, $0x10\n");
+
+/* An answer that never comes does nothing to what runs next: after a reset, on a vCPU made anew, and
+ * where the caller sends the guest elsewhere. */
+static void msr_left(struct env *e)
+{
+	for (int way = 0; way < 3; way++) {
+		env_long_payload(e, msr_code);
+		need(e, VMX_OPT_MSR, 0);
+		memcpy(e->ram + 0x2000, count_code, (size_t)(count_code_end - count_code));
+		CHECK_EQ(vmx_vm_written(e->vm, 0x2000, 64), 0);
+		expect(e, VMX_EXIT_MSR);
+		if (way == 0) {
+			CHECK_EQ(vmx_vm_reset(e->vm), 0);
+			put_long_mode(e->vcpu);
+		} else if (way == 1) {
+			CHECK_EQ(vmx_vcpu_destroy(e->vcpu), 0);
+			CHECK_EQ(vmx_vcpu_create(e->vm, 0, &e->vcpu), 0);
+			put_long_mode(e->vcpu);
+		}
+		put_regs(e->vcpu, 0x2000, 0x9000);
+		expect(e, VMX_EXIT_IO);
+		CHECK_EQ(reg(e, VMX_RBX), 3);
+		CHECK_EQ(reg(e, VMX_RAX), 0);
+	}
+}
+
 PAYLOAD(cpuid_code, ".code64\n"
 	"mov $0x40000100, %eax\n mov $3, %ecx\n cpuid\n out %al, $0x10\n"
 	"mov $1, %eax\n cpuid\n out %al, $0x11\n");
@@ -284,6 +312,7 @@ static const struct test tests[] = {
 	{ "msr", "W1 W5 W6", msr },
 	{ "msr-off", "W1", msr_off },
 	{ "msr-answer", "W5", msr_answer },
+	{ "msr-left", "W5 W11 K", msr_left },
 	{ "cpuid", "W1 W5 W6", cpuid },
 	{ "cpuid-values", "W1", cpuid_values },
 	{ "exception", "W1 W5", exception },

@@ -241,6 +241,53 @@ static void invalid_state(struct env *e)
 	}
 }
 
+/* Each kind for itself is possible, together they are not: said at each resume until they fit. */
+static void entry_failed(struct env *e)
+{
+	static const struct {
+		uint64_t rip, rflags;
+		bool long_mode, no_code;
+		const char *text;
+	} table[] = {
+		{ CODE, 2 | 1u << 17, true, false, "RFLAGS.VM is set in long mode" },
+		{ CODE, 2 | 1u << 17, false, false, "RFLAGS.VM is set without CR0.PE" },
+		{ 1ull << 48 | CODE, 2, true, false, "RIP is not canonical" },
+		{ 1ull << 32 | CODE, 2, false, false, "RIP is beyond 32 bits outside 64-bit mode" },
+		{ CODE, 2, true, true, "CS is no present segment" },
+	};
+	struct vmx_sregs real, lm, s;
+	struct vmx_regs regs = { .rsp = 0x8000 };
+
+	env_real_payload(e, outs);
+	need_hardware(e, "it makes registers fit by itself");
+	CHECK_EQ(vmx_vcpu_read_state(e->vcpu, VMX_STATE_SREGS, &real, sizeof(real)), 0);
+	env_tables(e);
+	put_long_mode(e->vcpu);
+	CHECK_EQ(vmx_vcpu_read_state(e->vcpu, VMX_STATE_SREGS, &lm, sizeof(lm)), 0);
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		s = table[i].long_mode ? lm : real;
+		if (table[i].no_code)
+			s.cs.attributes &= (uint16_t)~0x80u;
+		regs.rip = table[i].rip;
+		regs.rflags = table[i].rflags;
+		CHECK_EQ(vmx_vcpu_write_state(e->vcpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
+		CHECK_EQ(vmx_vcpu_write_state(e->vcpu, VMX_STATE_REGS, &regs, sizeof(regs)), 0);
+		for (int twice = 0; twice < 2; twice++) {
+			expect(e, VMX_EXIT_ENTRY_FAILED);
+			CHECK_EQ(e->exit.internal.reason, 0);
+			CHECK(!strcmp(e->exit.internal.text, table[i].text));
+			CHECK_EQ(e->exit.rip, table[i].rip);
+		}
+		CHECK_EQ(vmx_vcpu_kick(e->vcpu), 0);
+		CHECK_EQ(vmx_vcpu_resume(e->vcpu, &e->exit), -ECANCELED);
+	}
+	CHECK_EQ(vmx_vcpu_write_state(e->vcpu, VMX_STATE_SREGS, &real, sizeof(real)), 0);
+	put_regs(e->vcpu, CODE, 0x8000);
+	expect(e, VMX_EXIT_IO); /* corrected, it runs */
+	real.cr4 |= 1u << 17; /* PCIDE outside long mode: wrong within its kind */
+	CHECK_EQ(vmx_vcpu_write_state(e->vcpu, VMX_STATE_SREGS, &real, sizeof(real)), -EINVAL);
+}
+
 static void resume_arguments(struct env *e)
 {
 	env_vcpu(e);
@@ -381,6 +428,7 @@ static const struct test tests[] = {
 	{ "exit-header", "W4", exit_header },
 	{ "triple-fault", "W5 K", triple_fault },
 	{ "invalid-state", "W7 K", invalid_state },
+	{ "entry-failed", "W5 W7 K", entry_failed },
 	{ "resume-arguments", "Z4", resume_arguments },
 	{ "kick-before", "Z5 W13 K", kick_before },
 	{ "kick-running", "Z5 K", kick_running },

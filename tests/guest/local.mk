@@ -33,3 +33,11 @@ TESTS += tests/guest/net.sh
 EXTRA_DIST += tests/guest/net.sh tests/guest/net-parts tests/guest/net-guest
 TESTS += tests/guest/share.sh
 EXTRA_DIST += tests/guest/share.sh
+# Several processors under load; the program inside is static, for any guest.
+check_PROGRAMS += tests/guest/smp-stress
+tests_guest_smp_stress_SOURCES = tests/guest/smp-stress.c
+tests_guest_smp_stress_CFLAGS = -std=gnu17 -O2 -g -pthread $(WARN_CFLAGS)
+tests_guest_smp_stress_CPPFLAGS =
+tests_guest_smp_stress_LDFLAGS = -all-static -pthread
+TESTS += tests/guest/smp.sh
+EXTRA_DIST += tests/guest/smp.sh

@@ -102,6 +102,7 @@ struct kvm_vcpu {
 	_Atomic bool shutdown; /* triple-faulted: stays so until INIT, reset or a new activity */
 	enum kvm_pending pending;
 	uint8_t pending_vector;
+	bool fresh;        /* not run since it was reset */
 	bool stashed;      /* run holds an exit that a completion produced: next resume returns it */
 	int extint_queued; /* vector given to KVM_INTERRUPT since the last real KVM_RUN, or -1 */
 	uint32_t debug_applied; /* exception bitmap the kernel was told of */
@@ -159,6 +160,9 @@ int kvm_set_extint(struct vmx_vcpu *vcpu, bool level);
 int kvm_resume(struct vmx_vcpu *vcpu, struct vmx_exit *exit);
 /* Completes an access whose data is there, so that the state is one between instructions. */
 int kvm_complete(struct kvm_vcpu *v);
+/* The state goes away: what the kernel would still do to it for the last exit is done now, whatever
+ * it is, and not to the next state. */
+void kvm_abandon(struct kvm_vcpu *v);
 
 /* exits.c: translates what KVM_RUN returned. 1: *exit is filled; 0: nothing for the caller. */
 int kvm_translate_exit(struct kvm_vcpu *v, struct vmx_exit *exit);

@@ -60,6 +60,17 @@ int kvm_complete(struct kvm_vcpu *v)
 	return 0;
 }
 
+void kvm_abandon(struct kvm_vcpu *v)
+{
+	if (v->pending == PENDING_MSR) {
+		v->run->msr.data = 0;
+		v->run->msr.error = 0;
+		v->pending = PENDING_ACCESS;
+	}
+	kvm_complete(v);
+	v->pending = PENDING_NONE;
+}
+
 /* LINT1 as the guest programmed it. */
 static int deliver_lint1(struct kvm_vcpu *v)
 {
@@ -152,6 +163,25 @@ static int extint_ready(struct kvm_vcpu *v)
 	return v->run->ready_for_interrupt_injection;
 }
 
+/*
+ * The first KVM_RUN after a reset. The kernel may still want to tell of an EOI from before, which it
+ * does before the first instruction, and which no ioctl takes back. As run_once().
+ */
+static int run_fresh(struct kvm_vcpu *v)
+{
+	struct kvm_regs before, after;
+	int r = kvm_ioctl(v->fd, KVM_GET_REGS, &before);
+
+	v->fresh = false;
+	if (r < 0)
+		return r;
+	r = run_once(v, false);
+	if (r < 0 || v->run->exit_reason != KVM_EXIT_IOAPIC_EOI)
+		return r;
+	r = kvm_ioctl(v->fd, KVM_GET_REGS, &after);
+	return r < 0 ? r : before.rip == after.rip ? -EAGAIN : 0;
+}
+
 /* 1: *exit is filled; 0: go round again; else an error or -ECANCELED. */
 static int step(struct kvm_vcpu *v, struct vmx_exit *exit)
 {
@@ -177,7 +207,7 @@ static int step(struct kvm_vcpu *v, struct vmx_exit *exit)
 	if (v->extint && ready)
 		return extint_exit(v, exit) < 0 ? -EIO : 1;
 	v->run->request_interrupt_window = v->extint;
-	ready = run_once(v, false);
+	ready = v->fresh ? run_fresh(v) : run_once(v, false);
 	v->count.runs++;
 	if (ready >= 0) {
 		v->pending = PENDING_NONE;

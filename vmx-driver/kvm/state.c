@@ -298,7 +298,15 @@ static int read_regs(struct kvm_vcpu *v, struct vmx_regs *regs)
 static int write_regs(struct kvm_vcpu *v, const struct vmx_regs *regs)
 {
 	struct kvm_regs k;
+	int r = 0;
 
+	/* An MSR access that waits for its answer is finished only where it is. */
+	if (v->pending == PENDING_MSR)
+		r = kvm_ioctl(v->fd, KVM_GET_REGS, &k);
+	if (r < 0)
+		return r;
+	if (v->pending == PENDING_MSR && k.rip != regs->rip)
+		kvm_abandon(v);
 	regs_to(regs, &k);
 	return kvm_ioctl(v->fd, KVM_SET_REGS, &k);
 }

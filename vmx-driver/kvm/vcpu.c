@@ -121,11 +121,11 @@ int kvm_vcpu_reset(struct kvm_vcpu *v)
 	struct kvm_vcpu_events *events = &v->core->initial.events;
 	int r = 0;
 
-	kvm_complete(v); /* an access that waits must not be completed into the new state */
-	v->pending = PENDING_NONE;
+	kvm_abandon(v);
 	v->stashed = v->suspended = false;
 	v->nmi = v->lint1 = v->extint = v->shutdown = false;
 	v->extint_queued = -1;
+	v->fresh = true;
 	events->flags |= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
 			 KVM_VCPUEVENT_VALID_SIPI_VECTOR;
 	for (size_t i = 0; r >= 0 && i < sizeof(initial_parts) / sizeof(initial_parts[0]); i++)
@@ -155,7 +155,7 @@ void kvm_vcpu_fini(struct vmx_vcpu *vcpu)
 {
 	struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
 
-	kvm_complete(v);
+	kvm_abandon(v);
 	kvm_vm_of(vcpu->vm)->parked[vcpu->id] = v->core;
 }
 
