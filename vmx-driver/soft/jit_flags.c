@@ -376,7 +376,8 @@ jit_recipe jit_flags_split(struct tr *t, const struct item *it, struct jit_place
 	struct jit_buf *b = &t->b;
 
 	emit_load_r9(b, log2, place);
-	e_store(b, H_R9, place_offset(PLACE_SLOT_A));
+	/* Each operand has a slot of its own: the other one may have to be kept as well. */
+	e_store(b, H_R9, place_offset(&op[0] == jit_memory_operand(insn) ? PLACE_SLOT_A : PLACE_SLOT_B));
 	if (&op[0] == jit_memory_operand(insn)) {
 		unsigned with = is_imm(&op[1]) ? PLACE_IMM : (unsigned)plain_reg(&op[1]);
 		int32_t imm = is_imm(&op[1]) ? imm_of(&op[1]) : 0;
@@ -408,6 +409,6 @@ jit_recipe jit_flags_split(struct tr *t, const struct item *it, struct jit_place
 			   0x04 | (H_R9 & 7) << 3, 0x25);
 			e4(b, place_offset(a));
 		}
-		return jit_recipe_make(row->op, log2, a, PLACE_SLOT_A, 0);
+		return jit_recipe_make(row->op, log2, a, PLACE_SLOT_B, 0);
 	}
 }
