@@ -138,6 +138,54 @@ CASE "fault: cmpxchg writes even if unequal"
 	xor eax, eax
 	cmpxchg [r10+64], rdx
 END
+CASE "flags: a compared register and the value from memory overwritten"
+	mov rax, 5
+	cmp rax, [rbx]
+	mov rax, [rbx+0x200]
+	adc rax, 0
+	cmp rax, [rbx+16]
+	mov rax, [rbx+0x300]
+	mov rdx, [rbx+24]
+	adc rdx, rax
+END
+CASE "flags: carries over memory"
+	mov rcx, [rbx]
+	add rcx, [rbx+8]
+	mov rcx, [rbx+0x300]
+	setc dl
+	sub rcx, [rbx+24]
+	mov rcx, [rbx+0x200]
+	setb dh
+	test [rbx+8], rcx
+	mov rcx, [rbx+0x300]
+	sets al
+END
+CASE "flags: of shifts and results overwritten"
+	shl rcx, 7
+	mov rcx, [rbx]
+	mov rbp, [rbx+0x200]
+	setc al
+	shr edx, 3
+	mov rdx, [rbx+8]
+	setc ah
+	neg rsi
+	mov rsi, [rbx+8]
+	adc rsi, 0
+	sub rdi, rsi
+	mov rsi, [rbx]
+	mov rdi, [rbx+8]
+	adc rdi, rsi
+	add r9d, r12d
+	mov r12, [rbx+8]
+	mov r9, [rbx]
+	adc r9, r12
+END
+CASE "fault: flags of a comparison whose operands are gone"
+	mov rax, 5
+	cmp rax, [rbx]
+	mov rax, [rbx+0x200]
+	mov [r10+64], rax
+END
 CASE "fault: xadd keeps the register"
 	xadd [r9-2], ecx
 END
