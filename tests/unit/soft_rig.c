@@ -343,3 +343,9 @@ int soft_exec_native(struct soft_vcpu *v, const struct soft_insn *insn)
 	}
 	return SOFT_OK;
 }
+
+/* No VMX operation here. */
+void soft_vmx_stepped(struct soft_vcpu *v)
+{
+	(void)v;
+}
