@@ -74,7 +74,7 @@ static const struct attempt attempts[] = {
 	{ "connect", SYS_connect, ALL, { 0 } },
 	{ "bind", SYS_bind, ALL, { 0 } },
 	{ "listen", SYS_listen, ALL, { 0 } },
-	{ "accept4", SYS_accept4, ALL & ~CONTROL, { 0 } },
+	{ "accept4", SYS_accept4, ALL & ~(CONTROL | LOOP), { 0 } },
 	{ "mmap", SYS_mmap, ALL, { 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1 } },
 	{ "mmap", SYS_mmap, ALL, { 0, 4096, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1 } },
 	{ "mprotect", SYS_mprotect, ALL, { P(page), sizeof(page), PROT_READ | PROT_EXEC } },
