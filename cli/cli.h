@@ -125,6 +125,8 @@ int end_code(json_object *info);
 const char *end_text(json_object *info);
 
 /* vmconfig.c: a configuration from the options; EXIT_OK or EXIT_USAGE after saying why. */
+/* What --disk and disk add say of a disk. */
+json_object *disk_from_text(const char *text);
 int config_from_options(const struct ctl *ctl, const char *name, json_object **ret_config);
 /* A path as the daemon takes it: absolute. */
 json_object *absolute_path(const char *path);
@@ -145,6 +147,6 @@ void tty_restore(void);
 verb_fn verb_balloon, verb_run, verb_create, verb_start, verb_stop, verb_kill, verb_pause, verb_resume,
 	verb_reset, verb_disk,
 	verb_delete, verb_list, verb_info, verb_wait, verb_console, verb_events, verb_doctor,
-	verb_rpc, verb_version, verb_help;
+	verb_rpc, verb_version, verb_help, verb_disk;
 
 #endif

@@ -21,7 +21,7 @@ static const struct {
 	[OPTION_CPUS] = { "cpus", "N", "virtual processors (1)" },
 	[OPTION_DISK] = { "disk", "FILE[,OPTION...]",
 			  "a disk; options: format=raw|qcow2, backing=FORMAT:FILE (repeated: deeper), readonly, "
-			  "serial=S, cache=none, io=threads, queues=N, bytes=SIZE, ops=N (a second)" },
+			  "serial=S, id=ID, cache=none, io=threads, queues=N, bytes=SIZE, ops=N (a second)" },
 	[OPTION_NET] = { "net", "KIND[,WORD[=VALUE]]...",
 		"a network card: user, tap, stream, none; may be repeated" },
 	[OPTION_PUBLISH] = { "publish", "[ADDR:]HOST:GUEST[/udp]",
@@ -45,7 +45,7 @@ static const struct {
 	[OPTION_STATS] = { "stats", NULL, "the engine's counters too" },
 	[OPTION_FROM] = { "from", "N", "first event wanted; 0: all that are still known" },
 	[OPTION_COUNT_EVENTS] = { "count", "N", "end after so many events" },
-	[OPTION_FORCE] = { "force", NULL, "end it first if it runs" },
+	[OPTION_FORCE] = { "force", NULL, "delete: end it first if it runs; disk remove: do not wait for the guest" },
 	[OPTION_REFRESH] = { "refresh", NULL, "measure again" },
 };
 

@@ -33,7 +33,7 @@ static const struct {
 	{ "serial=", "serial", WORD_TEXT },      { "cache=", "cache", WORD_TEXT },
 	{ "io=", "io", WORD_TEXT },              { "queues=", "queues", WORD_NUMBER },
 	{ "bytes=", "bytes_per_second", WORD_TEXT }, { "ops=", "ops_per_second", WORD_NUMBER },
-	{ "backing=", "backing", WORD_BACKING },
+	{ "id=", "id", WORD_TEXT },             { "backing=", "backing", WORD_BACKING },
 };
 
 /* FORMAT:FILE, put in front: words are read from the end. */
@@ -92,7 +92,7 @@ static bool disk_word(json_object *disk, const char *text)
 }
 
 /* FILE[,OPTION...]; only from the end, so that a file's name may have commas. */
-static json_object *disk_json(const char *text)
+json_object *disk_from_text(const char *text)
 {
 	json_object *disk = json_object_new_object();
 	char *path = strdup(text), *comma;
@@ -159,7 +159,7 @@ static void add_lists(const struct options *o, json_object *config)
 	json_object *ports = json_object_new_array(), *shares = json_object_new_array();
 
 	for (size_t i = 0; disks && i < o->disk_count; i++)
-		json_object_array_add(disks, disk_json(o->disks[i]));
+		json_object_array_add(disks, disk_from_text(o->disks[i]));
 	for (size_t i = 0; shares && i < o->share_count; i++)
 		json_object_array_add(shares, share_json(o->shares[i]));
 	for (size_t i = 0; words && i < o->soft_debug_count; i++)

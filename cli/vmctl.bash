@@ -12,7 +12,7 @@ _vmctl() {
 		--share --net --publish --engine --on-reboot
 		--no-console --nested --debug-exit --soft-debug --code-cache --rm"
 	local verbs="run create start stop kill pause resume reset balloon delete list info wait console
-		events doctor rpc version help"
+		disk events doctor rpc version help"
 
 	COMPREPLY=()
 	case $previous in
@@ -58,6 +58,13 @@ _vmctl() {
 		case $verb in
 		start | stop | kill | pause | resume | reset | delete | info | wait | console)
 			mapfile -t COMPREPLY < <(compgen -W "$(_vmctl_names)" -- "$word") ;;
+		disk)
+			case $previous in
+			disk) mapfile -t COMPREPLY < <(compgen -W "list add remove" -- "$word") ;;
+			list | add | remove)
+				mapfile -t COMPREPLY < <(compgen -W "$(_vmctl_names)" -- "$word") ;;
+			*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+			esac ;;
 		help)
 			mapfile -t COMPREPLY < <(compgen -W "$verbs" -- "$word") ;;
 		esac
@@ -68,6 +75,7 @@ _vmctl() {
 	create) general="$general $config" ;;
 	stop | wait) general="$general --timeout" ;;
 	delete) general="$general --force" ;;
+	disk) general="$general --force --timeout" ;;
 	info) general="$general --stats" ;;
 	events) general="$general --from --count" ;;
 	doctor) general="$general --refresh" ;;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/bytes.h"
+#include "daemon/plug.h"
 #include "protocol/schema.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -190,6 +191,28 @@ static int open_disk(json_object *disk, size_t index, bool lock, struct config_f
 	return r;
 }
 
+/* One that is plugged in: of one file. */
+int config_open_disk(json_object *disk, const char *field, bool lock, int *ret_fd,
+		     struct rpc_error *error)
+{
+	struct config_files files = { .kernel = -1, .initrd = -1 };
+	int r = open_disk(disk, 0, lock, &files, error);
+
+	if (r == 0 && files.disk_files != 1)
+		r = rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", "backing",
+			     "%s.backing: an image that lies on another one can only be given to a "
+			     "VM that does not run", field);
+	else if (r < 0)
+		snprintf(error->field, sizeof(error->field), "%s.path", field);
+	if (r == 0) {
+		*ret_fd = files.disks[0];
+		return 0;
+	}
+	for (size_t i = 0; i < files.disk_files; i++)
+		close(files.disks[i]);
+	return r;
+}
+
 static int open_disks(json_object *config, bool lock, struct config_files *files,
 		      struct rpc_error *error)
 {
@@ -213,7 +236,7 @@ static int check_values(json_object *config, uint64_t host_memory, struct rpc_er
 		return rpc_fail(error, RPC_INVALID_PARAMS, "out-of-range", "memory",
 				"memory: %" PRIu64 " MiB, but the host has %" PRIu64 " MiB",
 				memory / MIB, host_memory / MIB);
-	return 0;
+	return plug_check_ids(config, error);
 }
 
 int config_open(json_object *config, uint64_t host_memory, char *const *share_roots, bool lock,

@@ -3,6 +3,7 @@
 #ifndef DAEMON_CONFIG_H
 #define DAEMON_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -51,5 +52,8 @@ int config_open_sockets(json_object *config, bool make, struct config_files *fil
 			struct rpc_error *error);
 /* The VM has ended: removes what is left of them. */
 void config_remove_sockets(json_object *config);
+/* One disk of a configuration; field is its name for messages: "disks[0]". As config_open(). */
+int config_open_disk(json_object *disk, const char *field, bool lock, int *ret_fd,
+		     struct rpc_error *error);
 
 #endif

@@ -92,12 +92,27 @@ static int net_attach(struct peer *peer, json_object *params)
 	return r;
 }
 
+/* Orders with parameters. */
+static int handle_plug(struct peer *peer, const struct rpc_request *request, char **ret_why)
+{
+	struct machine *machine = peer->control->machine;
+
+	*ret_why = NULL;
+	if (strcmp(request->method, "machine.disk_add") == 0)
+		return machine_disk_add(machine, request->params, stream_take_fd(peer->stream),
+					ret_why);
+	if (strcmp(request->method, "machine.unit_remove") == 0)
+		return machine_unit_remove(machine, request->params, ret_why);
+	return -ENOSYS;
+}
+
 static json_object *handle(struct peer *peer, const struct rpc_request *request)
 {
 	struct machine *machine = peer->control->machine;
 	struct rpc_error error;
 	json_object *result = json_object_new_object();
-	int r = -ENOSYS;
+	char *why = NULL;
+	int r = handle_plug(peer, request, &why);
 
 	if (strcmp(request->method, "machine.stats") == 0) {
 		json_add(result, "stats", machine_stats(machine));
@@ -124,8 +139,9 @@ static json_object *handle(struct peer *peer, const struct rpc_request *request)
 	else
 		rpc_fail(&error, r == -EBADFD ? RPC_WRONG_STATE : RPC_FAILED, NULL, NULL,
 			 "%s: %s: %s", machine->name, request->method,
-			 r == -EBADFD ? "not possible in this state" : strerror(-r));
+			 why ? why : r == -EBADFD ? "not possible in this state" : strerror(-r));
 	error.err = -r;
+	free(why);
 	return rpc_error_reply(request->id, &error);
 }
 

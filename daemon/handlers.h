@@ -10,6 +10,8 @@ method_fn do_vm_create, do_vm_start, do_vm_stop, do_vm_kill, do_vm_pause, do_vm_
 	do_vm_delete, do_vm_list, do_vm_info, do_vm_wait, do_vm_console;
 /* methods_device.c */
 method_fn do_vm_resize, do_vm_balloon;
+/* plug.c */
+method_fn do_vm_disk_add, do_vm_disk_remove, do_vm_disk_list;
 /* methods_daemon.c */
 method_fn do_events_subscribe, do_daemon_info, do_daemon_probe, do_rpc_discover;
 

@@ -44,26 +44,29 @@ static json_object *formats_json(json_object *backing)
 	return list;
 }
 
+json_object *launch_disk_json(json_object *disk)
+{
+	json_object *out = json_object_new_object();
+
+	json_add_str(out, "id", json_get_str(disk, "id", ""));
+	json_add_bool(out, "readonly", json_get_bool(disk, "readonly", false));
+	json_add_str(out, "serial", json_get_str(disk, "serial", ""));
+	json_add_str(out, "format", json_get_str(disk, "format", "raw"));
+	json_add(out, "backing", formats_json(json_get(disk, "backing")));
+	json_add_int(out, "queues", json_get_int(disk, "queues", 0));
+	json_add_bool(out, "threads", strcmp(json_get_str(disk, "io", "auto"), "threads") == 0);
+	json_add_int(out, "bytes", (int64_t)json_get_size(disk, "bytes_per_second", 0));
+	json_add_int(out, "ops", json_get_int(disk, "ops_per_second", 0));
+	return out;
+}
+
 static json_object *disks_json(json_object *disks)
 {
 	json_object *list = json_object_new_array();
 	size_t n = disks ? json_object_array_length(disks) : 0;
 
-	for (size_t i = 0; list && i < n; i++) {
-		json_object *disk = json_object_array_get_idx(disks, i);
-		json_object *out = json_object_new_object();
-
-		json_add_bool(out, "readonly", json_get_bool(disk, "readonly", false));
-		json_add_str(out, "serial", json_get_str(disk, "serial", ""));
-		json_add_str(out, "format", json_get_str(disk, "format", "raw"));
-		json_add(out, "backing", formats_json(json_get(disk, "backing")));
-		json_add_int(out, "queues", json_get_int(disk, "queues", 0));
-		json_add_bool(out, "threads",
-			      strcmp(json_get_str(disk, "io", "auto"), "threads") == 0);
-		json_add_int(out, "bytes", (int64_t)json_get_size(disk, "bytes_per_second", 0));
-		json_add_int(out, "ops", json_get_int(disk, "ops_per_second", 0));
-		json_object_array_add(list, out);
-	}
+	for (size_t i = 0; list && i < n; i++)
+		json_object_array_add(list, launch_disk_json(json_object_array_get_idx(disks, i)));
 	return list;
 }
 

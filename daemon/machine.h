@@ -34,8 +34,9 @@ struct machine {
 	struct control *control;
 	struct console *console;  /* NULL: the VM has none */
 	enum board_state told;    /* the state that control was told last */
-	unsigned told_resets, told_stalls;
+	unsigned told_resets, told_stalls, told_plugs;
 	uint32_t told_links;
+	json_object *plugged;     /* id -> configuration, of what was plugged in later */
 	struct sandbox *sandbox;  /* NULL: vmxd --no-sandbox */
 	struct thread_hook threads;
 	int kvm_fd;               /* opened while there were files to open; 0: none */
@@ -50,6 +51,11 @@ struct machine {
 int machine_make_board(struct machine *machine, int console_fd, char **ret_error);
 /* The descriptor of a shared directory. */
 int machine_share_fd(const struct machine *machine, size_t index);
+/* Plugs in a disk as of the order's params; fd is taken over. Negative errno and *ret_error. */
+int machine_disk_add(struct machine *machine, json_object *params, int fd, char **ret_error);
+int machine_unit_remove(struct machine *machine, json_object *params, char **ret_error);
+/* What is plugged in, as an array. */
+json_object *machine_units(struct machine *machine);
 /* The engine's counters as a JSON object. */
 json_object *machine_stats(struct machine *machine);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/checked.h"
 #include "daemon/launch.h"
@@ -136,7 +137,7 @@ static enum disk_format disk_format(const char *name)
 }
 
 /* *fd: of its first file; then the number after its last. */
-static void machine_disk(json_object *disk, size_t index, int *fd, struct board_disk *ret)
+static void machine_disk(json_object *disk, int *fd, struct board_disk *ret)
 {
 	json_object *backing = json_get(disk, "backing");
 	size_t n = backing ? json_object_array_length(backing) : 0;
@@ -150,7 +151,7 @@ static void machine_disk(json_object *disk, size_t index, int *fd, struct board_
 		.ops.per_second = (uint64_t)json_get_int(disk, "ops", 0),
 	};
 	snprintf(ret->serial, sizeof(ret->serial), "%s", json_get_str(disk, "serial", ""));
-	snprintf(ret->id, sizeof(ret->id), "disk%zu", index);
+	snprintf(ret->id, sizeof(ret->id), "%s", json_get_str(disk, "id", ""));
 	for (size_t i = 0; i < ret->image.files; i++) {
 		ret->image.file[i].fd = (*fd)++;
 		ret->image.file[i].format = disk_format(i ?
@@ -194,7 +195,7 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 	for (size_t i = 0; i < board.disk_count; i++) {
 		json_object *disk = json_object_array_get_idx(disks, i);
 
-		machine_disk(disk, i, &fd, &board.disks[i]);
+		machine_disk(disk, &fd, &board.disks[i]);
 	}
 	for (size_t i = 0; i < board.net_count; i++) {
 		snprintf(board.net_ids[i], sizeof(board.net_ids[i]), "net%zu", i);
@@ -203,6 +204,59 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 	}
 	return board_create(&board, machine->log, machine_board_changed, machine, &machine->board,
 			    ret_error);
+}
+
+int machine_disk_add(struct machine *machine, json_object *params, int fd, char **ret_error)
+{
+	json_object *config = json_get(params, "config");
+	struct board_disk disk;
+	int r, next = fd;
+
+	*ret_error = NULL;
+	if (fd < 0 || !machine->board) {
+		if (fd >= 0)
+			close(fd);
+		return machine->board ? -EBADF : -EBADFD;
+	}
+	machine_disk(params, &next, &disk);
+	r = disk.image.files == 1 ? board_disk_add(machine->board, &disk, ret_error) : -EINVAL;
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	if (!machine->plugged)
+		machine->plugged = json_object_new_object();
+	json_add(machine->plugged, disk.id, json_object_get(config));
+	return 0;
+}
+
+int machine_unit_remove(struct machine *machine, json_object *params, char **ret_error)
+{
+	*ret_error = NULL;
+	return machine->board ? board_unit_remove(machine->board, json_get_str(params, "id", ""),
+						  json_get_bool(params, "force", false), ret_error) :
+				-EBADFD;
+}
+
+json_object *machine_units(struct machine *machine)
+{
+	struct board_unit units[BOARD_UNITS_MAX];
+	size_t n = board_units(machine->board, units, BOARD_UNITS_MAX);
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; list && i < n && i < BOARD_UNITS_MAX; i++) {
+		json_object *unit = json_object_new_object();
+		json_object *config = json_get(machine->plugged, units[i].id);
+
+		json_add_str(unit, "id", units[i].id);
+		json_add_str(unit, "class", units[i].class);
+		json_add_int(unit, "slot", units[i].slot);
+		json_add_bool(unit, "removing", units[i].removing);
+		if (config)
+			json_add(unit, "config", json_object_get(config));
+		json_object_array_add(list, unit);
+	}
+	return list;
 }
 
 static void add_net_stats(struct board *board, json_object *object)

@@ -88,6 +88,7 @@ static void on_changed(uv_async_t *async)
 
 	if (!m->board || m->ended)
 		return;
+	board_settle(m->board);
 	board_info(m->board, &info);
 	if (info.state == BOARD_RUNNING || info.state == BOARD_PAUSED || info.run_ns)
 		m->ran = true;
@@ -98,8 +99,10 @@ static void on_changed(uv_async_t *async)
 		return;
 	}
 	if (info.state == m->told && info.resets == m->told_resets &&
-	    info.links == m->told_links && info.stalls == m->told_stalls)
+	    info.links == m->told_links && info.stalls == m->told_stalls &&
+	    info.plugs == m->told_plugs)
 		return;
+	m->told_plugs = info.plugs;
 	m->told = info.state;
 	m->told_resets = info.resets;
 	m->told_links = info.links;
@@ -334,6 +337,7 @@ static int run(const char *name)
 		close(m.proc_fd);
 	m.sandbox = sandbox_free(m.sandbox);
 	log_free(m.log);
+	json_object_put(m.plugged);
 	json_object_put(m.config);
 	return status;
 }

@@ -46,6 +46,8 @@ json_object *machine_report(const struct machine *machine, const struct board_in
 						  stalled ? info->stall : info->detail);
 	char rip[24];
 
+	if (machine->board)
+		json_add(report, "units", machine_units((struct machine *)(uintptr_t)machine));
 	json_add_int(report, "resets", info->resets);
 	json_add_int(report, "stalls", info->stalls);
 	json_add_double(report, "run_s", (double)info->run_ns / 1e9);

@@ -11,6 +11,7 @@
 #include "daemon/events.h"
 #include "daemon/link.h"
 #include "daemon/nets.h"
+#include "daemon/plug.h"
 #include "daemon/probe.h"
 #include "daemon/store.h"
 #include "daemon/waiter.h"
@@ -78,7 +79,9 @@ int vm_add(struct daemon *daemon, json_object *config, struct vm **ret_vm)
 	vm->daemon = daemon;
 	vm->config = config;
 	vm->name = json_get_str(config, "name", "");
+	plug_name_units(config);
 	LIST_INIT(&vm->waiters);
+	LIST_INIT(&vm->plug_ops);
 	forget_run(vm);
 	TAILQ_FOREACH(other, &daemon->vms, entry) {
 		if (strcmp(other->name, vm->name) > 0)
@@ -98,6 +101,7 @@ void vm_remove(struct vm *vm)
 {
 	probe_forget(vm->daemon->probe, vm);
 	waiters_drop(vm);
+	plug_drop(vm);
 	link_free(vm->link);
 	vm->nets = nets_free(vm->nets);
 	TAILQ_REMOVE(&vm->daemon->vms, vm, entry);
@@ -362,6 +366,7 @@ void vm_link_report(struct vm *vm, json_object *report)
 
 	take_report(vm, report);
 	nets_report(vm, json_get(report, "links"));
+	plug_report(vm, json_get(report, "units"));
 	if (vm->resets != resets && vm->state != VM_STARTING) {
 		json_object *event = json_object_new_object();
 
@@ -401,6 +406,7 @@ void vm_link_ended(struct vm *vm, json_object *final, const char *how)
 		vm->run_s = uptime(vm);
 	}
 	vm->stopping = vm->killed = false;
+	plug_ended(vm);
 	vm_set_state(vm, strcmp(state, "stopped") == 0 ? VM_STOPPED : VM_FAILED);
 	if (json_get_bool(vm->config, "transient", false))
 		vm_delete(vm);

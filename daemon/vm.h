@@ -25,11 +25,12 @@ enum vm_state {
 struct nets;
 struct waiter;
 struct link;
+struct plug_op;
 
 struct vm {
 	struct daemon *daemon;
 	const char *name;      /* in config */
-	json_object *config;   /* never changed */
+	json_object *config;   /* only plug.c changes it */
 	enum vm_state state;
 	enum vm_state before;  /* STARTING: what to go back to */
 	bool ran;              /* the guest ran since the last start */
@@ -50,6 +51,8 @@ struct vm {
 	uint64_t reported_ns;  /* when run_s was true */
 	json_object *console_tail; /* array, or NULL */
 	json_object *sandbox;      /* of its process; NULL: none, or not told yet */
+	json_object *units;        /* array: what its process has plugged in; NULL: not told */
+	LIST_HEAD(, plug_op) plug_ops;
 	LIST_HEAD(, waiter) waiters;
 	TAILQ_ENTRY(vm) entry;
 };

@@ -43,7 +43,7 @@ enum board_stop { /* why it stopped */
 	BOARD_STOP_BOOT_ERROR,   /* the image could not be loaded */
 };
 
-#define BOARD_ID_MAX 32
+#define BOARD_ID_MAX 64
 
 struct board_disk {
 	char id[BOARD_ID_MAX + 1]; /* by which it is removed; unique among all units */

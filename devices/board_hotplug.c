@@ -195,6 +195,19 @@ int board_disk_resize(struct board *board, const char *id, uint64_t bytes, uint6
 	return virtio_blk_resize(unit->device, bytes, ret_bytes);
 }
 
+/* What it has begun is finished, so that the guest waits for as little as can be; then the guest is told
+ * to look at the slot. */
+static void tear_out(struct board *board, struct unit *unit)
+{
+	unsigned slot = (unsigned)unit->info.slot;
+
+	if (unit->device->class->pause)
+		unit->device->class->pause(unit->device);
+	pci_slot_torn(board->machine->pci, slot);
+	destroy(board, unit);
+	acpi_hotplug_up(board->hotplug, slot);
+}
+
 int board_unit_remove(struct board *board, const char *id, bool force, char **ret_error)
 {
 	struct unit *unit;
@@ -211,8 +224,10 @@ int board_unit_remove(struct board *board, const char *id, bool force, char **re
 	} else if (unit->info.slot < 0) {
 		r = board_error(ret_error, -ENOTSUP, "devices with memory-mapped registers "
 				"(\"transport\": \"mmio\") cannot be taken out");
-	} else if (force || !started(board)) {
+	} else if (!started(board)) {
 		destroy(board, unit);
+	} else if (force) {
+		tear_out(board, unit);
 	} else {
 		pthread_mutex_lock(&board->units_lock);
 		unit->info.removing = true;

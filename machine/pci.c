@@ -196,7 +196,7 @@ static void config_init(struct pci_dev *dev)
 static int free_slot(const struct pci *pci)
 {
 	for (unsigned i = 0; i < PCI_SLOTS; i++)
-		if (!pci->slot[i])
+		if (!pci->slot[i] && !(pci->torn >> i & 1))
 			return (int)i;
 	return -ENOSPC;
 }
@@ -273,6 +273,23 @@ void pci_hot_plug(struct pci *pci, bool hot)
 	pthread_mutex_lock(&pci->lock);
 	pci->hot = hot;
 	pthread_mutex_unlock(&pci->lock);
+}
+
+void pci_slot_torn(struct pci *pci, unsigned slot)
+{
+	pthread_mutex_lock(&pci->lock);
+	pci->torn |= 1u << slot;
+	pthread_mutex_unlock(&pci->lock);
+}
+
+bool pci_dev_torn(struct pci_dev *dev)
+{
+	bool torn;
+
+	pthread_mutex_lock(&dev->pci->lock);
+	torn = dev->pci->torn >> dev->slot & 1;
+	pthread_mutex_unlock(&dev->pci->lock);
+	return torn;
 }
 
 uint32_t pci_occupied(struct pci *pci)
@@ -433,6 +450,7 @@ struct pci *pci_destroy(struct pci *pci)
 {
 	if (!pci)
 		return NULL;
+	pci_ghosts_drop(pci, NULL, 0, 0);
 	pci_dev_destroy(pci->host_bridge);
 	for (unsigned i = 0; i < PCI_SLOTS; i++)
 		assert(!pci->slot[i]);
@@ -449,6 +467,8 @@ void pci_reset(struct pci *pci)
 	pthread_mutex_lock(&pci->lock);
 	pci->address = 0;
 	pci->reset_control = 0;
+	pci->torn = 0;
+	pci_ghosts_drop(pci, NULL, 0, 0);
 	for (unsigned i = 0; i < PCI_SLOTS; i++)
 		if (pci->slot[i])
 			memcpy(pci->slot[i]->config, pci->slot[i]->initial, CFG_SIZE);

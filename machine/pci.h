@@ -69,6 +69,12 @@ struct pci_dev *pci_dev_destroy(struct pci_dev *dev); /* NULL is fine; returns N
 unsigned pci_dev_slot(const struct pci_dev *dev);
 /* Which slots have a device, a bit each. Any thread. */
 uint32_t pci_occupied(struct pci *pci);
+/* The slot's device is going to be destroyed without the guest having let it go. A driver that still
+ * waits for its registers reads zeroes there and not all ones (Linux's waits for a status of zero), and
+ * no other device gets that slot, which the guest would take for the same one; until the next reset.
+ * Any thread. */
+void pci_slot_torn(struct pci *pci, unsigned slot);
+bool pci_dev_torn(struct pci_dev *dev); /* any thread */
 /* Devices made from now on come as out of the box: no BAR set, nothing decoded, as the guest that
  * runs expects of one that is plugged in. The next reset places them as firmware would. */
 void pci_hot_plug(struct pci *pci, bool hot);

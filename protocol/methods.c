@@ -52,6 +52,8 @@ static const struct schema_field disk_fields[] = {
 	  .summary = "At most so much is read and written." },
 	{ .name = "ops_per_second", .type = SCHEMA_INT, .min = 1, .max = 1000000000,
 	  .summary = "At most so many requests are done." },
+	{ .name = "id", .type = SCHEMA_NAME, .dflt = "disk0, disk1, ...",
+	  .summary = "By which it is removed; no two devices of a VM have the same." },
 	END
 };
 
@@ -250,6 +252,24 @@ static const struct schema_field balloon_params[] = {
 	END
 };
 
+static const struct schema_field disk_add_params[] = {
+	NAME_FIELD,
+	{ .name = "disk", .type = SCHEMA_OBJECT, .required = true, .fields = disk_fields,
+	  .summary = "As in vm.create." },
+	END
+};
+
+static const struct schema_field unit_remove_params[] = {
+	NAME_FIELD,
+	{ .name = "id", .type = SCHEMA_NAME, .required = true, .summary = "Of the device." },
+	{ .name = "force", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "Do not wait for the guest: it loses the device as if it were torn out." },
+	{ .name = "timeout_s", .type = SCHEMA_NUMBER, .max = 86400, .dflt = "30",
+	  .summary = "How long the guest has to let it go before the error \"timeout\"; it may "
+		     "still do it afterwards." },
+	END
+};
+
 static const struct schema_field subscribe_params[] = {
 	{ .name = "from", .type = SCHEMA_INT, .max = INT64_MAX - 1, .dflt = "the next event",
 	  .summary = "First sequence number wanted; older events that are still known are sent "
@@ -338,6 +358,30 @@ static const struct schema_field stop_result[] = {
 static const struct schema_field list_result[] = {
 	{ .name = "vms", .type = SCHEMA_OBJECTS, .required = true, .fields = info_result,
 	  .summary = "As of vm.info, by name." },
+	END
+};
+
+#define UNIT_STATE_FIELDS \
+	{ .name = "state", .type = SCHEMA_STRING, .required = true, \
+	  .summary = "configured (the VM does not run), starting, attached, or removing (the guest " \
+		     "was asked to let it go)." }, \
+	{ .name = "slot", .type = SCHEMA_INT, .summary = "Of PCI, while it is attached." }
+
+static const struct schema_field disk_result[] = {
+	{ .name = "id", .type = SCHEMA_NAME, .required = true, .summary = "Its id." },
+	{ .name = "path", .type = SCHEMA_PATH, .required = true, .summary = "Its image." },
+	UNIT_STATE_FIELDS,
+	END
+};
+
+static const struct schema_field disk_list_result[] = {
+	{ .name = "disks", .type = SCHEMA_OBJECTS, .required = true, .fields = disk_result,
+	  .summary = "Each as it was configured, and its state." },
+	END
+};
+
+static const struct schema_field unit_remove_result[] = {
+	{ .name = "id", .type = SCHEMA_NAME, .required = true, .summary = "Of the device." },
 	END
 };
 
@@ -445,6 +489,14 @@ static const struct method methods[METHOD_COUNT] = {
 	[METHOD_VM_CONSOLE] = { "vm.console", ACCESS_WRITE, true,
 		"Where the console of a VM that runs is, or a descriptor attached to it.",
 		console_params, console_result },
+	[METHOD_VM_DISK_ADD] = { "vm.disk_add", ACCESS_WRITE, false,
+		"Adds a disk to a VM's configuration, and to its guest while it runs; answered when "
+		"the guest can see it.", disk_add_params, disk_result },
+	[METHOD_VM_DISK_REMOVE] = { "vm.disk_remove", ACCESS_WRITE, false,
+		"Asks the guest to let a disk go, and takes it out of the configuration; answered when "
+		"the guest has done so.", unit_remove_params, unit_remove_result },
+	[METHOD_VM_DISK_LIST] = { "vm.disk_list", ACCESS_READ, false, "The disks of a VM.",
+		name_only, disk_list_result },
 	[METHOD_EVENTS_SUBSCRIBE] = { "events.subscribe", ACCESS_READ, false,
 		"Sends an \"event\" notification for whatever happens from now on, or from a number on.",
 		subscribe_params, subscribe_result },

@@ -40,6 +40,11 @@ struct board {
 	int wake; /* eventfd: something below changed */
 	struct board_info info;
 	uint64_t start_ns, ran_from_ns;
+	struct board_unit units[BOARD_DISKS_MAX];
+	int unit_fd[BOARD_DISKS_MAX]; /* of those plugged in later: it holds the image's lock */
+	size_t unit_count;
+	pthread_t late; /* lets units go that are called "late..." */
+	bool has_late;
 	bool want_kill, want_pause, want_reset, button, nobutton, threaded;
 };
 
@@ -317,6 +322,107 @@ static int check_images(const struct board_config *config, char **ret_error)
 	return 0;
 }
 
+static void add_unit(struct board *b, const char *id, int fd)
+{
+	b->unit_fd[b->unit_count] = fd;
+	struct board_unit *unit = &b->units[b->unit_count++];
+
+	*unit = (struct board_unit){ .class = "virtio-blk", .slot = (int)b->unit_count };
+	snprintf(unit->id, sizeof(unit->id), "%s", id);
+	b->info.plugs++;
+}
+
+int board_disk_add(struct board *b, const struct board_disk *disk, char **ret_error)
+{
+	int r = 0;
+
+	*ret_error = NULL;
+	if (strncmp(disk->id, "slow", 4) == 0) /* "slow-before", "slow-after" */
+		usleep(strcmp(disk->id, "slow-before") == 0 ? 400000 : 0);
+	pthread_mutex_lock(&b->lock);
+	if (strncmp(disk->id, "refused", 7) == 0) {
+		*ret_error = strdup("the fake does not want it");
+		r = -EINVAL;
+	} else if (b->unit_count == BOARD_DISKS_MAX) {
+		r = -ENOSPC;
+	} else {
+		add_unit(b, disk->id, disk->fd);
+	}
+	pthread_mutex_unlock(&b->lock);
+	if (r == 0) {
+		b->changed(b->opaque);
+		if (strcmp(disk->id, "slow-after") == 0)
+			usleep(400000);
+	}
+	return r;
+}
+
+static void drop_unit(struct board *b, size_t i)
+{
+	if (b->unit_fd[i] >= 0)
+		close(b->unit_fd[i]);
+	b->units[i] = b->units[--b->unit_count];
+	b->unit_fd[i] = b->unit_fd[b->unit_count];
+	b->info.plugs++;
+}
+
+static void *let_go_late(void *opaque)
+{
+	struct board *b = opaque;
+
+	usleep(500000);
+	pthread_mutex_lock(&b->lock);
+	for (size_t i = b->unit_count; i-- > 0;)
+		if (strncmp(b->units[i].id, "late", 4) == 0 && b->units[i].removing)
+			drop_unit(b, i);
+	pthread_mutex_unlock(&b->lock);
+	b->changed(b->opaque);
+	return NULL;
+}
+
+/* Its guest lets everything go at once but what is called "stuck..." (never) or "late...". */
+int board_unit_remove(struct board *b, const char *id, bool force, char **ret_error)
+{
+	int r = -ENOENT;
+
+	*ret_error = NULL;
+	pthread_mutex_lock(&b->lock);
+	for (size_t i = 0; i < b->unit_count && r < 0; i++) {
+		if (strcmp(b->units[i].id, id) != 0)
+			continue;
+		r = 0;
+		b->info.plugs++;
+		if ((strncmp(id, "stuck", 5) == 0 || strncmp(id, "late", 4) == 0) && !force) {
+			b->units[i].removing = true;
+			if (id[0] == 'l' && !b->has_late)
+				b->has_late = pthread_create(&b->late, NULL, let_go_late, b) == 0;
+		} else {
+			drop_unit(b, i);
+		}
+	}
+	pthread_mutex_unlock(&b->lock);
+	if (r == 0)
+		b->changed(b->opaque);
+	return r;
+}
+
+void board_settle(struct board *b)
+{
+	(void)b;
+}
+
+size_t board_units(struct board *b, struct board_unit *units, size_t n)
+{
+	size_t count;
+
+	pthread_mutex_lock(&b->lock);
+	count = b->unit_count;
+	for (size_t i = 0; i < count && i < n; i++)
+		units[i] = b->units[i];
+	pthread_mutex_unlock(&b->lock);
+	return count;
+}
+
 int board_create(const struct board_config *config, struct log *log, board_changed_fn *changed,
 		 void *opaque, struct board **ret_board, char **ret_error)
 {
@@ -335,6 +441,8 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 	b->opaque = opaque;
 	b->wake = eventfd(0, EFD_CLOEXEC);
 	pthread_mutex_init(&b->lock, NULL);
+	for (size_t i = 0; i < config->disk_count; i++)
+		add_unit(b, config->disks[i].id, -1);
 	*ret_board = b;
 	return 0;
 }
@@ -355,6 +463,10 @@ void board_destroy(struct board *b)
 		wake(b);
 		pthread_join(b->thread, NULL);
 	}
+	if (b->has_late)
+		pthread_join(b->late, NULL);
+	while (b->unit_count)
+		drop_unit(b, 0);
 	close(b->wake);
 	close(b->config.kernel_fd);
 	if (b->config.initrd_fd >= 0)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+# Disks come and go under Debian's kernel, which needs nothing for it: plugged, written, taken out
+# while it writes, fifty times; torn out by force; over a pause and a reset; a guest that is deaf.
+set -u
+build=$VMXD_BUILDDIR
+guest=$VMXD_GUEST_DIR
+rounds=${ROUNDS:-50}
+passed=0 failed=0
+for file in vmlinuz-cloud initramfs-cloud.cpio; do
+	if [ ! -f "$guest/$file" ]; then
+		echo "skip: $guest/$file is not there: ./bootstrap build fetches it"
+		echo "0 passed, 0 failed, 1 skipped"
+		exit 77
+	fi
+done
+dir=$(mktemp -d "${TMPDIR:-/tmp}/vmxd-hot.XXXXXX") || exit 1
+export VMXD_SOCKET=$dir/vmxd.sock
+ctl="$build/vmctl -q"
+"$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" \
+	>"$dir/log" 2>&1 </dev/null &
+daemon=$!
+cleanup() {
+	$ctl kill hot 2>/dev/null
+	$ctl kill deaf 2>/dev/null
+	kill $daemon 2>/dev/null
+	wait $daemon 2>/dev/null
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+trap "exit 1" TERM INT
+for _ in $(seq 100); do [ -S "$VMXD_SOCKET" ] && break; sleep 0.1; done
+
+check() { # NAME COMMAND...
+	local name=$1
+	shift
+	if "$@"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "FAIL: $name"
+		tail -n 5 "$dir/log" "$dir/console" | sed 's/^/    /'
+	fi
+}
+end() {
+	echo "$passed passed, $failed failed, 0 skipped"
+	[ $failed -eq 0 ]
+	exit
+}
+
+# The guest writes each disk's serial number into its first sector, writes on behind it, and then reads
+# for as long as it can. (It opens a disk for writing once only: a node that is gone by then would become
+# a file. Neither commas nor quotes: it is on the command line.)
+work='echo guest is up; while :; do for d in /sys/block/vd*; do n=${d##*/};
+	s=$(cat $d/serial 2>/dev/null); [ x$s = x ] && continue;
+	[ -b /dev/$n ] || continue; [ -e /tmp/$s ] && continue; touch /tmp/$s;
+	(exec 3<>/dev/$n; printf %-512s $s | dd bs=512 count=1 conv=fsync >&3 2>/dev/null;
+	dd if=/dev/zero bs=4k count=900 conv=fsync >&3 2>/dev/null;
+	while dd if=/dev/$n of=/dev/null bs=4k iflag=direct 2>/dev/null; do :; done) &
+	done; usleep 20000; done'
+work=$(echo $work)
+truncate -s 4M "$dir/a" "$dir/b"
+
+marked() { # FILE TEXT: the guest has found it
+	local _
+	for _ in $(seq 200); do
+		[ "$(head -c ${#2} "$1" | tr -d '\0')" = "$2" ] && return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+$ctl create hot --engine soft --memory 256M --kernel "$guest/vmlinuz-cloud" \
+	--initrd "$guest/initramfs-cloud.cpio" --disk "$dir/a,serial=cold" \
+	--cmdline "console=ttyS0 quiet vmxd.modules vmxd.run=\"$work\"" || failed=1
+$ctl start hot || failed=1
+$ctl console hot </dev/null >"$dir/console" 2>&1 &
+check "the guest runs and sees its first disk" marked "$dir/a" cold
+[ $failed -eq 0 ] || end
+
+round() { # N: plug, wait for the guest, take out while it writes
+	$ctl disk add hot "$dir/b,serial=round-$1,id=hot$1" >/dev/null || return 1
+	marked "$dir/b" "round-$1" || { echo "round $1: the guest does not see it"; return 1; }
+	$ctl disk remove hot "hot$1" --timeout 60
+}
+good=0
+for ((n = 1; n <= rounds; n++)); do
+	round $n || break
+	good=$n
+done
+check "$rounds disks come and go under I/O ($good did)" [ "$good" -eq "$rounds" ]
+[ $failed -eq 0 ] || end
+
+# The one it started with too, and back again.
+check "the first disk can be taken out" $ctl disk remove hot disk0
+check "and plugged again" $ctl disk add hot "$dir/a,serial=again"
+check "where the guest sees it" marked "$dir/a" again
+
+# Torn out. What waits for it in the guest waits for ever in kernels before 6.16, and hot plug with it:
+# so the guest is reset, and all is well again.
+check "one more" $ctl disk add hot "$dir/b,id=torn"
+check "is torn out" $ctl disk remove hot torn --force
+check "and is not there" [ "$("$build/vmctl" disk list hot | sed 1d | cut -d ' ' -f 1)" = disk0 ]
+$ctl reset hot
+check "after a reset the guest gets another" $ctl disk add hot "$dir/b,serial=after-torn,id=disk1"
+check "and writes to it" marked "$dir/b" after-torn
+
+# While it is paused nothing is seen; afterwards it is.
+$ctl disk remove hot disk1
+$ctl pause hot
+check "a paused guest gets a disk" $ctl disk add hot "$dir/b,serial=paused,id=p"
+$ctl resume hot
+check "and sees it when it goes on" marked "$dir/b" paused
+
+# A reset finds it where firmware would have put it.
+: >"$dir/b" && truncate -s 4M "$dir/b"
+$ctl reset hot
+check "it is there after a reset" marked "$dir/b" paused
+check "and can be taken out then" $ctl disk remove hot p
+check "what is kept is what is there" [ "$("$build/vmctl" disk list hot | sed 1d | cut -d ' ' -f 1)" = disk0 ]
+$ctl kill hot
+
+# A guest that knows no ACPI: the removal has a time limit, and can be forced.
+printf '\002\260\255\033\000\000\001\000\376\117\121\344\000\000\020\000\000\000\020\000\000\000\000\000\000\000\000\000\040\000\020\000\353\376' >"$dir/k"
+head -c 4096 /dev/zero >>"$dir/k"
+$ctl run deaf --detach --engine soft --memory 32M --kernel "$dir/k" --disk "$dir/b" </dev/null
+$ctl disk remove deaf disk0 --timeout 0.3 2>"$dir/error"
+check "a deaf guest's disk is not gone in time" [ $? -eq 124 ]
+check "which is said in words" grep -q 'has not let disk0 go in time' "$dir/error"
+check "it is marked" grep -q 'removing' <("$build/vmctl" disk list deaf)
+check "but goes by force" $ctl disk remove deaf disk0 --force
+check "one is added" $ctl disk add deaf "$dir/b,id=x"
+$ctl disk remove deaf x --timeout 0.1 2>/dev/null
+$ctl reset deaf
+for _ in $(seq 50); do [ -z "$("$build/vmctl" disk list deaf)" ] && break; sleep 0.1; done
+check "what was asked for is gone after a reset" [ -z "$("$build/vmctl" disk list deaf)" ]
+end
