@@ -346,7 +346,7 @@ int board_disk_add(struct board *b, const struct board_disk *disk, char **ret_er
 	} else if (b->unit_count == BOARD_DISKS_MAX) {
 		r = -ENOSPC;
 	} else {
-		add_unit(b, disk->id, disk->fd);
+		add_unit(b, disk->id, disk->image.file[0].fd);
 	}
 	pthread_mutex_unlock(&b->lock);
 	if (r == 0) {
