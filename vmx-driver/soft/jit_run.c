@@ -45,17 +45,21 @@ static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 	struct soft_l0 now = { SOFT_TAG_INVALID, 0 };
 	int rc = soft_tlb_fill(v, la, size, site & JIT_SITE_WRITE, &now, &v->scratch[3]);
 
-	if (rc != SOFT_OK)
-		return rc;
-	if (now.tag != SOFT_TAG_INVALID && soft_vm_of(v)->cache->use_l0) {
+	if (rc == SOFT_OK && now.tag != SOFT_TAG_INVALID && soft_vm_of(v)->cache->use_l0) {
 		struct soft_tlb *t = &v->tlb[v->ctx];
 
 		t->l0_chunks |= 1ull << (unsigned)(l0 - t->l0) / (SOFT_L0_SIZE / 64);
 		l0->tag = now.tag;
 		l0->delta = site & JIT_SITE_PAGE ? now.tag + now.delta : now.delta;
 	}
-	soft_fp_load(v); /* in case something on the way had to save it */
-	return SOFT_OK;
+	return rc;
+}
+
+/* Something on the way took the FP state out of the registers: this vCPU may have waited for another's
+ * section, in which all code was thrown away. There is no going back into it. */
+static bool code_may_be_gone(const struct soft_vcpu *v)
+{
+	return !v->fp_live;
 }
 
 /* L0 missed for this access again and again, while L1 had it: from now on it looks there. */
@@ -89,34 +93,39 @@ static void count_misses(struct soft_vcpu *v, uint64_t rip, uint32_t site)
  * behind a 5-byte jump stand the instruction's guest address and the recipe of the flags. */
 int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret)
 {
+	jit_recipe recipe = *(const u64_any *)(ret + 5 + 8);
 	int rc;
 
 	v->rip = *(const u64_any *)(ret + 5);
 	rc = fill(v, la, site);
-	if (rc == SOFT_OK) {
+	if (rc == SOFT_OK)
 		count_misses(v, v->rip, site);
-		soft_fp_load(v);
-		return rc;
-	}
-	jit_recipe_follow(v, *(const u64_any *)(ret + 5 + 8));
-	return site & JIT_SITE_WIDE ? SOFT_STEP : rc;
+	else if (site & JIT_SITE_WIDE)
+		rc = SOFT_STEP;
+	if (rc == SOFT_OK && code_may_be_gone(v))
+		rc = SOFT_AGAIN;
+	if (rc != SOFT_OK)
+		jit_recipe_follow(v, recipe);
+	return rc;
 }
 
 /* The same for a group of accesses. Whatever is in its way, one access after the other finds out
- * whose fault it is: 1, and nothing happened. */
+ * whose fault it is: 1, and nothing happened. More: leave with that. */
 int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret)
 {
+	jit_recipe recipe = *(const u64_any *)(ret + 5 + 8);
 	struct soft_exc kept = v->exc;
+	int rc;
 
 	v->rip = *(const u64_any *)(ret + 5);
-	if (fill(v, la, site) == SOFT_OK) {
+	rc = fill(v, la, site);
+	if (rc == SOFT_OK)
 		count_misses(v, v->rip, site);
-		soft_fp_load(v);
-		return 0;
-	}
 	v->exc = kept;
-	soft_fp_load(v);
-	return 1;
+	if (!code_may_be_gone(v))
+		return rc != SOFT_OK;
+	jit_recipe_follow(v, recipe);
+	return SOFT_AGAIN;
 }
 
 static struct soft_ibtc *ibtc_slot(struct soft_vcpu *v, uint64_t rip)

@@ -181,6 +181,7 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 	e2(b, 0xc4, 8);
 	if (group) {
 		e3(b, 0x83, 0xf8, 0x01); /* cmp eax, 1 */
+		miss = e_jcc_fwd(b, CC_A);
 		e1(b, 0xf5);             /* cmc: CF = eax != 0 */
 	} else {
 		e2(b, 0x85, 0xc0); /* test eax, eax */
@@ -192,8 +193,6 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 	if (page)
 		e_lea_sum(b, H_R11, H_R10);
 	e1(b, 0xc3);
-	if (group)
-		return;
 	e_fix(b, miss, b->p);
 	e_rr(b, false, 0x89, H_R11, H_RAX);
 	e_jmp(b, cache->rw + (cache->stubs.exit_saved - cache->rx));
