@@ -7,8 +7,13 @@ tests_bench_guest_bench_SOURCES = tests/bench/guest-bench.c tests/bench/guest-be
 tests_bench_guest_bench_CFLAGS = -std=gnu17 -pthread -O2 $(WARN_CFLAGS) -I/usr/include/lua5.4
 tests_bench_guest_bench_LDFLAGS = -all-static
 tests_bench_guest_bench_LDADD = -llua5.4 -lz -lm
-CLEANFILES += tests/bench/guest-bench
-EXTRA_DIST += tests/bench/bench.py docs/benchmarks.md
+EXTRA_PROGRAMS += tests/bench/guest-io
+tests_bench_guest_io_SOURCES = tests/bench/guest-io.c
+tests_bench_guest_io_CFLAGS = -std=gnu17 -O2 $(WARN_CFLAGS)
+tests_bench_guest_io_LDFLAGS = -all-static
+CLEANFILES += tests/bench/guest-bench tests/bench/guest-io
+EXTRA_DIST += tests/bench/bench.py tests/bench/bench_common.py tests/bench/bench_io.py \
+	tests/bench/bench_work.py docs/benchmarks.md
 .PHONY: bench
-bench: all tests/bench/guest-bench$(EXEEXT) tests/guest/net-tool$(EXEEXT)
-	$(AM_TESTS_ENVIRONMENT) python3 $(srcdir)/tests/bench/bench.py $(BENCH_FLAGS)
+bench: all tests/bench/guest-bench$(EXEEXT) tests/bench/guest-io$(EXEEXT) tests/guest/net-tool$(EXEEXT)
+	$(AM_TESTS_ENVIRONMENT) python3 -B $(srcdir)/tests/bench/bench.py $(BENCH_FLAGS)

@@ -2,14 +2,15 @@
 /*
  * net-tool.c - a static program for both ends of network tests and benchmarks.
  *
- *   net-tool send HOST PORT SECONDS    sends for so long; prints "net-tool send BYTES SECONDS"
+ *   net-tool send HOST PORT SECONDS    sends for so long
  *   net-tool receive HOST PORT SECONDS the other way
- *   net-tool echo HOST PORT COUNT      one byte there and back; prints the median in microseconds
+ *   net-tool echo HOST PORT COUNT      one byte there and back, 100 * COUNT times
  *   net-tool get HOST PORT             writes what it is sent to standard output
  *   net-tool udp PORT                  prints the first datagram that comes
  *
- * The peer of the first three serves one connection: net-tool serve PORT, which reads what is to be
- * done from the first byte.
+ * The first three print "step VERB" when they begin, and at their end "result VERB OPERATIONS BYTES SECONDS",
+ * and echo the median of a round trip in microseconds. Their peer serves one connection: net-tool serve
+ * PORT, which reads what is to be done from the first byte.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -113,7 +114,7 @@ static int by_value(const void *a, const void *b)
 
 static int echo(int sock, unsigned count)
 {
-	double *took = calloc(count + 1, sizeof(*took));
+	double *took = calloc(count + 1, sizeof(*took)), begin = now();
 	char byte = 0;
 
 	for (unsigned i = 0; took && i < count; i++) {
@@ -124,7 +125,7 @@ static int echo(int sock, unsigned count)
 		took[i] = now() - start;
 	}
 	qsort(took, count, sizeof(*took), by_value);
-	printf("net-tool echo %.1f\n", took[count / 2] * 1e6);
+	printf("result echo %u %u %.3f %.1f\n", count, count, now() - begin, took[count / 2] * 1e6);
 	return 0;
 }
 
@@ -136,12 +137,14 @@ static int run(const char *verb, const char *host, const char *port, int number)
 
 	if (sock < 0 || !buf || send(sock, what, 2, MSG_NOSIGNAL) != 2)
 		return fail("connect");
+	printf("step %s\n", verb);
+	fflush(stdout);
 	if (verb[0] == 'e')
 		return echo(sock, (unsigned)number * 100);
 	bytes = verb[0] == 's' ? send_for(sock, buf, start + number) : receive_all(sock, buf);
 	if (verb[0] == 's')
 		(void)!recv(sock, buf, 1, 0); /* until the other side has it all */
-	printf("net-tool %s %.0f %.3f\n", verb, bytes, now() - start);
+	printf("result %s %.0f %.0f %.3f\n", verb, bytes / CHUNK, bytes, now() - start);
 	return 0;
 }
 

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workloads: one static program on the bare processor, in a vmxd guest and under QEMU's TCG."""
+import math
+import os
+import re
+import statistics
+import subprocess
+
+from bench_common import BUILD, make_initramfs, qemu_command, run_guest, say
+
+CLASSES = {
+    'integer and memory': 'alu sort indirect call chase-cache chase-memory tree memcpy byte-loop hash compress',
+    'whole programs': 'lua deflate inflate',
+    'floating point and SIMD': 'double matrix x87 aes avx2 sha',
+    'guest kernel': 'syscall page-fault fork exec pipe file switch',
+    'several processors': 'atomics',
+}
+
+
+def collect(lines, into):
+    for line in lines:
+        m = re.match(r'bench (\S+) ([0-9.]+)$', line.strip())
+        if m:
+            into.setdefault(m.group(1), []).append(float(m.group(2)))
+
+
+def geometric(values):
+    values = [v for v in values if not math.isnan(v)]  # not there under TCG
+    return math.exp(sum(math.log(v) for v in values) / len(values)) if values else float('nan')
+
+
+def work_row(name, native, vmxd, tcg):
+    n, v = statistics.median(native[name]), statistics.median(vmxd[name])
+    q = statistics.median(tcg[name]) if name in tcg else float('nan')
+    say('  %-14s %14.1f %14.1f %14.1f %9.2f %9.2f %9.2f' % (name, n, v, q, v / n, q / n, q / v))
+    return v / n, q / n, q / v
+
+
+def bench_work(daemon, runs, have_qemu, only):
+    program = os.path.join(BUILD, 'tests/bench/guest-bench')
+    initrd = make_initramfs('initramfs-bench.cpio', '--add', program + '=bin/guest-bench')
+    cmdline = 'console=ttyS0 quiet vmxd.bench' + ('=' + only if only else '')
+    native, vmxd, tcg = {}, {}, {}
+    for i in range(runs):
+        say('  run %d of %d ...' % (i + 1, runs))
+        collect(subprocess.run([program] + ([only] if only else []), stdout=subprocess.PIPE, text=True,
+                               check=True).stdout.splitlines(), native)
+        collect(run_guest(daemon.run_command(initrd, cmdline), daemon.env)[0], vmxd)
+        if have_qemu:
+            collect(run_guest(qemu_command(initrd, cmdline), None)[0], tcg)
+    say('nanoseconds an iteration; slowdown against native; how much faster than TCG')
+    say('  %-14s %14s %14s %14s %9s %9s %9s' % ('', 'native', 'vmxd', 'tcg', 'vmxd/nat', 'tcg/nat', 'tcg/vmxd'))
+    everything = []
+    for title, names in CLASSES.items():
+        rows = [work_row(n, native, vmxd, tcg) for n in names.split() if n in native and n in vmxd]
+        if rows:
+            say('  %-57s  %9.2f %9.2f %9.2f' % ('(geometric mean: ' + title + ')',
+                                                *[geometric([r[i] for r in rows]) for i in range(3)]))
+        everything += rows
+    if everything:
+        say('  %-57s  %9.2f %9.2f %9.2f' % ('(geometric mean of all)',
+                                            *[geometric([r[i] for r in everything]) for i in range(3)]))
