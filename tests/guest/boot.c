@@ -8,7 +8,7 @@
  *     --initrd FILE       --cmdline TEXT       --disk FILE[,readonly] (repeatable)
  *     --timeout SECONDS   (default 60)         --expect TEXT   end with success once it is printed
  *     --on-reboot stop    --debug-exit         --soft-debug BITS  --stdin  --log LEVEL
- *     --nested            offer VMX to the guest
+ *     --nested            offer VMX to the guest   --code-cache MIB
  *     --pause-every MS    pauses and resumes all the time
  *     --virtio BITS       BOARD_VIRTIO_*
  *     --when TEXT --do power-button|reset|pause-resume|kill   once TEXT is printed, once
@@ -89,7 +89,8 @@ static void usage(void)
 static void parse(struct run *run, int argc, char **argv)
 {
 	enum { ENGINE = 256, MEMORY, CPUS, INITRD, CMDLINE, DISK, TIMEOUT, EXPECT, REBOOT,
-	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE, WHEN, DO, NESTED, VIRTIO };
+	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE, WHEN, DO, NESTED, VIRTIO,
+	       CODE_CACHE };
 	static const struct option options[] = {
 		{ "engine", 1, 0, ENGINE },     { "memory", 1, 0, MEMORY },
 		{ "cpus", 1, 0, CPUS },         { "initrd", 1, 0, INITRD },
@@ -100,7 +101,7 @@ static void parse(struct run *run, int argc, char **argv)
 		{ "log", 1, 0, LOG },           { "pause-every", 1, 0, PAUSE },
 		{ "when", 1, 0, WHEN },         { "do", 1, 0, DO },
 		{ "nested", 0, 0, NESTED },
-		{ "virtio", 1, 0, VIRTIO },
+		{ "virtio", 1, 0, VIRTIO },     { "code-cache", 1, 0, CODE_CACHE },
 		{ 0 },
 	};
 	struct board_config *c = &run->config;
@@ -137,6 +138,9 @@ static void parse(struct run *run, int argc, char **argv)
 			break;
 		case DEBUG_EXIT:
 			c->debug_exit = true;
+			break;
+		case CODE_CACHE:
+			c->code_cache_bytes = strtoull(optarg, NULL, 0) << 20;
 			break;
 		case SOFT_DEBUG:
 			c->soft_debug = (uint32_t)strtoul(optarg, NULL, 0);

@@ -43,5 +43,7 @@ run() {
 
 run "4 processors" vmlinuz-cloud --cpus 4
 run "2 processors" vmlinuz-generic --cpus 2
+# Code thrown away all the time, under the feet of the other processors.
+run "3 processors, a code cache of 1 MiB" vmlinuz-cloud --cpus 3 --code-cache 1
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed -eq 0 ]

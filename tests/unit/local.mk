@@ -111,3 +111,11 @@ TESTS += tests/unit/test-soft-vmcs
 tests_unit_test_soft_vmcs_SOURCES = tests/unit/test_soft_vmcs.c tests/unit/unit.h
 tests_unit_test_soft_vmcs_CFLAGS = $(AM_CFLAGS) $(ZYDIS_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_vmcs_LDADD = libvmxdriver.la $(CUNIT_LIBS)
+
+# The code cache when it is full.
+check_PROGRAMS += tests/unit/test-soft-cache
+TESTS += tests/unit/test-soft-cache
+tests_unit_test_soft_cache_SOURCES = tests/unit/test_soft_cache.c tests/unit/soft_guest.h \
+	tests/unit/unit.h
+tests_unit_test_soft_cache_CFLAGS = $(AM_CFLAGS) $(ZYDIS_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_cache_LDADD = libvmxdriver.la $(CUNIT_LIBS)

@@ -21,7 +21,7 @@ static uintptr_t this_thread(void)
  * count: one of the two sees the other. */
 static void stop_running(struct soft_vm *vm, struct soft_vcpu *v)
 {
-	v->parked = true;
+	v->parked = v->parked_since = true;
 	if (atomic_fetch_sub(&vm->excl_running, 1) == 1 && atomic_load(&vm->excl_pending)) {
 		pthread_mutex_lock(&vm->excl_lock);
 		pthread_cond_broadcast(&vm->excl_cond);
@@ -73,7 +73,7 @@ void soft_exclusive_begin(struct soft_vm *vm, struct soft_vcpu *v)
 	pthread_mutex_lock(&vm->excl_lock);
 	atomic_fetch_add(&vm->excl_pending, 1);
 	if (v && !v->parked) {
-		v->parked = true;
+		v->parked = v->parked_since = true;
 		if (atomic_fetch_sub(&vm->excl_running, 1) == 1)
 			pthread_cond_broadcast(&vm->excl_cond); /* another section waits for it */
 	} else {

@@ -156,7 +156,10 @@ struct soft_cache {
 	struct jit_block **order; /* by host address */
 	size_t order_count, order_max;
 	struct jit_block *hash[JIT_HASH_SIZE];
-	struct jit_kept *kept[JIT_KEPT_SIZE]; /* instructions that operations are called with */
+	/* Instructions that operations are called with. An operation may park in its middle: what it
+	 * was called with outlives the flush that happens then (v->op_insn). */
+	struct jit_kept *kept[JIT_KEPT_SIZE];
+	size_t kept_count;
 	struct jit_page ***pages; /* [gpa >> 30][(gpa >> 12) & 0x3ffff] */
 	struct jit_scratch *scratch;
 	bool chain, use_l0;
@@ -240,7 +243,8 @@ static inline bool jit_near_end(uint64_t rip)
 struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *host);
 void jit_block_add(struct soft_vm *vm, struct jit_block *block);
 void *jit_meta_alloc(struct soft_cache *cache, size_t size);
-/* A copy that lives as long as the blocks do; one for all instructions of the same bytes. NULL: full. */
+/* A copy that lives as long as the blocks do, and while v->op_insn of any vCPU names it; one for all
+ * instructions of the same bytes. NULL: full. */
 const struct soft_insn *jit_insn_keep(struct soft_cache *cache, const struct soft_insn *insn);
 /* The record of a guest page, NULL if it never held code. GENERAL. */
 struct jit_page *jit_page_get(struct soft_cache *cache, uint64_t gpa);

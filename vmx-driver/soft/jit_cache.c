@@ -107,6 +107,30 @@ static void free_pages(struct soft_cache *cache)
 	}
 }
 
+static bool in_operation(const struct soft_vm *vm, const struct jit_kept *kept)
+{
+	for (unsigned i = 0; vm && i < VMX_VCPUS_MAX; i++)
+		if (vm->vcpus[i] && vm->vcpus[i]->op_insn == &kept->insn)
+			return true;
+	return false;
+}
+
+/* Frees what no operation of a parked vCPU may still read. vm NULL: all. */
+static void free_kept(struct soft_vm *vm, struct soft_cache *cache)
+{
+	for (size_t i = 0; i < JIT_KEPT_SIZE; i++) {
+		for (struct jit_kept **p = &cache->kept[i], *kept; (kept = *p);) {
+			if (in_operation(vm, kept)) {
+				p = &kept->next;
+				continue;
+			}
+			*p = kept->next;
+			free(kept);
+			cache->kept_count--;
+		}
+	}
+}
+
 void soft_cache_destroy(struct soft_vm *vm)
 {
 	struct soft_cache *cache = vm->cache;
@@ -114,6 +138,7 @@ void soft_cache_destroy(struct soft_vm *vm)
 	if (!cache)
 		return;
 	free_pages(cache);
+	free_kept(NULL, cache);
 	if (cache->pages)
 		munmap(cache->pages, JIT_PAGES_TOP * sizeof(*cache->pages));
 	if (cache->order)
@@ -136,7 +161,7 @@ void *jit_meta_alloc(struct soft_cache *cache, size_t size)
 {
 	size_t at = (cache->meta_used + 15) & ~15ull;
 
-	if (size > cache->meta_size - at || at > cache->meta_size)
+	if (at > cache->meta_size || size > cache->meta_size - at)
 		return NULL;
 	cache->meta_used = at + size;
 	return cache->meta + at;
@@ -153,9 +178,12 @@ const struct soft_insn *jit_insn_keep(struct soft_cache *cache, const struct sof
 	for (kept = *slot; kept; kept = kept->next)
 		if (kept->insn.len == insn->len && memcmp(kept->insn.bytes, insn->bytes, insn->len) == 0)
 			return &kept->insn;
-	kept = jit_meta_alloc(cache, sizeof(*kept));
+	if (cache->kept_count >= cache->meta_size / sizeof(*kept))
+		return NULL;
+	kept = malloc(sizeof(*kept));
 	if (!kept)
 		return NULL;
+	cache->kept_count++;
 	kept->insn = *insn;
 	kept->next = *slot;
 	*slot = kept;
@@ -384,7 +412,7 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 		}
 	}
 	memset(cache->hash, 0, sizeof(cache->hash));
-	memset(cache->kept, 0, sizeof(cache->kept));
+	free_kept(vm, cache);
 	cache->order_count = 0;
 	cache->meta_used = 0;
 	cache->used = cache->stubs_end;

@@ -57,6 +57,8 @@ static void swap_halves(struct tr *t)
 
 	t->b = t->other;
 	t->other = b;
+	/* One is full, both are: no displacement is written any more, for its place may not be there. */
+	t->b.full = t->other.full = t->b.full || t->other.full;
 }
 
 void jit_cold_begin(struct tr *t)

@@ -55,11 +55,11 @@ static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 	return rc;
 }
 
-/* Something on the way took the FP state out of the registers: this vCPU may have waited for another's
- * section, in which all code was thrown away. There is no going back into it. */
+/* Something on the way took the FP state out of the registers, or waited for another vCPU's section,
+ * in which all code may have been thrown away: no going back into it. */
 static bool code_may_be_gone(const struct soft_vcpu *v)
 {
-	return !v->fp_live;
+	return !v->fp_live || v->parked_since;
 }
 
 /* L0 missed for this access again and again, while L1 had it: from now on it looks there. */
@@ -242,6 +242,7 @@ int soft_jit_run(struct soft_vcpu *v)
 		rc = find(v, link, &host);
 		if (rc != SOFT_OK)
 			return rc;
+		v->parked_since = false;
 		rc = cache->stubs.enter(v, host);
 		link = NULL;
 		jit_recipe_follow(v, v->flag_recipe);

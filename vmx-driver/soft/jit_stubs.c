@@ -198,6 +198,9 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 	e_jmp(b, cache->rw + (cache->stubs.exit_saved - cache->rx));
 }
 
+_Static_assert(offsetof(struct soft_vcpu, parked_since) == offsetof(struct soft_vcpu, fp_live) + 1,
+	       "compared as one word");
+
 /* r11: struct jit_op_site; called. Returns when the operation gave SOFT_OK. */
 static void emit_op(struct soft_cache *cache, struct jit_buf *b)
 {
@@ -213,6 +216,7 @@ static void emit_op(struct soft_cache *cache, struct jit_buf *b)
 	e_load(b, H_RDI, GS_OFF(self));
 	e3(b, 0x49, 0x8b, 0x73);
 	e1(b, offsetof(struct jit_op_site, insn)); /* mov rsi, [r11 + insn] */
+	e_store(b, H_RSI, GS_OFF(op_insn));
 	e2(b, 0x48, 0x83);
 	e2(b, 0xec, 8);
 	e3(b, 0x41, 0xff, 0x53);
@@ -221,14 +225,14 @@ static void emit_op(struct soft_cache *cache, struct jit_buf *b)
 	e2(b, 0xc4, 8);
 	e2(b, 0x85, 0xc0);
 	fail = e_jcc_fwd(b, CC_NE);
-	e3(b, 0x65, 0x80, 0x3c); /* cmp byte gs:[fp_live], 0 */
-	e1(b, 0x25);
+	e3(b, 0x65, 0x66, 0x81); /* cmp word gs:[fp_live], 1: live, and not parked since */
+	e2(b, 0x3c, 0x25);
 	e4(b, GS_OFF(fp_live));
-	e1(b, 0);
-	saved = e_jcc_fwd(b, CC_E);
+	e2(b, 1, 0);
+	saved = e_jcc_fwd(b, CC_NE);
 	load_all(b);
 	e1(b, 0xc3);
-	/* it had to save the FP state: back to soft_jit_run(), which loads it */
+	/* back to soft_jit_run(), which loads the FP state and looks for code anew */
 	e_fix(b, saved, b->p);
 	e_mov_imm(b, H_RAX, SOFT_AGAIN);
 	e_fix(b, fail, b->p);

@@ -308,6 +308,7 @@ struct soft_vcpu {
 	/* --- reached from translated code by GS displacement: keep near the start --- */
 	uint64_t gpr[16];    /* encoding order; current whenever C code runs */
 	uint64_t rip, next_rip;
+	const struct soft_insn *op_insn; /* what translated code last called an operation with */
 	_Atomic uint32_t exit_req;
 	uint16_t aflags;     /* arithmetic flags: low byte OF (0/1), high byte as LAHF gives */
 	uint8_t cpl;
@@ -355,6 +356,8 @@ struct soft_vcpu {
 	struct soft_decoder *decoder;
 	void *jit;           /* jit's per-vCPU data */
 	bool fp_live;
+	bool parked_since; /* it parked since it last entered translated code, which may be gone: no
+			    * way back into it. Read together with fp_live (jit_stubs.c). */
 	uint32_t xsave_size;
 	uint64_t xsave_mask;  /* components kept for the guest: host XCR0 & what CPUID offers */
 	uint8_t *xsave;      /* guest FP state while !fp_live; 64-byte aligned, standard format */
