@@ -48,6 +48,7 @@ enum option_id { /* one table in options.c */
 	OPTION_PORT,
 	OPTION_NESTED,
 	OPTION_BALLOON,
+	OPTION_MEM,
 	OPTION_DEBUG_EXIT,
 	OPTION_SOFT_DEBUG,
 	OPTION_CODE_CACHE,
@@ -118,6 +119,8 @@ void ctl_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 json_object *name_params(const char *name);
 /* Calls method with {"name": argv[0]}, prints the result if JSON is wanted, drops it. */
 int ctl_simple(struct ctl *ctl, const char *method);
+/* The same with one more parameter, {key: argv[1]}, as text. */
+int ctl_simple_value(struct ctl *ctl, const char *method, const char *key);
 void print_json(json_object *object); /* one line on stdout */
 void print_info(json_object *info);   /* a VM for people */
 /* How the VM of that info ended: its exit code, and a sentence for ctl_note(). */
@@ -144,7 +147,7 @@ bool tty_raw(void);
 void tty_restore(void);
 
 /* One file each: verb_run.c and so on. */
-verb_fn verb_balloon, verb_run, verb_create, verb_start, verb_stop, verb_kill, verb_pause, verb_resume,
+verb_fn verb_balloon, verb_mem, verb_run, verb_create, verb_start, verb_stop, verb_kill, verb_pause, verb_resume,
 	verb_reset, verb_disk,
 	verb_delete, verb_list, verb_info, verb_wait, verb_console, verb_events, verb_doctor,
 	verb_rpc, verb_version, verb_help, verb_disk;

@@ -100,15 +100,28 @@ json_object *name_params(const char *name)
 	return params;
 }
 
-int ctl_simple(struct ctl *ctl, const char *method)
+static int call_and_print(struct ctl *ctl, const char *method, json_object *params)
 {
 	json_object *result;
-	int r = ctl_call(ctl, method, name_params(ctl->argv[0]), &result);
+	int r = ctl_call(ctl, method, params, &result);
 
 	if (r == EXIT_OK && ctl->json)
 		print_json(result);
 	json_object_put(result);
 	return r;
+}
+
+int ctl_simple(struct ctl *ctl, const char *method)
+{
+	return call_and_print(ctl, method, name_params(ctl->argv[0]));
+}
+
+int ctl_simple_value(struct ctl *ctl, const char *method, const char *key)
+{
+	json_object *params = name_params(ctl->argv[0]);
+
+	json_add(params, key, json_from_bytes(ctl->argv[1], strlen(ctl->argv[1])));
+	return call_and_print(ctl, method, params);
 }
 
 void print_json(json_object *object)

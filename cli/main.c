@@ -17,6 +17,7 @@
 	 OPTION_BIT(OPTION_ENGINE) | OPTION_BIT(OPTION_ON_REBOOT) | \
 	 OPTION_BIT(OPTION_TRANSPORT) | OPTION_BIT(OPTION_RINGS) | \
 	 OPTION_BIT(OPTION_CONSOLE) | OPTION_BIT(OPTION_PORT) | OPTION_BIT(OPTION_BALLOON) | \
+	 OPTION_BIT(OPTION_MEM) | \
 	 OPTION_BIT(OPTION_NO_CONSOLE) | OPTION_BIT(OPTION_NESTED) | \
 	 OPTION_BIT(OPTION_DEBUG_EXIT) | \
 	 OPTION_BIT(OPTION_SOFT_DEBUG) | OPTION_BIT(OPTION_CODE_CACHE) | OPTION_BIT(OPTION_RM))
@@ -35,6 +36,8 @@ const struct verb verbs[] = {
 	{ "reset", "NAME", 1, 1, 0, "press the reset button", verb_reset },
 	{ "balloon", "NAME SIZE", 2, 2, 0,
 	  "ask the guest to make do with so much memory", verb_balloon },
+	{ "mem", "NAME SIZE", 2, 2, 0,
+	  "ask the guest to have so much of its --mem", verb_mem },
 	{ "delete", "NAME", 1, 1, OPTION_BIT(OPTION_FORCE),
 	  "forget a VM; its images stay", verb_delete },
 	{ "list", "", 0, 0, 0, "all VMs", verb_list },

@@ -34,6 +34,8 @@ static const struct {
 	[OPTION_CONSOLE] = { "console", "serial|virtio|none", "what can be attached to (serial)" },
 	[OPTION_PORT] = { "port", "NAME=PATH[,pty]", "a stream to the guest at a socket" },
 	[OPTION_BALLOON] = { "balloon", NULL, "the guest can give memory back" },
+	[OPTION_MEM] = { "mem", "SIZE[,requested=SIZE][,block=SIZE]",
+		"memory that comes and goes: vmctl mem" },
 	[OPTION_NO_CONSOLE] = { "no-console", NULL, "keep nothing of what the serial port says" },
 	[OPTION_NESTED] = { "nested", NULL, "offer VMX to the guest" },
 	[OPTION_DEBUG_EXIT] = { "debug-exit", NULL, "port 0xf4 ends the VM with a code (tests)" },

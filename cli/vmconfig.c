@@ -145,6 +145,25 @@ static json_object *share_json(const char *text)
 	return share;
 }
 
+/* SIZE[,KEY=VALUE...]; which keys there are, the daemon says. */
+static json_object *mem_json(const char *text)
+{
+	json_object *mem = json_object_new_object();
+	char *copy = strdup(text), *rest = copy, *word;
+
+	for (word = strsep(&rest, ","); word; word = strsep(&rest, ",")) {
+		char *equals = word == copy ? NULL : strchr(word, '=');
+		const char *key = equals ? word : word == copy ? "size" : word;
+		const char *value = equals ? equals + 1 : word == copy ? word : "";
+
+		if (equals)
+			*equals = '\0';
+		json_add(mem, key, json_from_bytes(value, strlen(value)));
+	}
+	free(copy);
+	return mem;
+}
+
 static void add_text(const struct ctl *ctl, enum option_id id, json_object *config, const char *key)
 {
 	const char *value = ctl->options.value[id];
@@ -216,6 +235,8 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 		json_add_bool(config, "nested", true);
 	if (has_option(ctl, OPTION_BALLOON))
 		json_add_bool(config, "balloon", true);
+	if (has_option(ctl, OPTION_MEM))
+		json_add(config, "mem", mem_json(o->value[OPTION_MEM]));
 	if (has_option(ctl, OPTION_DEBUG_EXIT))
 		json_add_bool(config, "debug_exit", true);
 	if (has_option(ctl, OPTION_RM))

@@ -8,10 +8,10 @@ _vmctl_names() {
 _vmctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb= i
 	local general="--socket --json --quiet --help --version"
-	local config="--transport --rings --console --port --balloon --kernel --initrd --cmdline --memory --cpus --disk
+	local config="--transport --rings --console --port --balloon --mem --kernel --initrd --cmdline --memory --cpus --disk
 		--share --net --publish --engine --on-reboot
 		--no-console --nested --debug-exit --soft-debug --code-cache --rm"
-	local verbs="run create start stop kill pause resume reset balloon delete list info wait console
+	local verbs="run create start stop kill pause resume reset balloon mem delete list info wait console
 		disk events doctor rpc version help"
 
 	COMPREPLY=()
@@ -38,7 +38,7 @@ _vmctl() {
 		mapfile -t COMPREPLY < <(compgen -W "step-only one-insn no-chain no-tlb tiny-cache" \
 			-- "$word")
 		return ;;
-	--cmdline | --memory | --cpus | --code-cache | --timeout | --from | --count)
+	--cmdline | --memory | --mem | --cpus | --code-cache | --timeout | --from | --count)
 		return ;;
 	esac
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -56,7 +56,7 @@ _vmctl() {
 	fi
 	if [[ $word != -* ]]; then
 		case $verb in
-		start | stop | kill | pause | resume | reset | delete | info | wait | console)
+		start | stop | kill | pause | resume | reset | balloon | mem | delete | info | wait | console)
 			mapfile -t COMPREPLY < <(compgen -W "$(_vmctl_names)" -- "$word") ;;
 		disk)
 			case $previous in

@@ -225,9 +225,34 @@ static int open_disks(json_object *config, bool lock, struct config_files *files
 	return r;
 }
 
+/* left: what the host has besides the VM's memory. */
+static int check_mem(json_object *mem, uint64_t left, struct rpc_error *error)
+{
+	uint64_t block = json_get_size(mem, "block", CONFIG_MEM_BLOCK_DEFAULT);
+	uint64_t size = json_get_size(mem, "size", 0), requested = json_get_size(mem, "requested", 0);
+
+	if (block & (block - 1))
+		return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value", "mem.block",
+				"mem.block: must be a power of two");
+	if (size % block || requested % block)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value",
+				size % block ? "mem.size" : "mem.requested",
+				"mem.%s: must be a whole number of blocks of %" PRIu64 " MiB",
+				size % block ? "size" : "requested", block / MIB);
+	if (requested > size)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "out-of-range", "mem.requested",
+				"mem.requested: more than mem.size");
+	if (size > left)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "out-of-range", "mem.size",
+				"mem.size: %" PRIu64 " MiB, but the host has %" PRIu64 " MiB besides "
+				"the VM's memory", size / MIB, left / MIB);
+	return 0;
+}
+
 static int check_values(json_object *config, uint64_t host_memory, struct rpc_error *error)
 {
 	uint64_t memory = json_get_size(config, "memory", CONFIG_MEMORY_DEFAULT);
+	int r;
 
 	if (memory % MIB)
 		return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value", "memory",
@@ -236,7 +261,8 @@ static int check_values(json_object *config, uint64_t host_memory, struct rpc_er
 		return rpc_fail(error, RPC_INVALID_PARAMS, "out-of-range", "memory",
 				"memory: %" PRIu64 " MiB, but the host has %" PRIu64 " MiB",
 				memory / MIB, host_memory / MIB);
-	return plug_check_ids(config, error);
+	r = check_mem(json_get(config, "mem"), host_memory - memory, error);
+	return r == 0 ? plug_check_ids(config, error) : r;
 }
 
 int config_open(json_object *config, uint64_t host_memory, char *const *share_roots, bool lock,

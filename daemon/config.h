@@ -14,6 +14,7 @@
 #define CONFIG_BACKING_MAX 8 /* files that a disk may lie on */
 #define CONFIG_DISK_FILES_MAX (CONFIG_DISKS_MAX * (1 + CONFIG_BACKING_MAX))
 #define CONFIG_MEMORY_DEFAULT ((uint64_t)512 << 20)
+#define CONFIG_MEM_BLOCK_DEFAULT ((uint64_t)2 << 20)
 
 #define CONFIG_HANDED_MAX 32
 

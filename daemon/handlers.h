@@ -9,7 +9,7 @@
 method_fn do_vm_create, do_vm_start, do_vm_stop, do_vm_kill, do_vm_pause, do_vm_resume, do_vm_reset, do_vm_disk_resize,
 	do_vm_delete, do_vm_list, do_vm_info, do_vm_wait, do_vm_console;
 /* methods_device.c */
-method_fn do_vm_resize, do_vm_balloon;
+method_fn do_vm_resize, do_vm_balloon, do_vm_mem_resize;
 /* plug.c */
 method_fn do_vm_disk_add, do_vm_disk_remove, do_vm_disk_list;
 /* methods_daemon.c */

@@ -154,6 +154,16 @@ static json_object *shares_json(json_object *shares)
 	return list;
 }
 
+static json_object *mem_json(json_object *mem)
+{
+	json_object *out = json_object_new_object();
+
+	json_add_int(out, "size", (int64_t)json_get_size(mem, "size", 0));
+	json_add_int(out, "requested", (int64_t)json_get_size(mem, "requested", 0));
+	json_add_int(out, "block", (int64_t)json_get_size(mem, "block", CONFIG_MEM_BLOCK_DEFAULT));
+	return out;
+}
+
 /* No paths: the machine has no use for them. */
 static json_object *machine_config(const struct vm *vm, const struct config_files *files)
 {
@@ -167,6 +177,7 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 	json_add_str(config, "cmdline", json_get_str(vm->config, "cmdline", ""));
 	json_add_bool(config, "console",
 		      strcmp(json_get_str(vm->config, "console", "serial"), "none") != 0);
+	json_add(config, "mem", mem_json(json_get(vm->config, "mem")));
 	json_add_bool(config, "balloon", json_get_bool(vm->config, "balloon", false));
 	json_add_bool(config, "console_virtio",
 		      strcmp(json_get_str(vm->config, "console", "serial"), "virtio") == 0);

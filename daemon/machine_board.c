@@ -131,6 +131,13 @@ static int set_shares(const struct machine *machine, struct board_config *board)
 	return 0;
 }
 
+static struct board_mem mem_config(json_object *mem)
+{
+	return (struct board_mem){ .size = (uint64_t)json_get_int(mem, "size", 0),
+				   .requested = (uint64_t)json_get_int(mem, "requested", 0),
+				   .block = (uint64_t)json_get_int(mem, "block", 0) };
+}
+
 static enum disk_format disk_format(const char *name)
 {
 	return strcmp(name, "qcow2") == 0 ? DISK_QCOW2 : DISK_RAW;
@@ -181,6 +188,7 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 		.cmdline = json_get_str(config, "cmdline", ""),
 		.console_fd = console_fd,
 		.balloon = json_get_bool(config, "balloon", false),
+		.mem = mem_config(json_get(config, "mem")),
 		.reboot_stops = json_get_bool(config, "reboot_stops", false),
 		.debug_exit = json_get_bool(config, "debug_exit", false),
 		.virtio = (json_get_bool(config, "mmio", false) ? BOARD_VIRTIO_MMIO : 0u) |

@@ -63,6 +63,21 @@ static int order_balloon(struct machine *m, json_object *params, json_object *re
 	return r < 0 ? refuse(error, r, "there is no balloon: make the VM with \"balloon\"") : 0;
 }
 
+static int order_mem_resize(struct machine *m, json_object *params, json_object *result,
+			    struct rpc_error *error)
+{
+	int r = board_mem_resize(m->board, json_get_size(params, "size", 0));
+
+	(void)result;
+	if (r == -EINVAL)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value", "size",
+				"size: not a whole number of blocks (mem_block_bytes in the stats)");
+	if (r == -ERANGE)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "out-of-range", "size",
+				"size: more than the \"mem\" of %s", m->name);
+	return r < 0 ? refuse(error, r, "there is no such memory: make the VM with \"mem\"") : 0;
+}
+
 static const struct {
 	const char *method;
 	int (*fn)(struct machine *m, json_object *params, json_object *result,
@@ -71,6 +86,7 @@ static const struct {
 	{ "machine.resize", order_resize },
 	{ "machine.disk_resize", order_disk_resize },
 	{ "machine.balloon", order_balloon },
+	{ "machine.mem_resize", order_mem_resize },
 };
 
 int machine_device_order(struct machine *m, const struct rpc_request *request,

@@ -23,6 +23,7 @@ static method_fn *const handlers[METHOD_COUNT] = {
 	[METHOD_VM_RESIZE] = do_vm_resize,
 	[METHOD_VM_DISK_RESIZE] = do_vm_disk_resize,
 	[METHOD_VM_BALLOON] = do_vm_balloon,
+	[METHOD_VM_MEM_RESIZE] = do_vm_mem_resize,
 	[METHOD_VM_DELETE] = do_vm_delete,
 	[METHOD_VM_LIST] = do_vm_list,
 	[METHOD_VM_INFO] = do_vm_info,

@@ -50,3 +50,8 @@ void do_vm_balloon(struct daemon *daemon, struct call *call)
 {
 	pass_on(daemon, call, "machine.balloon");
 }
+
+void do_vm_mem_resize(struct daemon *daemon, struct call *call)
+{
+	pass_on(daemon, call, "machine.mem_resize");
+}

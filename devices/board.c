@@ -16,6 +16,7 @@
 #include "devices/chips.h"
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/mem.h"
 #include "devices/virtio/net.h"
 #include "machine/acpi.h"
 #include "machine/boot.h"
@@ -399,7 +400,16 @@ int board_net_info(struct board *board, size_t index, struct virtio_net_info *re
 	return device ? 0 : -ENODEV;
 }
 
-/* Appends to `count` of them. */
+/* Writes n of a device's counters behind those that are there; how many there are now. */
+static size_t append_stats(struct vmx_stat *stats, size_t n, size_t count,
+			   const struct vmx_stat *more, size_t more_count)
+{
+	for (size_t i = 0; i < more_count; i++, count++)
+		if (count < n)
+			stats[count] = more[i];
+	return count;
+}
+
 static size_t balloon_stats(struct board *board, struct vmx_stat *stats, size_t n, size_t count)
 {
 	static const char *const names[BALLOON_STATS] = {
@@ -412,6 +422,8 @@ static size_t balloon_stats(struct board *board, struct vmx_stat *stats, size_t 
 	struct vmx_stat all[5 + BALLOON_STATS];
 	size_t have = 0;
 
+	if (!board->balloon)
+		return count;
 	virtio_balloon_info(board->balloon, &info);
 	all[have++] = (struct vmx_stat){ "balloon_target_bytes", info.target };
 	all[have++] = (struct vmx_stat){ "balloon_actual_bytes", info.actual };
@@ -425,10 +437,23 @@ static size_t balloon_stats(struct board *board, struct vmx_stat *stats, size_t 
 	for (size_t i = 0; i < BALLOON_STATS; i++)
 		if (info.valid >> i & 1)
 			all[have++] = (struct vmx_stat){ names[i], info.stat[i] };
-	for (size_t i = 0; i < have; i++, count++)
-		if (count < n)
-			stats[count] = all[i];
-	return count;
+	return append_stats(stats, n, count, all, have);
+}
+
+static size_t mem_stats(struct board *board, struct vmx_stat *stats, size_t n, size_t count)
+{
+	struct virtio_mem_info info;
+
+	if (!board->mem)
+		return count;
+	virtio_mem_info(board->mem, &info);
+	return append_stats(stats, n, count, (struct vmx_stat[]){
+		{ "mem_size_bytes", info.size },
+		{ "mem_block_bytes", info.block },
+		{ "mem_requested_bytes", info.requested },
+		{ "mem_plugged_bytes", info.plugged },
+		{ "mem_driver", info.driver },
+	}, 5);
 }
 
 int board_balloon(struct board *board, uint64_t bytes)
@@ -441,9 +466,15 @@ int board_balloon(struct board *board, uint64_t bytes)
 	return 0;
 }
 
+int board_mem_resize(struct board *board, uint64_t bytes)
+{
+	return board->mem ? virtio_mem_resize(board->mem, bytes) : -ENODEV;
+}
+
 size_t board_stats(struct board *board, struct vmx_stat *stats, size_t n)
 {
 	size_t count = vmx_vm_stats(board->vm, stats, n);
 
-	return board->balloon ? balloon_stats(board, stats, n, count) : count;
+	count = balloon_stats(board, stats, n, count);
+	return mem_stats(board, stats, n, count);
 }

@@ -76,6 +76,10 @@ struct board_share {
 
 #define BOARD_SHARES_MAX 8
 
+struct board_mem { /* as in devices/virtio/mem.h */
+	uint64_t size, requested, block;
+};
+
 struct board_config {
 	uint64_t memory_bytes;  /* multiple of 1 MiB, at least 16 MiB */
 	unsigned cpus;          /* 1..64 */
@@ -94,6 +98,7 @@ struct board_config {
 	size_t port_count;
 	struct board_port ports[BOARD_PORTS_MAX];
 	bool balloon;           /* there is a virtio-balloon */
+	struct board_mem mem;   /* of a virtio-mem; size 0: none */
 	bool reboot_stops;      /* a guest reset stops the VM instead of restarting it */
 	bool debug_exit;        /* isa-debug-exit at port 0xf4 */
 	unsigned virtio;        /* BOARD_VIRTIO_* */
@@ -155,6 +160,9 @@ int board_power_button(struct board *board); /* ACPI power button event */
 /* Asks the guest to make do with `bytes` of its memory (1 MiB at least, at most all). -ENODEV: it has
  * no balloon; -ERANGE. */
 int board_balloon(struct board *board, uint64_t bytes);
+/* Asks the guest to take `bytes` beside its memory. -ENODEV: it has no virtio-mem; -EINVAL: no multiple of
+ * the block size; -ERANGE. */
+int board_mem_resize(struct board *board, uint64_t bytes);
 /* The terminal at console_fd has another size, at least 1 each. -ENODEV: it is not hvc0. */
 int board_console_resize(struct board *board, uint16_t columns, uint16_t rows);
 int board_kill(struct board *board);         /* -> STOPPED with BOARD_STOP_KILLED */
@@ -179,7 +187,7 @@ void board_settle(struct board *board);
 size_t board_units(struct board *board, struct board_unit *units, size_t n);
 
 void board_info(struct board *board, struct board_info *ret_info);
-/* Counters of the engine (vmx_vm_stats), then those of the balloon if there is one. */
+/* Counters of the engine (vmx_vm_stats), then those of the balloon and of virtio-mem. */
 size_t board_stats(struct board *board, struct vmx_stat *stats, size_t n);
 
 /* Puts another peer behind a network card: see virtio_net_attach(). -ENODEV: no such card. */

@@ -16,6 +16,7 @@
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/core.h"
+#include "devices/virtio/mem.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/p9.h"
 #include "devices/virtio/rng.h"
@@ -33,6 +34,7 @@ union device_config {
 	struct virtio_rng_config rng;
 	struct virtio_console_config console;
 	struct virtio_balloon_config balloon;
+	struct virtio_mem_config mem;
 	struct acpi_hotplug_config hotplug;
 	struct virtio_net_config net;
 	struct virtio_p9_config p9;
@@ -232,6 +234,17 @@ static int balloon_config(struct board *board, size_t index, union device_config
 	return virtio_place(board, &config->balloon.place);
 }
 
+static int mem_config(struct board *board, size_t index, union device_config *config,
+		      struct copies *copies)
+{
+	const struct board_mem *mem = &board->config.mem;
+
+	(void)index, (void)copies;
+	config->mem = (struct virtio_mem_config){ .size = mem->size, .requested = mem->requested,
+						  .block = mem->block };
+	return virtio_place(board, &config->mem.place);
+}
+
 static size_t one(const struct board *board)
 {
 	(void)board;
@@ -269,6 +282,11 @@ static size_t balloons(const struct board *board)
 	return board->config.balloon;
 }
 
+static size_t mems(const struct board *board)
+{
+	return board->config.mem.size != 0;
+}
+
 /* The wiring table. Interrupt controllers come first: devices drive their wires from the start. */
 static const struct {
 	const struct device_class *class;
@@ -293,6 +311,7 @@ static const struct {
 	{ &virtio_console_class, "console", consoles, console_config, NULL },
 	{ &virtio_p9_class, "shares", shares, p9_config, NULL },
 	{ &virtio_balloon_class, "balloon", balloons, balloon_config, NULL },
+	{ &virtio_mem_class, "mem", mems, mem_config, NULL },
 };
 
 static int make_device(struct board *board, size_t row, size_t index, char **ret_error)
@@ -324,6 +343,8 @@ static int make_device(struct board *board, size_t row, size_t index, char **ret
 		board->console = device;
 	if (wiring[row].class == &virtio_balloon_class)
 		board->balloon = device;
+	if (wiring[row].class == &virtio_mem_class)
+		board->mem = device;
 	if (wiring[row].class == &acpi_hotplug_class)
 		board->hotplug = device;
 	if (!wiring[row].id)

@@ -33,6 +33,7 @@ struct board {
 	struct device *hotplug; /* acpi-hotplug */
 	struct device *console; /* virtio; NULL: none */
 	struct device *balloon; /* NULL: none */
+	struct device *mem;     /* virtio-mem; NULL: none */
 	/* Changed only while the machine stands still; the lock is for who looks meanwhile. */
 	pthread_mutex_t units_lock;
 	struct unit *units;

@@ -8,6 +8,7 @@
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/mem.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/p9.h"
 #include "devices/virtio/rng.h"
@@ -17,7 +18,7 @@ const struct device_class *const device_classes[] = {
 	&i8042_class,   &acpi_pm_class, &uart16550_class, &debug_exit_class,
 	&virtio_blk_class, &virtio_rng_class, &virtio_net_class, &acpi_hotplug_class,
 	&virtio_console_class, &virtio_balloon_class,
-	&virtio_p9_class,
+	&virtio_p9_class, &virtio_mem_class,
 };
 const size_t device_class_count = ARRAY_SIZE(device_classes);
 

@@ -134,5 +134,8 @@ void machine_stall(struct machine *machine, const char *fmt, ...)
 
 /* 64-bit BAR window: [machine_mmio64(), + PC_MMIO64_SIZE). */
 uint64_t machine_mmio64(const struct machine *machine);
+/* Where the next area of memory (memory.h) may begin: above that window and all other areas. Firmware does
+ * not tell of it; the guest learns of it from its device. */
+uint64_t machine_area_gpa(const struct machine *machine);
 
 #endif

@@ -10,7 +10,7 @@ libmachine_la_SOURCES = \
 	machine/irq.c machine/irq.h \
 	machine/lifecycle.c machine/lifecycle.h \
 	machine/loop.c machine/loop.h \
-	machine/memory.c machine/memory.h \
+	machine/memory.c machine/memory.h machine/memory_area.c machine/memory_internal.h \
 	machine/pc.h \
 	machine/pci.c machine/pci_bar.c machine/pci_msix.c machine/pci.h machine/pci_internal.h \
 	machine/thread.c machine/thread.h \

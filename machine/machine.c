@@ -198,3 +198,13 @@ uint64_t machine_mmio64(const struct machine *machine)
 	/* Aligned to its own size, so that every BAR that fits can be aligned to its own. */
 	return (end + PC_MMIO64_SIZE - 1) / PC_MMIO64_SIZE * PC_MMIO64_SIZE;
 }
+
+uint64_t machine_area_gpa(const struct machine *machine)
+{
+	uint64_t from = machine_mmio64(machine) + PC_MMIO64_SIZE;
+	uint64_t end = memory_areas_end(machine->memory);
+
+	if (end > from)
+		from = end;
+	return (from + PC_AREA_ALIGN - 1) / PC_AREA_ALIGN * PC_AREA_ALIGN;
+}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "machine/memory.h"
+#include "machine/memory_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,12 +12,32 @@
 #include "machine/pc.h"
 #include "vmx-driver/vmx.h"
 
-struct memory {
-	int fd;
-	uint8_t *host; /* low part, then high part, as in the memfd */
-	uint64_t size, low, high;
-	struct vmx_vm *vm; /* NULL until attached */
-};
+int memory_map_own(const char *name, uint64_t size, int *ret_fd, uint8_t **ret_host)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), r;
+	uint8_t *host;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) < 0)
+		goto fail;
+	/* Nobody who gets this descriptor can make our accesses SIGBUS. */
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		goto fail;
+	host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (host == MAP_FAILED)
+		goto fail;
+	/* Both only help: no guest memory in core files, huge pages where the host has them. */
+	(void)madvise(host, size, MADV_DONTDUMP);
+	(void)madvise(host, size, MADV_HUGEPAGE);
+	*ret_fd = fd;
+	*ret_host = host;
+	return 0;
+fail:
+	r = -errno;
+	close(fd);
+	return r;
+}
 
 int memory_create(uint64_t size, struct memory **ret_memory)
 {
@@ -32,27 +52,12 @@ int memory_create(uint64_t size, struct memory **ret_memory)
 	memory->size = size;
 	memory->low = size < PC_LOW_RAM_MAX ? size : PC_LOW_RAM_MAX;
 	memory->high = size - memory->low;
-	memory->host = MAP_FAILED;
-	memory->fd = memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (memory->fd < 0)
-		goto fail;
-	if (ftruncate(memory->fd, (off_t)size) < 0)
-		goto fail;
-	/* Nobody who gets this descriptor can make our accesses SIGBUS. */
-	if (fcntl(memory->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		goto fail;
-	memory->host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			    memory->fd, 0);
-	if (memory->host == MAP_FAILED)
-		goto fail;
-	/* Both only help: no guest memory in core files, huge pages where the host has them. */
-	(void)madvise(memory->host, size, MADV_DONTDUMP);
-	(void)madvise(memory->host, size, MADV_HUGEPAGE);
-	*ret_memory = memory;
-	return 0;
-fail:
-	r = -errno;
-	memory_destroy(memory);
+	memory->fd = -1;
+	r = memory_map_own("guest-ram", size, &memory->fd, &memory->host);
+	if (r < 0)
+		memory_destroy(memory);
+	else
+		*ret_memory = memory;
 	return r;
 }
 
@@ -60,12 +65,13 @@ struct memory *memory_destroy(struct memory *memory)
 {
 	if (!memory)
 		return NULL;
+	memory_areas_free(memory);
 	if (memory->vm) {
 		(void)vmx_vm_unmap(memory->vm, 0, memory->low);
 		if (memory->high)
 			(void)vmx_vm_unmap(memory->vm, PC_HIGH_RAM, memory->high);
 	}
-	if (memory->host != MAP_FAILED)
+	if (memory->host)
 		munmap(memory->host, memory->size);
 	if (memory->fd >= 0)
 		close(memory->fd);
@@ -115,11 +121,13 @@ int memory_fd(const struct memory *memory)
 /* The host address of a range that is wholly RAM, or NULL. The one place that makes pointers. */
 static uint8_t *find(const struct memory *memory, uint64_t gpa, uint64_t len)
 {
+	const struct memory_area *area;
+
 	if (range_inside(gpa, len, memory->low))
 		return memory->host + gpa;
 	if (gpa >= PC_HIGH_RAM && range_inside(gpa - PC_HIGH_RAM, len, memory->high))
 		return memory->host + memory->low + (gpa - PC_HIGH_RAM);
-	return NULL;
+	return len ? memory_area_find(memory, gpa, len, &area) : NULL;
 }
 
 bool mem_valid(const struct memory *memory, uint64_t gpa, uint64_t len)
@@ -176,6 +184,7 @@ int mem_zero(struct memory *memory, uint64_t gpa, uint64_t len)
 
 int mem_discard(struct memory *memory, uint64_t gpa, uint64_t len)
 {
+	const struct memory_area *area = NULL;
 	uint8_t *p;
 
 	if ((gpa | len) % VMX_PAGE_SIZE)
@@ -183,7 +192,7 @@ int mem_discard(struct memory *memory, uint64_t gpa, uint64_t len)
 	if (!len)
 		return 0;
 	p = find(memory, gpa, len);
-	if (!p)
+	if (!p || (memory_area_find(memory, gpa, len, &area) && area->file))
 		return -EFAULT;
 	/* A hole in the memfd: every mapping of it reads zeroes there. */
 	if (madvise(p, len, MADV_REMOVE) < 0)

@@ -3,8 +3,9 @@
  * memory.h - guest RAM: a sealed memfd, and the only code that touches it for a device.
  *
  * RAM lies at [0, low) and, if there is more than PC_LOW_RAM_MAX of it, at [4 GiB, 4 GiB + high).
+ * Devices can add areas of memory elsewhere, in blocks that come and go (memory_area_*()).
  * Every call takes guest-physical addresses, checks the whole range (overflow, hole, end) before it
- * touches anything, and reaches RAM only: an address of a device is -EFAULT, so that a device can
+ * touches anything, and reaches RAM (and plugged blocks) only: an address of a device is -EFAULT, so that a device can
  * never be re-entered through its own DMA. Every write tells the processors' engine.
  *
  * Guest memory changes under the reader at any time: read a structure once, check the copy, use
@@ -24,6 +25,13 @@
 struct memory;
 struct vmx_vm;
 
+struct memory_part { /* contiguous on both sides */
+	uint64_t gpa, size;
+	uint8_t *host;
+	int fd;
+	uint64_t offset; /* in fd */
+};
+
 /* Makes `size` bytes (multiple of 4096, not 0) of zeroed RAM, reserved lazily. The caller owns
  * *ret_memory. -EINVAL, -ENOMEM, or the errno of memfd_create()/mmap(). */
 int memory_create(uint64_t size, struct memory **ret_memory);
@@ -36,6 +44,35 @@ uint64_t memory_size(const struct memory *memory);      /* all of it */
 uint64_t memory_low_size(const struct memory *memory);  /* bytes at 0 */
 uint64_t memory_high_size(const struct memory *memory); /* bytes at 4 GiB */
 int memory_fd(const struct memory *memory);             /* the memfd; still owned by memory */
+
+/* All that another process or the kernel needs for the guest's DMA: RAM, then the areas, whatever of
+ * these is plugged. Returns how many. Does not change once the machine is made. */
+#define MEMORY_PARTS_MAX 10u
+size_t memory_parts(const struct memory *memory, struct memory_part parts[MEMORY_PARTS_MAX]);
+
+/* --- areas -------------------------------------------------------------------------------------- */
+
+#define MEMORY_AREAS_MAX 8u
+
+struct memory_area;
+
+/* Reserves [gpa, gpa + size) for blocks of `block` bytes (multiples of 4096), behind every other
+ * area; nothing is plugged. Owned by memory. While the machine is being made. -EINVAL, -ENOSPC, or as of
+ * memory_create(). */
+int memory_area_add(struct memory *memory, uint64_t gpa, uint64_t size, uint64_t block,
+		    struct memory_area **ret_area);
+/* Blocks [first, first + n) become memory that reads as zeroes, or are taken from the guest and given
+ * back to the host. One thread at a time, any; the processors may run. Errors change nothing: -EINVAL:
+ * outside; -EEXIST, -ENOENT: some are plugged, not all are; -ENOMEM and others: the host cannot now. */
+int memory_area_plug(struct memory_area *area, uint64_t first, uint64_t n);
+int memory_area_unplug(struct memory_area *area, uint64_t first, uint64_t n);
+/* Whatever is plugged, run by run: an error leaves the rest. */
+int memory_area_unplug_all(struct memory_area *area);
+/* How many of these blocks are plugged. */
+uint64_t memory_area_plugged(const struct memory_area *area, uint64_t first, uint64_t n);
+uint64_t memory_areas_end(const struct memory *memory); /* 0: there is none */
+
+/* --- access ------------------------------------------------------------------------------------- */
 
 /* True if [gpa, gpa+len) is wholly RAM. An empty range is, wherever it is. */
 bool mem_valid(const struct memory *memory, uint64_t gpa, uint64_t len);

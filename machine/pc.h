@@ -25,6 +25,10 @@
 /* 64-bit BARs live in a window of this size above RAM: see machine_mmio64(). */
 #define PC_MMIO64_SIZE 0x400000000ull  /* 16 GiB */
 
+/* Memory of virtio-mem and virtio-pmem begins above it, at multiples of the largest block by which
+ * Linux takes memory on. */
+#define PC_AREA_ALIGN 0x80000000ull
+
 /* --- ports ------------------------------------------------------------------------------------ */
 #define PC_PORT_PIC1 0x20
 #define PC_PORT_PIC2 0xa0

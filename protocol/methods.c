@@ -129,6 +129,17 @@ static const struct schema_field share_fields[] = {
 	END
 };
 
+static const struct schema_field mem_fields[] = {
+	{ .name = "size", .type = SCHEMA_SIZE, .required = true, .min = MIB, .max = TIB,
+	  .summary = "How much there can be beside memory, in whole blocks; with memory at most what "
+		     "the host has." },
+	{ .name = "requested", .type = SCHEMA_SIZE, .max = TIB, .dflt = "0",
+	  .summary = "How much the guest is to take when it starts, in whole blocks." },
+	{ .name = "block", .type = SCHEMA_SIZE, .min = MIB, .max = 1024 * MIB, .dflt = "2M",
+	  .summary = "What it comes and goes in: a power of two." },
+	END
+};
+
 const struct schema_field vm_config_fields[] = {
 	{ .name = "name", .type = SCHEMA_NAME, .required = true,
 	  .summary = "What the VM is called; no two have the same." },
@@ -157,6 +168,9 @@ const struct schema_field vm_config_fields[] = {
 	{ .name = "balloon", .type = SCHEMA_BOOL, .dflt = "false",
 	  .summary = "A virtio balloon: vm.balloon, statistics of the guest's memory, and memory "
 		     "that the guest has free goes back to the host by itself." },
+	{ .name = "mem", .type = SCHEMA_OBJECT, .fields = mem_fields,
+	  .summary = "Memory that comes and goes while the guest runs (virtio-mem): vm.mem_resize. "
+		     "Linux needs virtio_mem, and 5.16 or later." },
 	{ .name = "transport", .type = SCHEMA_ENUM, .values = transports, .dflt = "pci",
 	  .summary = "How the guest reaches its virtio devices: PCI, or memory-mapped registers "
 		     "(ACPI devices LNRO0005), for kernels without PCI." },
@@ -249,6 +263,13 @@ static const struct schema_field balloon_params[] = {
 	NAME_FIELD,
 	{ .name = "memory", .type = SCHEMA_SIZE, .required = true, .min = MIB, .max = TIB,
 	  .summary = "What the guest is to make do with, at most the memory of the VM." },
+	END
+};
+
+static const struct schema_field mem_resize_params[] = {
+	NAME_FIELD,
+	{ .name = "size", .type = SCHEMA_SIZE, .required = true, .max = TIB,
+	  .summary = "What the guest is to have beside its memory, in whole blocks of \"mem\"." },
 	END
 };
 
@@ -479,6 +500,9 @@ static const struct method methods[METHOD_COUNT] = {
 	[METHOD_VM_BALLOON] = { "vm.balloon", ACCESS_WRITE, false,
 		"Asks the guest to give memory back, or lets it have it again; it takes its time, see "
 		"balloon_actual_bytes in the stats of vm.info.", balloon_params, any_result },
+	[METHOD_VM_MEM_RESIZE] = { "vm.mem_resize", ACCESS_WRITE, false,
+		"Asks the guest to take memory, or to give it back; it takes its time, and gives back what "
+		"it can: see mem_plugged_bytes in the stats of vm.info.", mem_resize_params, any_result },
 	[METHOD_VM_DELETE] = { "vm.delete", ACCESS_WRITE, false,
 		"Forgets a VM that does not run; its images are not touched.", name_only, any_result },
 	[METHOD_VM_LIST] = { "vm.list", ACCESS_READ, false, "All VMs.", none, list_result },

@@ -44,3 +44,7 @@ check_PROGRAMS += tests/device/test-p9
 TESTS += tests/device/test-p9
 tests_device_test_p9_SOURCES = tests/device/test_p9.c tests/device/p9client.h
 tests_device_test_p9_LDADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread
+check_PROGRAMS += tests/device/test-virtio-mem
+TESTS += tests/device/test-virtio-mem
+tests_device_test_virtio_mem_SOURCES = tests/device/test_virtio_mem.c
+tests_device_test_virtio_mem_LDADD = librig.la

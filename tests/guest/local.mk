@@ -41,3 +41,5 @@ tests_guest_smp_stress_CPPFLAGS =
 tests_guest_smp_stress_LDFLAGS = -all-static -pthread
 TESTS += tests/guest/smp.sh
 EXTRA_DIST += tests/guest/smp.sh
+TESTS += tests/guest/memory.py
+EXTRA_DIST += tests/guest/memory.py

@@ -536,6 +536,12 @@ int board_balloon(struct board *b, uint64_t bytes)
 	return -ENODEV;
 }
 
+int board_mem_resize(struct board *b, uint64_t bytes)
+{
+	(void)b, (void)bytes;
+	return -ENODEV;
+}
+
 int board_console_resize(struct board *b, uint16_t columns, uint16_t rows)
 {
 	(void)b, (void)columns, (void)rows;
