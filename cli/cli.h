@@ -46,6 +46,7 @@ enum option_id { /* one table in options.c */
 	OPTION_NO_CONSOLE,
 	OPTION_CONSOLE,
 	OPTION_PORT,
+	OPTION_VSOCK,
 	OPTION_NESTED,
 	OPTION_BALLOON,
 	OPTION_MEM,

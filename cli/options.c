@@ -33,6 +33,7 @@ static const struct {
 	[OPTION_RINGS] = { "rings", "split|packed", "packed: also offer packed virtio rings (split)" },
 	[OPTION_CONSOLE] = { "console", "serial|virtio|none", "what can be attached to (serial)" },
 	[OPTION_PORT] = { "port", "NAME=PATH[,pty]", "a stream to the guest at a socket" },
+	[OPTION_VSOCK] = { "vsock", "PATH[,cid=N]", "AF_VSOCK streams to the guest at a socket" },
 	[OPTION_BALLOON] = { "balloon", NULL, "the guest can give memory back" },
 	[OPTION_MEM] = { "mem", "SIZE[,requested=SIZE][,block=SIZE]",
 		"memory that comes and goes: vmctl mem" },

@@ -164,6 +164,25 @@ static json_object *mem_json(const char *text)
 	return mem;
 }
 
+/* PATH[,cid=N]; a number that is none goes as text, and the daemon says so. */
+static json_object *vsock_json(const char *text)
+{
+	json_object *vsock = json_object_new_object();
+	char *path = strdup(text), *cid = path ? strrchr(path, ',') : NULL, *end;
+
+	if (cid && strncmp(cid, ",cid=", 5) == 0) {
+		long long number = strtoll(cid + 5, &end, 10);
+
+		json_add(vsock, "cid", cid[5] && !*end ? json_object_new_int64(number)
+						       : json_from_bytes(cid + 5, strlen(cid + 5)));
+		*cid = '\0';
+	}
+	if (path)
+		json_add(vsock, "path", absolute_path(path));
+	free(path);
+	return vsock;
+}
+
 static void add_text(const struct ctl *ctl, enum option_id id, json_object *config, const char *key)
 {
 	const char *value = ctl->options.value[id];
@@ -233,6 +252,8 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 		json_add_str(config, "console", "none");
 	if (has_option(ctl, OPTION_NESTED))
 		json_add_bool(config, "nested", true);
+	if (has_option(ctl, OPTION_VSOCK))
+		json_add(config, "vsock", vsock_json(o->value[OPTION_VSOCK]));
 	if (has_option(ctl, OPTION_BALLOON))
 		json_add_bool(config, "balloon", true);
 	if (has_option(ctl, OPTION_MEM))

@@ -8,7 +8,7 @@ _vmctl_names() {
 _vmctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb= i
 	local general="--socket --json --quiet --help --version"
-	local config="--transport --rings --console --port --balloon --mem --kernel --initrd --cmdline --memory --cpus --disk
+	local config="--transport --rings --console --port --balloon --mem --vsock --kernel --initrd --cmdline --memory --cpus --disk
 		--share --net --publish --engine --on-reboot
 		--no-console --nested --debug-exit --soft-debug --code-cache --rm"
 	local verbs="run create start stop kill pause resume reset balloon mem delete list info wait console

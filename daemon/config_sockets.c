@@ -121,7 +121,7 @@ static int add_port(json_object *port, size_t index, bool make, struct config_fi
 int config_open_sockets(json_object *config, bool make, struct config_files *files,
 			struct rpc_error *error)
 {
-	json_object *ports = json_get(config, "ports");
+	json_object *ports = json_get(config, "ports"), *vsock = json_get(config, "vsock");
 	size_t n = ports ? json_object_array_length(ports) : 0;
 	int r = 0;
 
@@ -136,6 +136,9 @@ int config_open_sockets(json_object *config, bool make, struct config_files *fil
 						"ports: two are called \"%s\"", name);
 		r = add_port(port, i, make, files, error);
 	}
+	if (r == 0 && vsock)
+		r = add_socket(files, "vsock", 0, "vsock.path", json_get_str(vsock, "path", ""),
+			       make, error);
 	return r;
 }
 
@@ -158,4 +161,6 @@ void config_remove_sockets(json_object *config)
 		remove_if(json_get_str(port, "socket", NULL), S_IFSOCK);
 		remove_if(json_get_str(port, "pty", NULL), S_IFLNK);
 	}
+	if (json_get(config, "vsock"))
+		remove_if(json_get_str(json_get(config, "vsock"), "path", NULL), S_IFSOCK);
 }

@@ -33,7 +33,7 @@ struct control {
 	uv_timer_t lonely;
 	bool stopped;
 	unsigned count;
-	TAILQ_HEAD(, peer) peers;
+	TAILQ_HEAD(peers, peer) peers;
 };
 
 static void send_message(struct peer *peer, json_object *message)
@@ -92,6 +92,20 @@ static int net_attach(struct peer *peer, json_object *params)
 	return r;
 }
 
+/* What the guest wanted to connect to (vsock.h): a descriptor beside it, or it cannot be had. */
+static int vsock_answer(struct peer *peer, json_object *params)
+{
+	struct machine *m = peer->control->machine;
+	int fd = stream_take_fd(peer->stream);
+
+	if (m->board)
+		board_vsock_answer(m->board, (uint32_t)json_get_int(params, "id", 0),
+				   fd < 0 ? -ECONNREFUSED : fd);
+	else if (fd >= 0)
+		close(fd);
+	return 0;
+}
+
 /* Orders with parameters. */
 static int handle_plug(struct peer *peer, const struct rpc_request *request, char **ret_why)
 {
@@ -118,6 +132,8 @@ static json_object *handle(struct peer *peer, const struct rpc_request *request)
 		json_add(result, "stats", machine_stats(machine));
 		return rpc_reply(request->id, result);
 	}
+	if (strcmp(request->method, "machine.vsock_answer") == 0)
+		r = vsock_answer(peer, request->params);
 	if (strcmp(request->method, "machine.net_attach") == 0)
 		r = net_attach(peer, request->params);
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++)
@@ -273,6 +289,17 @@ void control_tell(struct control *control, json_object *report)
 	TAILQ_FOREACH(peer, &control->peers, link)
 		send_message(peer, rpc_notification("machine.changed", json_object_get(report)));
 	json_object_put(report);
+}
+
+bool control_ask(struct control *control, const char *what, json_object *params)
+{
+	struct peer *peer = TAILQ_LAST(&control->peers, peers);
+
+	if (peer)
+		send_message(peer, rpc_notification(what, params));
+	else
+		json_object_put(params);
+	return peer;
 }
 
 void control_stop(struct control *control)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/files.h"
+#include "daemon/vsock.h"
 #include "protocol/schema.h"
 #include "protocol/unix.h"
 
@@ -178,6 +179,8 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 	json_add_bool(config, "console",
 		      strcmp(json_get_str(vm->config, "console", "serial"), "none") != 0);
 	json_add(config, "mem", mem_json(json_get(vm->config, "mem")));
+	if (json_get(vm->config, "vsock"))
+		json_add_int(config, "vsock_cid", vsock_cid(vm->config));
 	json_add_bool(config, "balloon", json_get_bool(vm->config, "balloon", false));
 	json_add_bool(config, "console_virtio",
 		      strcmp(json_get_str(vm->config, "console", "serial"), "virtio") == 0);

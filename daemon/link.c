@@ -13,6 +13,7 @@
 #include "daemon/files.h"
 #include "daemon/launch.h"
 #include "daemon/stream.h"
+#include "daemon/vsock.h"
 #include "protocol/unix.h"
 
 #define ORDERS_MAX 256u
@@ -212,6 +213,8 @@ static void on_line(void *owner, char *line, size_t len)
 
 		know_process(link, (pid_t)json_get_int(report, "pid", 0));
 		vm_link_report(link->vm, report);
+	} else if (strcmp(json_get_str(message, "method", ""), "machine.vsock_connect") == 0) {
+		vsock_connect(link->vm, json_get(message, "params"));
 	}
 	json_object_put(message);
 }

@@ -26,6 +26,7 @@ vmxd_SOURCES = \
 	daemon/store.c daemon/store.h \
 	daemon/stream.c daemon/stream.h \
 	daemon/vm.c daemon/vm.h \
+	daemon/vsock.c daemon/vsock.h \
 	daemon/waiter.c daemon/waiter.h
 vmxd_CPPFLAGS = $(daemon_cppflags)
 vmxd_LDADD = $(daemon_libs)

@@ -84,6 +84,8 @@ json_object *console_tail(const struct console *console, size_t n);
 int control_new(struct machine *machine, int listen_fd, struct control **ret_control);
 /* Sends the report (taken over) to whoever is connected. */
 void control_tell(struct control *control, json_object *report);
+/* Asks the newest daemon for something, that comes as an order. False: none is connected. */
+bool control_ask(struct control *control, const char *what, json_object *params);
 void control_stop(struct control *control);
 struct control *control_free(struct control *control);
 

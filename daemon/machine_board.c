@@ -104,6 +104,17 @@ static int set_ports(json_object *config, struct board_config *board)
 	return 0;
 }
 
+static int set_vsock(json_object *config, struct board_config *board)
+{
+	int64_t cid = json_get_int(config, "vsock_cid", 0);
+
+	if (!cid)
+		return 0;
+	board->vsock = (struct board_vsock){ .cid = (uint32_t)cid,
+					     .fd = handed_fd(config, "vsock", 0) };
+	return board->vsock.fd < 0 ? -EINVAL : 0;
+}
+
 int machine_share_fd(const struct machine *machine, size_t index)
 {
 	return handed_fd(machine->config, "share", index);
@@ -198,7 +209,8 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 	};
 
 	if (board.disk_count > BOARD_DISKS_MAX || board.net_count > BOARD_NETS_MAX ||
-	    set_ports(config, &board) < 0 || set_shares(machine, &board) < 0)
+	    set_ports(config, &board) < 0 || set_shares(machine, &board) < 0 ||
+	    set_vsock(config, &board) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < board.disk_count; i++) {
 		json_object *disk = json_object_array_get_idx(disks, i);

@@ -81,6 +81,22 @@ static void finish(struct machine *m, const struct board_info *info)
 		on_console_done(m);
 }
 
+/* The guest wants to reach a port of the host: what is behind it the daemon opens. One at a time, so
+ * that a guest keeps the daemon no busier than a client could. */
+static void connect_for_guest(struct machine *m)
+{
+	json_object *params;
+	uint32_t id, port;
+
+	if (!board_vsock_wanted(m->board, &id, &port))
+		return;
+	params = json_object_new_object();
+	json_add_int(params, "id", id);
+	json_add_int(params, "port", port);
+	if (!control_ask(m->control, "machine.vsock_connect", params))
+		board_vsock_answer(m->board, id, -ENOTCONN);
+}
+
 static void on_changed(uv_async_t *async)
 {
 	struct machine *m = async->data;
@@ -89,6 +105,7 @@ static void on_changed(uv_async_t *async)
 	if (!m->board || m->ended)
 		return;
 	board_settle(m->board);
+	connect_for_guest(m);
 	board_info(m->board, &info);
 	if (info.state == BOARD_RUNNING || info.state == BOARD_PAUSED || info.run_ns)
 		m->ran = true;

@@ -10,6 +10,7 @@
 #include "daemon/link.h"
 #include "daemon/store.h"
 #include "daemon/vm.h"
+#include "daemon/vsock.h"
 #include "daemon/waiter.h"
 
 #define ORDER_TIMEOUT_S 30.0
@@ -49,7 +50,8 @@ void do_vm_create(struct daemon *daemon, struct call *call)
 		call_failf(call, RPC_LIMIT, NULL, "there are %u VMs already", daemon->vm_count);
 		return;
 	}
-	if (config_open(call->params, daemon->host_memory, daemon->options.share_roots, false,
+	if (vsock_settle(daemon, call->params, &error) < 0 ||
+	    config_open(call->params, daemon->host_memory, daemon->options.share_roots, false,
 			&files, &error) < 0) {
 		call_fail(call, &error);
 		return;

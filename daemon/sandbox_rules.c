@@ -195,7 +195,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* --- control thread: its sockets, and devices that come later --- */
 	CALL(accept4, CONTROL | LOOP, "a daemon, a console's reader or a port's peer connects"),
 	CALL_IF(getsockopt, CONTROL | LOOP, EQUALS(1, SOL_SOCKET), "who connects; what kind of socket"),
-	CALL(shutdown, CONTROL, "the end of a reader"),
+	CALL(shutdown, CONTROL | LOOP, "the end of a reader; one direction of a vsock stream"),
 	IOCTL(CONTROL, TUNGETIFF, "a tap that is plugged in: what it is"),
 	IOCTL(CONTROL, TUNSETVNETHDRSZ, "a tap that is plugged in: its header"),
 	CALL(getsockname, CONTROL, "what kind of socket a descriptor is"),

@@ -18,6 +18,7 @@
 #include "devices/virtio/console.h"
 #include "devices/virtio/mem.h"
 #include "devices/virtio/net.h"
+#include "devices/virtio/vsock.h"
 #include "machine/acpi.h"
 #include "machine/boot.h"
 #include "machine/loop.h"
@@ -323,6 +324,19 @@ int board_console_resize(struct board *board, uint16_t columns, uint16_t rows)
 		return -ENODEV;
 	virtio_console_resize(board->console, columns, rows);
 	return 0;
+}
+
+bool board_vsock_wanted(struct board *board, uint32_t *ret_id, uint32_t *ret_port)
+{
+	return board->vsock && virtio_vsock_wanted(board->vsock, ret_id, ret_port);
+}
+
+void board_vsock_answer(struct board *board, uint32_t id, int fd)
+{
+	if (board->vsock)
+		virtio_vsock_answer(board->vsock, id, fd);
+	else if (fd >= 0)
+		close(fd);
 }
 
 int board_power_button(struct board *board)

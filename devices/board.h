@@ -80,6 +80,11 @@ struct board_mem { /* as in devices/virtio/mem.h */
 	uint64_t size, requested, block;
 };
 
+struct board_vsock { /* devices/virtio/vsock.h */
+	uint32_t cid;      /* 0: the board has none */
+	int fd;            /* listening unix socket, non-blocking */
+};
+
 struct board_config {
 	uint64_t memory_bytes;  /* multiple of 1 MiB, at least 16 MiB */
 	unsigned cpus;          /* 1..64 */
@@ -110,6 +115,7 @@ struct board_config {
 	size_t share_count;
 	int proc_fd;            /* /proc/self/fd, if there are shares; the caller's, outlives the board */
 	struct board_share shares[BOARD_SHARES_MAX];
+	struct board_vsock vsock;
 };
 
 struct board_unit { /* a device that can be plugged in and taken out */
@@ -165,6 +171,11 @@ int board_balloon(struct board *board, uint64_t bytes);
 int board_mem_resize(struct board *board, uint64_t bytes);
 /* The terminal at console_fd has another size, at least 1 each. -ENODEV: it is not hvc0. */
 int board_console_resize(struct board *board, uint16_t columns, uint16_t rows);
+/* As virtio_vsock_wanted(): a stream that the guest wants to a port of the host. `changed` was called
+ * when there may be one. */
+bool board_vsock_wanted(struct board *board, uint32_t *ret_id, uint32_t *ret_port);
+/* The answer; fd (or a negative errno) is taken over. */
+void board_vsock_answer(struct board *board, uint32_t id, int fd);
 int board_kill(struct board *board);         /* -> STOPPED with BOARD_STOP_KILLED */
 
 /*

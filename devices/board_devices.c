@@ -20,6 +20,7 @@
 #include "devices/virtio/net.h"
 #include "devices/virtio/p9.h"
 #include "devices/virtio/rng.h"
+#include "devices/virtio/vsock.h"
 #include "machine/memory.h"
 #include "machine/pc.h"
 #include "machine/pci.h"
@@ -38,6 +39,7 @@ union device_config {
 	struct acpi_hotplug_config hotplug;
 	struct virtio_net_config net;
 	struct virtio_p9_config p9;
+	struct virtio_vsock_config vsock;
 };
 
 /* Descriptors that the device owns after success. */
@@ -142,7 +144,8 @@ static int blk_config(struct board *board, size_t index, union device_config *co
 	return virtio_place(board, &config->blk.place);
 }
 
-static void slots_let_go(void *opaque)
+/* Something of a device that the owner asks for when it is told of a change. */
+static void board_noted(void *opaque)
 {
 	struct board *board = opaque;
 
@@ -154,7 +157,7 @@ static int hotplug_config(struct board *board, size_t index, union device_config
 			  struct copies *copies)
 {
 	(void)index, (void)copies;
-	config->hotplug = (struct acpi_hotplug_config){ board->acpi_pm, slots_let_go, board };
+	config->hotplug = (struct acpi_hotplug_config){ board->acpi_pm, board_noted, board };
 	return 0;
 }
 
@@ -202,7 +205,7 @@ static int console_config(struct board *board, size_t index, union device_config
 /* What the process may open, but for a reserve, is divided among the shares. */
 static uint32_t share_fds(size_t count)
 {
-	const rlim_t reserve = 256, most = 65536;
+	const rlim_t reserve = 256 + VIRTIO_VSOCK_CONNECTIONS_MAX, most = 65536;
 	struct rlimit files;
 
 	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur <= reserve + 64 * count)
@@ -225,6 +228,20 @@ static int p9_config(struct board *board, size_t index, union device_config *con
 	snprintf(config->p9.tag, sizeof(config->p9.tag), "%.*s", (int)sizeof(share->tag) - 1,
 		 share->tag);
 	return virtio_place(board, &config->p9.place);
+}
+
+static int vsock_config(struct board *board, size_t index, union device_config *config,
+			struct copies *copies)
+{
+	int fd = copy_fd(board->config.vsock.fd, copies);
+
+	(void)index;
+	if (fd < 0)
+		return fd;
+	config->vsock = (struct virtio_vsock_config){ .cid = board->config.vsock.cid,
+						      .listen_fd = fd, .wanted = board_noted,
+						      .opaque = board };
+	return virtio_place(board, &config->vsock.place);
 }
 
 static int balloon_config(struct board *board, size_t index, union device_config *config,
@@ -277,6 +294,11 @@ static size_t shares(const struct board *board)
 	return board->config.share_count;
 }
 
+static size_t vsocks(const struct board *board)
+{
+	return board->config.vsock.cid != 0;
+}
+
 static size_t balloons(const struct board *board)
 {
 	return board->config.balloon;
@@ -312,6 +334,7 @@ static const struct {
 	{ &virtio_p9_class, "shares", shares, p9_config, NULL },
 	{ &virtio_balloon_class, "balloon", balloons, balloon_config, NULL },
 	{ &virtio_mem_class, "mem", mems, mem_config, NULL },
+	{ &virtio_vsock_class, "vsock", vsocks, vsock_config, NULL },
 };
 
 static int make_device(struct board *board, size_t row, size_t index, char **ret_error)
@@ -345,6 +368,8 @@ static int make_device(struct board *board, size_t row, size_t index, char **ret
 		board->balloon = device;
 	if (wiring[row].class == &virtio_mem_class)
 		board->mem = device;
+	if (wiring[row].class == &virtio_vsock_class)
+		board->vsock = device;
 	if (wiring[row].class == &acpi_hotplug_class)
 		board->hotplug = device;
 	if (!wiring[row].id)

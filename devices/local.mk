@@ -7,7 +7,7 @@ AM_CPPFLAGS += $(ZLIB_CFLAGS) $(ZSTD_CFLAGS) $(URING_CFLAGS)
 libdevices_la_SOURCES += devices/board.h devices/chips.h \
 	devices/acpi_hotplug.c devices/acpi_pm.c devices/debug_exit.c devices/i8042.c devices/i8254.c devices/i8259.c \
 	devices/ioapic.c devices/mc146818.c devices/uart16550.c \
-	devices/backend/console.c devices/backend/console.h
+	devices/backend/console.c devices/backend/console.h devices/backend/fifo.h
 libdevices_la_SOURCES += \
 	devices/backend/block.h devices/backend/block_raw.c devices/backend/disk.c \
 	devices/backend/disk.h devices/backend/iov.h \
@@ -37,6 +37,8 @@ libdevices_la_SOURCES += devices/virtio/p9.c devices/virtio/p9.h \
 	devices/backend/p9.h devices/backend/p9_internal.h devices/backend/p9_attr.c \
 	devices/backend/p9_codec.c devices/backend/p9_fid.c devices/backend/p9_file.c \
 	devices/backend/p9_name.c devices/backend/p9_server.c
+libdevices_la_SOURCES += devices/virtio/vsock.c devices/virtio/vsock.h \
+	devices/virtio/vsock_conn.c devices/virtio/vsock_internal.h
 libdevices_la_SOURCES += devices/board.c devices/board_devices.c devices/board_hotplug.c \
 	devices/board_internal.h \
 	devices/registry.c devices/registry.h

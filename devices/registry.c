@@ -12,13 +12,14 @@
 #include "devices/virtio/net.h"
 #include "devices/virtio/p9.h"
 #include "devices/virtio/rng.h"
+#include "devices/virtio/vsock.h"
 
 const struct device_class *const device_classes[] = {
 	&i8259_class,   &ioapic_class,  &i8254_class,    &mc146818_class,
 	&i8042_class,   &acpi_pm_class, &uart16550_class, &debug_exit_class,
 	&virtio_blk_class, &virtio_rng_class, &virtio_net_class, &acpi_hotplug_class,
 	&virtio_console_class, &virtio_balloon_class,
-	&virtio_p9_class, &virtio_mem_class,
+	&virtio_p9_class, &virtio_mem_class, &virtio_vsock_class,
 };
 const size_t device_class_count = ARRAY_SIZE(device_classes);
 

@@ -140,6 +140,17 @@ static const struct schema_field mem_fields[] = {
 	END
 };
 
+static const struct schema_field vsock_fields[] = {
+	{ .name = "path", .type = SCHEMA_PATH, .required = true,
+	  .summary = "A listening unix socket, made when the VM starts: a program that connects and "
+		     "says \"CONNECT PORT\" reaches that port of the guest. A connection of the guest "
+		     "to port N of the host goes to the socket that listens at this path with _N "
+		     "behind it." },
+	{ .name = "cid", .type = SCHEMA_INT, .min = 3, .max = 0xfffffffe, .dflt = "a free one",
+	  .summary = "The guest's address; no two VMs have the same." },
+	END
+};
+
 const struct schema_field vm_config_fields[] = {
 	{ .name = "name", .type = SCHEMA_NAME, .required = true,
 	  .summary = "What the VM is called; no two have the same." },
@@ -165,6 +176,8 @@ const struct schema_field vm_config_fields[] = {
 		     "console (hvc0 in Linux)." },
 	{ .name = "ports", .type = SCHEMA_OBJECTS, .max = 8, .fields = console_port_fields,
 	  .summary = "Named streams between guest and host, /dev/virtio-ports/NAME in Linux." },
+	{ .name = "vsock", .type = SCHEMA_OBJECT, .fields = vsock_fields,
+	  .summary = "Stream sockets of the family AF_VSOCK between guest and host." },
 	{ .name = "balloon", .type = SCHEMA_BOOL, .dflt = "false",
 	  .summary = "A virtio balloon: vm.balloon, statistics of the guest's memory, and memory "
 		     "that the guest has free goes back to the host by itself." },

@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "devices/backend/console.h"
+#include "devices/backend/fifo.h"
 #include "machine/loop.h"
 
 #define UNGET_BYTES 16u
@@ -21,11 +22,6 @@
  * host: in place of its own processor) for every byte. After a pause the first goes at once. */
 #define GATHER_NS 1000000ull
 #define WRITES_MAX 4u /* in one turn: a guest that prints for ever must not keep the loop */
-
-struct ring {
-	uint8_t *bytes;
-	size_t size, head, count; /* head: the oldest */
-};
 
 struct console {
 	pthread_mutex_t lock;
@@ -47,38 +43,12 @@ struct console {
 	uint64_t last_turn;
 	bool wait_write; /* the descriptor said EAGAIN */
 	uint64_t dropped;
-	struct ring out, in;
+	struct fifo out, in;
 	uint8_t out_bytes[CONSOLE_OUTPUT_BYTES];
 	uint8_t in_bytes[CONSOLE_INPUT_BYTES];
 };
 
 static loop_post_fn console_turn;
-
-/* The longest run of the oldest bytes that lies in one piece. */
-static size_t ring_front(const struct ring *r, uint8_t **ret)
-{
-	size_t n = r->size - r->head;
-
-	*ret = r->bytes + r->head;
-	return n < r->count ? n : r->count;
-}
-
-/* The longest free run behind the newest byte. */
-static size_t ring_back(const struct ring *r, uint8_t **ret)
-{
-	size_t tail = (r->head + r->count) % r->size;
-	size_t free_bytes = r->size - r->count;
-	size_t n = r->size - tail;
-
-	*ret = r->bytes + tail;
-	return n < free_bytes ? n : free_bytes;
-}
-
-static void ring_drop(struct ring *r, size_t n)
-{
-	r->head = (r->head + n) % r->size;
-	r->count -= n;
-}
 
 static ssize_t console_write_some(const struct console *c, const uint8_t *bytes, size_t n)
 {
@@ -129,7 +99,7 @@ static bool console_flush(struct console *c)
 	pthread_mutex_lock(&c->lock);
 	c->wait_write = false;
 	while (c->out.count && !c->wait_write && writes++ < WRITES_MAX) {
-		n = ring_front(&c->out, &bytes);
+		n = fifo_front(&c->out, &bytes);
 		if (c->no_output) {
 			done = (ssize_t)n;
 			c->dropped += n;
@@ -139,7 +109,7 @@ static bool console_flush(struct console *c)
 			pthread_mutex_lock(&c->lock);
 		}
 		if (done > 0) {
-			ring_drop(&c->out, (size_t)done);
+			fifo_drop(&c->out, (size_t)done);
 			c->discard = false;
 			progress = true;
 		} else if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && c->watch) {
@@ -166,7 +136,7 @@ static bool console_fill(struct console *c)
 	n = c->in.size - c->in.count;
 	n = n > UNGET_BYTES ? n - UNGET_BYTES : 0;
 	if (n && !c->no_input) {
-		size_t run = ring_back(&c->in, &bytes);
+		size_t run = fifo_back(&c->in, &bytes);
 
 		do
 			got = read(c->fd, bytes, run < n ? run : n);
@@ -285,21 +255,13 @@ bool console_put(struct console *c, uint8_t byte)
 
 size_t console_write(struct console *c, const uint8_t *bytes, size_t n)
 {
-	size_t done = 0, run;
-	uint8_t *to;
+	size_t done = n;
 
 	pthread_mutex_lock(&c->lock);
-	if (c->fd < 0 || c->no_output || c->discard) {
+	if (c->fd < 0 || c->no_output || c->discard)
 		c->dropped += n;
-		done = n;
-	}
-	while (done < n && c->out.count < c->out.size) {
-		run = ring_back(&c->out, &to);
-		run = run < n - done ? run : n - done;
-		memcpy(to, bytes + done, run);
-		c->out.count += run;
-		done += run;
-	}
+	else
+		done = fifo_put(&c->out, bytes, n);
 	if (c->out.count && !c->wait_write)
 		console_gather(c);
 	pthread_mutex_unlock(&c->lock);
@@ -319,10 +281,10 @@ size_t console_read(struct console *c, uint8_t *bytes, size_t n)
 	pthread_mutex_lock(&c->lock);
 	before = c->in.count;
 	while (done < n && c->in.count) {
-		run = ring_front(&c->in, &from);
+		run = fifo_front(&c->in, &from);
 		run = run < n - done ? run : n - done;
 		memcpy(bytes + done, from, run);
-		ring_drop(&c->in, run);
+		fifo_drop(&c->in, run);
 		done += run;
 	}
 	/* reading stopped when the buffer was full: go on at half */
@@ -391,8 +353,8 @@ int console_create(struct loop *loop, int fd, const struct console_events *event
 	c->opaque = opaque;
 	c->fd = fd;
 	c->call = (struct loop_call){ .fn = console_turn, .opaque = c };
-	c->out = (struct ring){ .bytes = c->out_bytes, .size = sizeof(c->out_bytes) };
-	c->in = (struct ring){ .bytes = c->in_bytes, .size = sizeof(c->in_bytes) };
+	c->out = (struct fifo){ .bytes = c->out_bytes, .size = sizeof(c->out_bytes) };
+	c->in = (struct fifo){ .bytes = c->in_bytes, .size = sizeof(c->in_bytes) };
 	c->timer = -1;
 	pthread_mutex_init(&c->lock, NULL);
 	if (fd >= 0) {

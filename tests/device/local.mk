@@ -48,3 +48,8 @@ check_PROGRAMS += tests/device/test-virtio-mem
 TESTS += tests/device/test-virtio-mem
 tests_device_test_virtio_mem_SOURCES = tests/device/test_virtio_mem.c
 tests_device_test_virtio_mem_LDADD = librig.la
+check_PROGRAMS += tests/device/test-virtio-vsock
+TESTS += tests/device/test-virtio-vsock
+tests_device_test_virtio_vsock_SOURCES = tests/device/test_virtio_vsock.c \
+	tests/device/vsockclient.h
+tests_device_test_virtio_vsock_LDADD = librig.la

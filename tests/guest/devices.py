@@ -3,11 +3,13 @@
 """Debian's kernel with its drivers for the small virtio devices, through the daemon: consoles and ports."""
 import os
 import socket
+import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from disks import GUEST, INITRD, KERNEL, Console, Failure, Vmxd
+from disks import BUILD, GUEST, INITRD, KERNEL, Console, Failure, Vmxd
 
 
 def check(what, good):
@@ -18,9 +20,9 @@ def check(what, good):
 class Guest:
     """A shell in a guest, at the console."""
 
-    def __init__(self, vmxd, name, device, append='', **config):
+    def __init__(self, vmxd, name, device, append='', initrd=INITRD, **config):
         self.vmxd, self.name = vmxd, name
-        vmxd.rpc.call('vm.create', name=name, kernel=KERNEL, initrd=INITRD, memory='256M', engine='soft',
+        vmxd.rpc.call('vm.create', name=name, kernel=KERNEL, initrd=initrd, memory='256M', engine='soft',
                       transient=True, **config,
                       cmdline='quiet console=%s %s vmxd.modules vmxd.run="exec sh </dev/%s >/dev/%s 2>&1"' %
                       (device, append, device, device))
@@ -175,7 +177,91 @@ def balloon(vmxd):
     guest.close()
 
 
-CASES = [terminal, ports, refusals, balloon]
+def whole(stream, limit=64 << 20):
+    """Everything up to the end of the file."""
+    got = b''
+    while len(got) < limit and (data := stream.recv(65536)):
+        got += data
+    return got
+
+
+def vsock_dial(path, port):
+    stream = dial(path)
+    stream.sendall(b'CONNECT %d\n' % port)
+    line = b''
+    while not line.endswith(b'\n'):
+        byte = stream.recv(1)
+        if not byte:
+            return None
+        line += byte
+    check('%r is no OK' % line, line.startswith(b'OK '))
+    return stream
+
+
+def exchange(stream, data):
+    """Sends all, says that it was all, and returns what comes back."""
+    def send():
+        stream.sendall(data)
+        stream.shutdown(socket.SHUT_WR)
+    sender = threading.Thread(target=send)
+    sender.start()
+    got = whole(stream)
+    sender.join()
+    stream.close()
+    return got
+
+
+def echo_back(listener, count):
+    """A server on the host: gives back what each of its clients sends."""
+    for _ in range(count):
+        stream = listener.accept()[0]
+        stream.sendall(whole(stream))
+        stream.close()
+
+
+def vsock(vmxd):
+    """AF_VSOCK streams of Linux's own driver, both ways: much data, many at once, refusals, a pause."""
+    path, initrd = vmxd.dir + '/vsock.sock', vmxd.dir + '/vsock.cpio'
+    here = os.path.dirname(os.path.abspath(__file__))
+    subprocess.run([here + '/initramfs', initrd, '--modules', GUEST + '/modules-cloud',
+                    '--add', BUILD + '/tests/guest/vsock-tool=bin/vsock-tool'], check=True)
+    guest = Guest(vmxd, 'vsock', 'ttyS0', initrd=initrd, vsock={'path': path, 'cid': 1234})
+    check('the guest does not know its address', '1234' in guest.run('vsock-tool cid'))
+    guest.run('vsock-tool echo 1024 & true')
+    until('an echo', lambda: (one := vsock_dial(path, 1024)) and exchange(one, b'hello') == b'hello')
+    data = os.urandom(3 << 20)
+    check('3 MiB came back otherwise', exchange(vsock_dial(path, 1024), data) == data)
+    streams = [vsock_dial(path, 1024) for _ in range(40)]
+    for n, stream in enumerate(streams):
+        check('stream %d says other things' % n, exchange(stream, b'%d ' % n * 1000) == b'%d ' % n * 1000)
+    check('nobody listens there, and it was accepted', vsock_dial(path, 1025) is None)
+    stream = vsock_dial(path, 1024)
+    stream.sendall(b'before')
+    expect(stream, b'before')
+    vmxd.rpc.call('vm.pause', name='vsock')
+    stream.sendall(b'meanwhile')
+    vmxd.rpc.call('vm.resume', name='vsock')
+    expect(stream, b'meanwhile')
+    stream.close()
+    # From the guest: a program of the host listens at PATH_PORT.
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path + '_5000')
+        listener.listen()
+        server = threading.Thread(target=echo_back, args=(listener, 2))
+        server.start()
+        said = guest.run('head -c 2000000 /dev/urandom >/tmp/f; md5sum </tmp/f;'
+                         'vsock-tool call 5000 </tmp/f | md5sum; echo short | vsock-tool call 5000')
+        server.join()
+    sums = [line.split()[0] for line in said.splitlines()]
+    check('it came back otherwise: ' + said, len(sums) == 3 and sums[0] == sums[1] and sums[2] == 'short')
+    check('a port without a program', 'reset' in guest.run('vsock-tool call 5001 </dev/null 2>&1'))
+    held = vsock_dial(path, 1024)
+    guest.close()
+    check('a stream outlives its guest', held.recv(1) == b'')
+    check('the socket is left', not os.path.lexists(path))
+
+
+CASES = [terminal, ports, refusals, balloon, vsock]
 
 
 def main(cases):

@@ -31,6 +31,11 @@ tests_guest_net_tool_CFLAGS = -std=gnu17 -O2 $(WARN_CFLAGS)
 tests_guest_net_tool_LDFLAGS = -all-static
 TESTS += tests/guest/net.sh
 EXTRA_DIST += tests/guest/net.sh tests/guest/net-parts tests/guest/net-guest
+# The guest's side of vsock tests, static.
+check_PROGRAMS += tests/guest/vsock-tool
+tests_guest_vsock_tool_SOURCES = tests/guest/vsock-tool.c
+tests_guest_vsock_tool_CFLAGS = -std=gnu17 -O2 $(WARN_CFLAGS)
+tests_guest_vsock_tool_LDFLAGS = -all-static
 TESTS += tests/guest/share.sh
 EXTRA_DIST += tests/guest/share.sh
 # Several processors under load; the program inside is static, for any guest.

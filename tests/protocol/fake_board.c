@@ -8,12 +8,14 @@
  *   lines=N       prints "line 0" ... "line N-1"
  *   flood=N       prints N bytes of a pattern
  *   sleep=MS      runs for so long
- *   shell         reads lines: "poweroff", "reboot", "crash", "debugexit", else echoes "got: LINE"
+ *   shell         reads lines: "poweroff", "reboot", "crash", "vsock=PORT", else echoes "got: LINE"
  *   poweroff, crash (triple fault), debugexit=N
  *   reboot=N      resets until there were N resets
  *   abort         the whole process dies of SIGABRT
  *   nobutton      from here on the power button does nothing
  *   engine        ends with an engine error
+ *   vsock=PORT    connects to that port of the host, says "guest" and prints what it hears; or prints
+ *                 "refused"
  * At the end of the script the guest waits; the power button powers it off.
  */
 #include <errno.h>
@@ -45,6 +47,9 @@ struct board {
 	size_t unit_count;
 	pthread_t late; /* lets units go that are called "late..." */
 	bool has_late;
+	uint32_t vsock_port, vsock_id; /* wanted; 0: nothing, asked for */
+	int vsock_fd;
+	bool vsock_answered;
 	bool want_kill, want_pause, want_reset, button, nobutton, threaded;
 };
 
@@ -148,6 +153,46 @@ static enum end flood(struct board *b, size_t total)
 	return end;
 }
 
+static enum end say(struct board *b, const char *text)
+{
+	char line[300];
+
+	snprintf(line, sizeof(line), "%s\r\n", text);
+	for (char *p = line; *p; p++)
+		if (*p == '_')
+			*p = ' ';
+	return print(b, line, strlen(line));
+}
+
+static enum end vsock(struct board *b, uint32_t port)
+{
+	char heard[100] = "refused";
+	enum end end = GO_ON;
+	bool answered = false;
+	ssize_t n;
+
+	pthread_mutex_lock(&b->lock);
+	b->vsock_port = port;
+	b->vsock_answered = false;
+	pthread_mutex_unlock(&b->lock);
+	b->changed(b->opaque);
+	while (!answered && end == GO_ON) {
+		wait_for(b, -1, 0, 10, &end);
+		pthread_mutex_lock(&b->lock);
+		answered = b->vsock_answered;
+		pthread_mutex_unlock(&b->lock);
+	}
+	if (end == GO_ON && b->vsock_fd >= 0) {
+		n = write(b->vsock_fd, "guest\n", 6);
+		if (n == 6 && wait_for(b, b->vsock_fd, POLLIN, 5000, &end))
+			n = read(b->vsock_fd, heard, sizeof(heard) - 1);
+		heard[n > 0 ? n : 0] = '\0';
+	}
+	if (answered && b->vsock_fd >= 0)
+		close(b->vsock_fd);
+	return end == GO_ON ? say(b, heard) : end;
+}
+
 /* Returns true when the guest came to its end (already told). */
 static bool shell_line(struct board *b, const char *line, enum end *end)
 {
@@ -159,6 +204,8 @@ static bool shell_line(struct board *b, const char *line, enum end *end)
 		stop(b, BOARD_STOP_TRIPLE_FAULT, "triple fault at RIP 0xffffffff81000123");
 	else if (strcmp(line, "reboot") == 0)
 		*end = END_RESET;
+	else if (strncmp(line, "vsock=", 6) == 0)
+		*end = vsock(b, (uint32_t)strtoul(line + 6, NULL, 10));
 	else {
 		snprintf(answer, sizeof(answer), "got: %s\r\n# ", line);
 		*end = print(b, answer, strlen(answer));
@@ -194,17 +241,6 @@ static bool shell(struct board *b, enum end *end)
 	return false;
 }
 
-static enum end say(struct board *b, const char *text)
-{
-	char line[300];
-
-	snprintf(line, sizeof(line), "%s\r\n", text);
-	for (char *p = line; *p; p++)
-		if (*p == '_')
-			*p = ' ';
-	return print(b, line, strlen(line));
-}
-
 /* One word of the script; true: the guest came to its end. */
 static bool word(struct board *b, const char *w, enum end *end)
 {
@@ -223,6 +259,8 @@ static bool word(struct board *b, const char *w, enum end *end)
 		}
 	} else if (strncmp(w, "flood=", 6) == 0) {
 		*end = flood(b, n);
+	} else if (strncmp(w, "vsock=", 6) == 0) {
+		*end = vsock(b, (uint32_t)n);
 	} else if (strncmp(w, "sleep=", 6) == 0) {
 		wait_for(b, -1, 0, (int)n, end);
 	} else if (strcmp(w, "shell") == 0) {
@@ -592,6 +630,33 @@ int board_net_attach(struct board *b, size_t index, const int *fds, unsigned cou
 	pthread_mutex_unlock(&b->lock);
 	b->changed(b->opaque);
 	return 0;
+}
+
+bool board_vsock_wanted(struct board *b, uint32_t *ret_id, uint32_t *ret_port)
+{
+	bool wanted;
+
+	pthread_mutex_lock(&b->lock);
+	wanted = b->vsock_port;
+	if (wanted) {
+		*ret_id = ++b->vsock_id;
+		*ret_port = b->vsock_port;
+		b->vsock_port = 0;
+	}
+	pthread_mutex_unlock(&b->lock);
+	return wanted;
+}
+
+void board_vsock_answer(struct board *b, uint32_t id, int fd)
+{
+	pthread_mutex_lock(&b->lock);
+	if (id == b->vsock_id) {
+		b->vsock_fd = fd;
+		b->vsock_answered = true;
+	} else if (fd >= 0) {
+		close(fd);
+	}
+	pthread_mutex_unlock(&b->lock);
 }
 
 size_t board_stats(struct board *b, struct vmx_stat *stats, size_t n)

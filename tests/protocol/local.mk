@@ -12,7 +12,7 @@ libprotocolrig_la_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
 libprotocolrig_la_LIBADD = libprotocol.la
 
 protocol_test_programs = tests/protocol/test-bad-input tests/protocol/test-console \
-	tests/protocol/test-life tests/fault/test-survive tests/fault/test-plug
+	tests/protocol/test-life tests/protocol/test-vsock tests/fault/test-survive tests/fault/test-plug
 check_PROGRAMS += $(protocol_test_programs)
 TESTS += $(protocol_test_programs) tests/protocol/vmctl.sh tests/protocol/man.sh
 EXTRA_DIST += tests/protocol/vmctl.sh tests/protocol/man.sh
@@ -25,6 +25,9 @@ tests_protocol_test_console_LDADD = libprotocolrig.la $(JSONC_LIBS)
 tests_protocol_test_life_SOURCES = tests/protocol/test_life.c
 tests_protocol_test_life_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
 tests_protocol_test_life_LDADD = libprotocolrig.la $(JSONC_LIBS)
+tests_protocol_test_vsock_SOURCES = tests/protocol/test_vsock.c
+tests_protocol_test_vsock_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
+tests_protocol_test_vsock_LDADD = libprotocolrig.la $(JSONC_LIBS)
 tests_fault_test_plug_SOURCES = tests/fault/test_plug.c
 tests_fault_test_plug_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
 tests_fault_test_plug_LDADD = libprotocolrig.la $(JSONC_LIBS)

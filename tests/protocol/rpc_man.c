@@ -48,8 +48,9 @@ static void fields(const struct schema_field *f)
 		       f->required ? ", required" : "");
 		text(f->summary);
 		limits(f);
-		if (f->type == SCHEMA_OBJECTS && f->fields && f->fields->name &&
-		    strcmp(f->name, "vms"))
+		if ((f->type == SCHEMA_OBJECTS || f->type == SCHEMA_OBJECT) && f->fields &&
+		    f->fields->name && strcmp(f->name, "vms") &&
+		    strcmp(f->name, "disk")) /* shown elsewhere */
 			fields(f->fields);
 	}
 	puts(".El");

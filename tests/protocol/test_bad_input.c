@@ -140,6 +140,14 @@ static const struct {
 	  "no-such-file" },
 	{ "{\"name\":\"b\",\"kernel\":\"@K\",\"disks\":[{\"path\":\"@K\"},{\"path\":\"/dev/null\"}]}",
 	  "disks[1].path", "not-a-file" },
+#define VSOCK(members) "{\"name\":\"b\",\"kernel\":\"@K\",\"vsock\":{" members "}}"
+	{ VSOCK(""), "vsock.path", "missing-field" },
+	{ VSOCK("\"path\":\"relative\""), "vsock.path", "bad-value" },
+	{ VSOCK("\"path\":\"@D/text\""), "vsock.path", "exists" },
+	{ VSOCK("\"path\":\"@D/v\",\"cid\":2"), "vsock.cid", "out-of-range" },
+	{ VSOCK("\"path\":\"@D/v\",\"cid\":4294967295"), "vsock.cid", "out-of-range" },
+	{ VSOCK("\"path\":\"@D/v\",\"cid\":\"3\""), "vsock.cid", "wrong-type" },
+	{ VSOCK("\"path\":\"@D/v\",\"port\":3"), "vsock.port", "unknown-field" },
 #define SHARES(list) "{\"name\":\"b\",\"kernel\":\"@K\",\"shares\":[" list "]}"
 	{ SHARES("{\"path\":\"@D/nothing\",\"tag\":\"t\"}"), "shares[0].path", "no-such-file" },
 	{ SHARES("{\"path\":\"@D/text\",\"tag\":\"t\"}"), "shares[0].path", "not-a-directory" },
