@@ -222,6 +222,8 @@ const struct sandbox_rule sandbox_rules[] = {
 
 	/* --- soft engine --- */
 	CALL(arch_prctl, SOFT, "GS of a vCPU where WRGSBASE is not there"),
+	CALL(timer_settime, SOFT, "the guest's APIC timer"),
+	CALL(timer_delete, CONTROL, "the end of a vCPU"),
 
 	/* --- KVM: descriptors of this VM are the only ones that know these requests --- */
 	CALL(rt_sigtimedwait, HARD, "takes the signal of a kick"),

@@ -119,13 +119,6 @@ static void vm_log(void *opaque, int level, const char *line)
 	log_line(opaque, (enum log_level)level, "%s", line);
 }
 
-static void engine_thread(void *opaque)
-{
-	struct board *board = opaque;
-
-	machine_thread_begin(board->config.threads, THREAD_TIMER);
-}
-
 static int make_vm(struct board *board, char **ret_error)
 {
 	const struct board_config *c = &board->config;
@@ -137,8 +130,6 @@ static int make_vm(struct board *board, char **ret_error)
 		.code_cache_bytes = c->code_cache_bytes,
 		.log = vm_log,
 		.log_opaque = board->log,
-		.thread_started = c->threads ? engine_thread : NULL,
-		.thread_opaque = board,
 		.kvm_fd = c->kvm_fd,
 	};
 	int r = vmx_vm_create(&options, &board->vm);

@@ -13,7 +13,6 @@ enum thread_kind {
 	THREAD_LOOP,      /* loop.h */
 	THREAD_VCPU_SOFT,
 	THREAD_VCPU_KVM,
-	THREAD_TIMER,     /* the soft engine's */
 	THREAD_BLOCK,     /* backend/workers.h */
 	THREAD_SHARE,     /* the same, serving shared directories: backend/p9.h */
 	THREAD_KINDS

@@ -20,8 +20,10 @@
  * -ENOTSUP; vmx_exit.insn_len, .mem.gva and .mem.insn_bytes are not known; an APIC timer in a
  * counting mode is not stopped by vmx_vm_suspend_time() (TSC-deadline mode is); VMCALL answers as
  * KVM does, not with #UD; on AMD processors the registers after VMX_EXIT_SHUTDOWN are those after INIT.
- * It uses the signal SIGRTMIN, which stays blocked in every thread that had
- * a vCPU: no handler is installed, and the caller must not use it in those threads.
+ *
+ * Both engines use the signal SIGRTMIN in the threads of vCPUs, and the caller must not. KVM: it stays
+ * blocked there, and has no handler. Soft: it is let in and has one (SA_RESTART; guest timers), as
+ * SIGSEGV, SIGBUS, SIGILL and SIGFPE do.
  *
  * Threads: "any" calls may come from any thread at any time; "owner" calls only from the thread
  * that created the vCPU and never while it is inside vmx_vcpu_resume(); "setup" calls from any
@@ -74,11 +76,6 @@ struct vmx_vm_options {
 	 * level as in syslog (3 error .. 7 debug). */
 	void (*log)(void *opaque, int level, const char *line);
 	void *log_opaque;
-	/* May be NULL. Called once on each thread that the library starts, before it does anything
-	 * for a guest: the place for a thread's seccomp filter. Such a thread waits (futex), reads
-	 * clocks and signals this process; it takes no memory. */
-	void (*thread_started)(void *opaque);
-	void *thread_opaque;
 	/* KVM: /dev/kvm, opened O_RDWR by the caller and still his; 0: it is opened here. */
 	int kvm_fd;
 };

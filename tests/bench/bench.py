@@ -16,7 +16,7 @@ import time
 
 from bench_common import GUEST, INIT, KERNEL, Daemon, Rpc, qemu_command, run_guest, say, spread
 from bench_io import bench_io
-from bench_work import bench_work
+from bench_work import bench_latency, bench_work
 
 
 def bench_boot(daemon, runs, have_qemu):
@@ -98,9 +98,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--runs', type=int, default=5, help='of each boot (workloads: at most 3)')
     parser.add_argument('--only', default='', help='workloads, or of io disk, direct, root, user, tap; separated by commas')
-    parser.add_argument('parts', nargs='*', help='boot rpc memory io work; none: all')
+    parser.add_argument('parts', nargs='*', help='boot rpc memory latency io work; none: all')
     args = parser.parse_args()
-    parts = args.parts or ['boot', 'rpc', 'memory', 'io', 'work']
+    parts = args.parts or ['boot', 'rpc', 'memory', 'latency', 'io', 'work']
     have_qemu = shutil.which('qemu-system-x86_64') is not None
     if not os.path.exists(KERNEL):
         say('bench: no guest kernel in %s: run ./bootstrap bench' % GUEST)
@@ -117,6 +117,8 @@ def main():
             bench_rpc(daemon)
         if 'memory' in parts:
             bench_memory(daemon)
+        if 'latency' in parts:
+            bench_latency(daemon, have_qemu)
         if 'io' in parts:
             bench_io(daemon, args.runs, have_qemu, args.only)
         if 'work' in parts:

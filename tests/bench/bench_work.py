@@ -36,14 +36,37 @@ def work_row(name, native, vmxd, tcg):
     return v / n, q / n, q / v
 
 
+PROGRAM = os.path.join(BUILD, 'tests/bench/guest-bench')
+
+
+def bench_initramfs():
+    return make_initramfs('initramfs-bench.cpio', '--add', PROGRAM + '=bin/guest-bench')
+
+
+def bench_latency(daemon, have_qemu):
+    initrd = bench_initramfs()
+    cmdline = 'console=ttyS0 quiet vmxd.run="guest-bench --latency"'
+    sides = [('native', subprocess.run([PROGRAM, '--latency'], stdout=subprocess.PIPE, text=True,
+                                       check=True).stdout.splitlines()),
+             ('vmxd', run_guest(daemon.run_command(initrd, cmdline), daemon.env)[0])]
+    if have_qemu:
+        sides.append(('tcg', run_guest(qemu_command(initrd, cmdline), None)[0]))
+    say('microseconds from a deadline until the sleeper runs, 2000 of them, the processor idle in between')
+    say('  %-18s %9s %9s %9s %9s %9s' % ('', '50 %', '90 %', '99 %', '99.9 %', 'worst'))
+    for side, lines in sides:
+        for line in lines:
+            m = re.match(r'latency (\S+)((?: [0-9.]+){5})$', line.strip())
+            if m:
+                say('  %-18s %9s %9s %9s %9s %9s' % (side + ', ' + m.group(1), *m.group(2).split()))
+
+
 def bench_work(daemon, runs, have_qemu, only):
-    program = os.path.join(BUILD, 'tests/bench/guest-bench')
-    initrd = make_initramfs('initramfs-bench.cpio', '--add', program + '=bin/guest-bench')
+    initrd = bench_initramfs()
     cmdline = 'console=ttyS0 quiet vmxd.bench' + ('=' + only if only else '')
     native, vmxd, tcg = {}, {}, {}
     for i in range(runs):
         say('  run %d of %d ...' % (i + 1, runs))
-        collect(subprocess.run([program] + ([only] if only else []), stdout=subprocess.PIPE, text=True,
+        collect(subprocess.run([PROGRAM] + ([only] if only else []), stdout=subprocess.PIPE, text=True,
                                check=True).stdout.splitlines(), native)
         collect(run_guest(daemon.run_command(initrd, cmdline), daemon.env)[0], vmxd)
         if have_qemu:

@@ -13,6 +13,11 @@ struct work {
 	const char *self;
 };
 
+uint64_t bench_now_ns(void);
+
+/* How late timers are (guest-bench-latency.c); the program's exit status. */
+int bench_latency(void);
+
 /* Whole programs, n times over (guest-bench-programs.c). */
 void bench_lua(struct work *w, uint64_t n);
 void bench_deflate(struct work *w, uint64_t n);

@@ -108,8 +108,8 @@ static const struct attempt attempts[] = {
 	{ "fallocate", SYS_fallocate, SOFT | HARD, { 0 } },
 	{ "ftruncate", SYS_ftruncate, SOFT | HARD, { 0 } },
 	{ "epoll_wait", SYS_epoll_wait, SOFT | HARD | BLOCK, { 0 } },
-	{ "read", SYS_read, 1u << THREAD_TIMER, { 0 } },
-	{ "sendmsg", SYS_sendmsg, 1u << THREAD_TIMER, { 0 } },
+	{ "timer_create", SYS_timer_create, ALL, { 0 } },
+	{ "timer_settime", SYS_timer_settime, ALL & ~SOFT, { 0 } },
 	{ "fcntl", SYS_fcntl, ALL, { 0, F_SETOWN, 1 } },
 	{ "number", 1000, ALL, { 0 } }, /* no call has it */
 };

@@ -5,16 +5,38 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 
+#define NS_PER_S 1000000000ull
+#define TIMER_MAX_S 86400u
+
 /* The system call itself keeps vector registers; a libc wrapper promises nothing. */
-void soft_futex_wake(_Atomic uint32_t *word)
+static long system_call(long number, long a, long b, long c, long d)
 {
-	register long r10 __asm__("r10") = 0;
-	long ret = SYS_futex;
+	register long r10 __asm__("r10") = d;
 
 	__asm__ volatile("syscall"
-			 : "+a"(ret)
-			 : "D"(word), "S"((long)(FUTEX_WAKE | FUTEX_PRIVATE_FLAG)), "d"(1L), "r"(r10)
+			 : "+a"(number)
+			 : "D"(a), "S"(b), "d"(c), "r"(r10)
 			 : "rcx", "r11", "memory");
+	return number;
+}
+
+static void futex_wake(_Atomic int *word)
+{
+	system_call(SYS_futex, (long)word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+}
+
+void soft_timer_set(struct soft_vcpu *v, uint64_t ticks)
+{
+	struct { /* as the kernel has it */
+		int64_t interval_s, interval_ns, s, ns;
+	} when = { 0 };
+	uint64_t ns = soft_mul_div(ticks, NS_PER_S, soft_vm_of(v)->tsc_hz);
+
+	if (ns > TIMER_MAX_S * NS_PER_S) /* then it is looked at again */
+		ns = TIMER_MAX_S * NS_PER_S;
+	when.s = (int64_t)(ns / NS_PER_S);
+	when.ns = (int64_t)(ns % NS_PER_S) + !ns; /* 0 would stop it */
+	system_call(SYS_timer_settime, v->lapic->timer, 0, (long)&when, 0);
 }
 
 void soft_request(struct soft_vcpu *v, uint32_t req_bits)
@@ -23,7 +45,7 @@ void soft_request(struct soft_vcpu *v, uint32_t req_bits)
 	/* The sleeper sets wake before it looks at exit_req. */
 	if (atomic_load(&v->wake)) {
 		atomic_store(&v->wake, 0);
-		soft_futex_wake((_Atomic uint32_t *)&v->wake);
+		futex_wake(&v->wake);
 	}
 }
 

@@ -126,12 +126,7 @@ void soft_wait(struct soft_vcpu *v)
 	soft_leave_running(v);
 	start = __builtin_ia32_rdtsc();
 	if (!poll_requests(v, v->poll_ns * (hz / 1000000) / 1000, expires)) {
-		/* This thread keeps the time itself meanwhile; soft_lapic_timer() sets it again. */
-		atomic_store_explicit(&v->lapic->poke, SOFT_NEVER, memory_order_relaxed);
-		atomic_store(&v->wake, 1);
-		if (!atomic_load(&v->exit_req))
-			soft_futex_wait((_Atomic uint32_t *)&v->wake, 1, expires, hz);
-		atomic_store(&v->wake, 0);
+		soft_sleep(v);
 		/* Spin longer where spinning would have done; stop where it was in vain. */
 		slept = __builtin_ia32_rdtsc() - start;
 		if (slept < (uint64_t)POLL_MAX_NS * (hz / 1000000) / 1000)

@@ -10,18 +10,6 @@ static unsigned timer_mode(const struct soft_lapic *a)
 	return a->lvt[LVT_TIMER] >> 17 & 3;
 }
 
-/* a * b / c; the quotient fits. */
-static uint64_t mul_div(uint64_t a, uint64_t b, uint64_t c)
-{
-	uint64_t lo, hi;
-
-	__asm__("mulq %3" : "=a"(lo), "=d"(hi) : "0"(a), "rm"(b) : "cc");
-	if (hi >= c)
-		return UINT64_MAX;
-	__asm__("divq %2" : "+a"(lo), "+d"(hi) : "rm"(c) : "cc");
-	return lo;
-}
-
 static unsigned divider(const struct soft_lapic *a)
 {
 	unsigned shift = ((a->tdcr & 3) | (a->tdcr >> 1 & 4)) + 1;
@@ -31,7 +19,7 @@ static unsigned divider(const struct soft_lapic *a)
 
 static uint64_t count_to_tsc(const struct soft_vcpu *v, uint32_t count)
 {
-	return mul_div((uint64_t)count * divider(v->lapic), soft_vm_of(v)->tsc_hz, SOFT_CRYSTAL_HZ);
+	return soft_mul_div((uint64_t)count * divider(v->lapic), soft_vm_of(v)->tsc_hz, SOFT_CRYSTAL_HZ);
 }
 
 /* --- timer ---------------------------------------------------------------------------------- */
@@ -43,27 +31,25 @@ uint64_t soft_next_expiry(const struct soft_vcpu *v)
 	return v->vmx.timer_on && v->vmx.timer_end < expires ? v->vmx.timer_end : expires;
 }
 
-static void set_poke(struct soft_vcpu *v)
+static void set_timer(struct soft_vcpu *v, uint64_t now, uint64_t at)
 {
-	struct soft_timer *t = soft_vm_of(v)->timer;
-	uint64_t expires = soft_next_expiry(v);
-
-	atomic_store(&v->lapic->poke, expires);
-	if (expires < atomic_load(&t->sleeps_until)) {
-		atomic_fetch_add(&t->changes, 1);
-		soft_futex_wake(&t->changes);
-	}
+	v->lapic->timer_at = at;
+	soft_timer_set(v, at > now ? at - now : 0);
 }
 
+/* What the host's timer was set for before may still come, in vain. */
 static void arm(struct soft_vcpu *v, uint64_t expires)
 {
-	v->lapic->expires = expires;
+	struct soft_lapic *a = v->lapic;
+	uint64_t now = __builtin_ia32_rdtsc();
+
+	a->expires = expires;
 	if (expires == SOFT_NEVER)
-		atomic_store_explicit(&v->lapic->poke, SOFT_NEVER, memory_order_relaxed);
-	else if (expires <= __builtin_ia32_rdtsc())
+		return;
+	if (expires <= now)
 		soft_request(v, SOFT_REQ_EVENT);
 	else
-		set_poke(v);
+		set_timer(v, now, soft_next_expiry(v) - a->early);
 }
 
 static void start_count(struct soft_vcpu *v, uint32_t count)
@@ -97,7 +83,7 @@ static uint32_t current_count(const struct soft_vcpu *v)
 		left = a->period - (now - a->expires) % a->period;
 	else
 		return 0;
-	count = mul_div(left, SOFT_CRYSTAL_HZ, soft_vm_of(v)->tsc_hz) / divider(v->lapic);
+	count = soft_mul_div(left, SOFT_CRYSTAL_HZ, soft_vm_of(v)->tsc_hz) / divider(v->lapic);
 	return count > a->tmict ? a->tmict : (uint32_t)count;
 }
 
@@ -129,9 +115,9 @@ void soft_lapic_timer(struct soft_vcpu *v)
 		return;
 	now = __builtin_ia32_rdtsc();
 	if (now < next) {
-		/* Woken early, or for another reason: the thread may have crossed it off. */
-		if (atomic_load_explicit(&a->poke, memory_order_relaxed) != next)
-			set_poke(v);
+		/* Woken early, while the guest runs: then once more. */
+		if (a->timer_at <= now || a->timer_at > next)
+			set_timer(v, now, next);
 		return;
 	}
 	if (now < a->expires) /* the other timer's time, which is looked at elsewhere */
@@ -153,7 +139,8 @@ void soft_lapic_time_shift(struct soft_vcpu *v, uint64_t ticks)
 
 	v->vmx.timer_end += ticks;
 	if (a->expires != SOFT_NEVER && a->expires != 0)
-		arm(v, a->expires + ticks);
+		a->expires += ticks;
+	a->timer_at = 0;
 }
 
 /* --- priorities ----------------------------------------------------------------------------- */
@@ -543,7 +530,6 @@ void soft_lapic_reset(struct soft_vcpu *v)
 	a->deadline_msr = 0;
 	a->period = 0;
 	a->expires = SOFT_NEVER;
-	atomic_store(&a->poke, SOFT_NEVER);
 }
 
 void soft_lapic_get_page(struct soft_vcpu *v, uint8_t page[1024])

@@ -38,20 +38,25 @@ struct soft_lapic {
 	uint64_t deadline_msr; /* IA32_TSC_DEADLINE: guest TSC, 0: none */
 	uint64_t expires;      /* host TSC of the next expiry, SOFT_NEVER */
 	uint64_t period;       /* periodic mode: host TSC ticks */
-	_Atomic uint64_t poke; /* host TSC at which the timer thread wakes this vCPU */
+	/* timer.c: the host's timer, the host TSC that it is set for (0: look at once), and by how much
+	 * before the expiry that is */
+	uint64_t timer_at, early;
+	int timer;
+	bool has_timer;
 };
 
-struct soft_timer {
-	_Atomic uint64_t sleeps_until; /* host TSC; SOFT_NEVER also while it looks around */
-	_Atomic uint32_t changes;      /* futex word */
-	_Atomic bool stop;
-	pthread_t thread;
-	struct soft_vm *vm;
-};
-int soft_timer_create(struct soft_vm *vm);
-void soft_timer_destroy(struct soft_vm *vm);
-/* Sleeps while *word == value, at most until that host TSC (SOFT_NEVER: no limit). */
-void soft_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t until, uint64_t tsc_hz);
+/* The signal of the host's timers, in the threads of vCPUs. */
+#define VMX_SOFT_SIGNAL SIGRTMIN
+/* On the vCPU's own thread; destroy: any. */
+int soft_timer_create(struct soft_vcpu *v);
+void soft_timer_destroy(struct soft_vcpu *v);
+/* Around each resume. What fell due outside is looked at first. */
+void soft_timer_enter(struct soft_vcpu *v);
+void soft_timer_leave(void);
+/* Has SOFT_REQ_TIMER requested so many TSC ticks from now. Owner. GENERAL. */
+void soft_timer_set(struct soft_vcpu *v, uint64_t ticks);
+/* Sleeps until something is requested or the expiry that the timer is set for comes. Owner. */
+void soft_sleep(struct soft_vcpu *v);
 /* Host TSC frequency, measured in about 8 ms to a few ppm; 0: it does not count. */
 uint64_t soft_measure_tsc_hz(void);
 
@@ -76,7 +81,7 @@ int soft_lapic_pending(const struct soft_vcpu *v);
 void soft_lapic_accept(struct soft_vcpu *v, unsigned vector);
 /* Would the processor answer the PIC's INTR wire? (IF is not looked at.) */
 bool soft_lapic_takes_extint(const struct soft_vcpu *v);
-/* Fires the timer if it is due, and has the timer thread know of the next expiry. Owner. */
+/* Fires the timer if it is due, else sees to it that the host's is set. Owner. */
 void soft_lapic_timer(struct soft_vcpu *v);
 /* Host TSC at which that timer or a VMX guest's is due, SOFT_NEVER. */
 uint64_t soft_next_expiry(const struct soft_vcpu *v);
@@ -90,8 +95,17 @@ void soft_lapic_set_page(struct soft_vcpu *v, const uint8_t page[1024]);
 void soft_post_init_locked(struct soft_vcpu *v);
 void soft_post_sipi_locked(struct soft_vcpu *v, unsigned vector);
 void soft_post_nmi(struct soft_vcpu *v);
-/* FUTEX_WAKE without libc. */
-void soft_futex_wake(_Atomic uint32_t *word);
+/* a * b / c, or UINT64_MAX where that does not fit. */
+static inline uint64_t soft_mul_div(uint64_t a, uint64_t b, uint64_t c)
+{
+	uint64_t lo, hi;
+
+	__asm__("mulq %3" : "=a"(lo), "=d"(hi) : "0"(a), "rm"(b) : "cc");
+	if (hi >= c)
+		return UINT64_MAX;
+	__asm__("divq %2" : "+a"(lo), "+d"(hi) : "rm"(c) : "cc");
+	return lo;
+}
 
 static inline void soft_set_bit(uint64_t *map, unsigned n)
 {

@@ -401,6 +401,8 @@ static int between(struct soft_vcpu *v, struct vmx_exit *exit)
 	uint32_t req = atomic_exchange(&v->exit_req, 0);
 	int rc;
 
+	if (req & SOFT_REQ_TIMER)
+		v->lapic->timer_at = 0;
 	if (req & SOFT_REQ_EXCLUSIVE)
 		soft_park(v);
 	if ((req & SOFT_REQ_KICK) && vmx_kick_take(&v->v)) {
@@ -533,6 +535,7 @@ int soft_resume(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 
 	if (rc < 0)
 		return rc;
+	soft_timer_enter(v);
 	soft_enter_running(v);
 	do {
 		rc = run_once(v, exit);
@@ -544,6 +547,7 @@ int soft_resume(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 	} while (rc != RUN_RETURN && rc != RUN_CANCELED);
 	soft_fp_save(v);
 	soft_leave_running(v);
+	soft_timer_leave();
 	return rc == RUN_CANCELED ? -ECANCELED : 0;
 }
 

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <asm/prctl.h>
 #include <unistd.h>
@@ -53,8 +52,6 @@ static int create_parts(struct soft_vm *vm)
 	r = soft_cpuid_create(vm);
 	if (r >= 0)
 		r = soft_cache_create(vm);
-	if (r >= 0)
-		r = soft_timer_create(vm);
 	return r;
 }
 
@@ -62,7 +59,6 @@ static void soft_vm_fini(struct vmx_vm *base)
 {
 	struct soft_vm *vm = soft_vm_from(base);
 
-	soft_timer_destroy(vm);
 	soft_cache_destroy(vm);
 	soft_cpuid_destroy(vm);
 	pthread_cond_destroy(&vm->excl_cond);
@@ -299,6 +295,7 @@ static void soft_vcpu_fini(struct vmx_vcpu *vcpu)
 	set_vcpu(soft_vm_of(v), vcpu->id, NULL);
 	if (pthread_equal(pthread_self(), vcpu->owner))
 		set_gs(0);
+	soft_timer_destroy(v);
 	soft_jit_vcpu_fini(v);
 	soft_decoder_fini(v);
 	free(v->lapic);
@@ -313,7 +310,9 @@ static int create_vcpu_parts(struct soft_vcpu *v)
 	v->lapic = calloc(1, sizeof(*v->lapic));
 	if (!v->lapic)
 		return -ENOMEM;
-	r = create_xsave(v);
+	r = soft_timer_create(v);
+	if (r >= 0)
+		r = create_xsave(v);
 	if (r >= 0)
 		r = soft_decoder_init(v);
 	if (r >= 0)
@@ -348,8 +347,6 @@ static int soft_vcpu_init(struct vmx_vcpu *vcpu)
 		soft_vcpu_fini(vcpu);
 		return r;
 	}
-	/* Sleeping in HLT ends when the guest's timer says so. */
-	prctl(PR_SET_TIMERSLACK, 1);
 	reset_vcpu(v);
 	set_vcpu(soft_vm_of(v), vcpu->id, v);
 	return 0;

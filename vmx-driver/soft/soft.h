@@ -194,6 +194,7 @@ enum {
 	SOFT_REQ_EVENT = 1u << 1,     /* an interrupt, NMI, INIT, SIPI may be deliverable */
 	SOFT_REQ_EXCLUSIVE = 1u << 2, /* another thread wants all vCPUs parked */
 	SOFT_REQ_MODE = 1u << 3,      /* v->mode needs a look by the resume loop */
+	SOFT_REQ_TIMER = 1u << 4,     /* the host's timer: the APIC timer may be due */
 };
 
 typedef volatile int soft_spin;
@@ -211,7 +212,6 @@ static inline void soft_unlock(soft_spin *lock)
 struct soft_lapic;  /* lapic.h */
 struct soft_cache;  /* jit.h: translated code, shared by the VM's vCPUs */
 struct soft_decoder; /* decode.c: per-vCPU cache of decoded instructions */
-struct soft_timer;  /* timer.c: per-VM timer thread */
 struct soft_cpuid;  /* cpuid.c: what this VM's guest is offered */
 
 enum { SHADOW_STI = 1, SHADOW_MOV_SS = 2 }; /* v->shadow; 0: none */
@@ -251,7 +251,6 @@ enum soft_fp_class { FP_NONE, FP_X87, FP_MMX, FP_SSE, FP_AVX };
 struct soft_vm {
 	struct vmx_vm vm; /* first */
 	struct soft_cache *cache;
-	struct soft_timer *timer;
 	struct soft_cpuid *cpuid;
 	const struct soft_op *ops[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* step_ops + system_ops, by mnemonic */
 	uint64_t tsc_hz;
@@ -593,8 +592,6 @@ void soft_cpu_reset(struct soft_vcpu *v, bool init);
 int soft_write_cr(struct soft_vcpu *v, unsigned cr, uint64_t value); /* all checks; 0 2 3 4 8 */
 
 /* --- local APIC, events, glue (lapic.c timer.c soft.c state.c, owner MMU) ------------------- */
-int soft_lapic_init(struct soft_vcpu *v);
-void soft_lapic_fini(struct soft_vcpu *v);
 void soft_lapic_reset(struct soft_vcpu *v);
 int soft_lapic_mmio(struct soft_vcpu *v, uint32_t offset, unsigned size, bool write,
 		    uint64_t *data); /* xAPIC page; SOFT_OK, or SOFT_EXIT for a level EOI */

@@ -1,129 +1,118 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * timer.c - one thread a VM that wakes vCPUs when their APIC timer is due.
+ * timer.c - the clock of the host: what wakes a vCPU when its APIC timer is due, and how fast it goes.
  *
- * It only sets SOFT_REQ_EVENT: the vCPU itself looks at the clock and fires the timer. A vCPU that
- * sets an expiry stores it in lapic->poke and then reads sleeps_until; this thread stores
- * sleeps_until and then reads every poke: one of the two sees the other.
+ * Each vCPU has a timer of the kernel's that signals its thread, whether that sleeps in HLT or runs
+ * the guest: setting it is one system call, which wakes nobody. The signal only says "look": the vCPU
+ * itself compares the clock with the expiry. It is set for a little before, by as much as the host
+ * was late lately, and a vCPU that sleeps spins for the rest.
  */
 #include "vmx-driver/soft/lapic.h"
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 
-/* Wakes those that are due; the next one's time. */
-static uint64_t poke_due(struct soft_vm *vm)
+/* At most so long a sleeper is woken before its time. */
+#define EARLY_MAX_US 60u
+/* A later estimate of how late the host is moves by so much at most: one hiccup is none of its habits. */
+#define EARLY_STEP_US 4u
+
+#ifdef __SANITIZE_THREAD__
+/* A thread sanitizer puts handlers off until the thread calls libc, which guest code never does. This
+ * is libc's own name for the same function. */
+int __sigaction(int sig, const struct sigaction *action, struct sigaction *old);
+#define sigaction(...) __sigaction(__VA_ARGS__)
+#endif
+
+/* The vCPU whose resume this thread is in: a signal at any other time finds nothing to do, and the
+ * next resume looks at the clock. */
+static _Thread_local struct soft_vcpu *_Atomic resuming;
+
+__attribute__((no_sanitize("thread"))) static void on_timer(int sig, siginfo_t *info, void *context)
 {
-	uint64_t next = SOFT_NEVER, now = __builtin_ia32_rdtsc();
+	struct soft_vcpu *v = atomic_load_explicit(&resuming, memory_order_relaxed);
 
-	soft_lock(&vm->apic_lock);
-	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
-		struct soft_vcpu *v = vm->vcpus[i];
-		uint64_t poke = v ? atomic_load(&v->lapic->poke) : SOFT_NEVER;
-
-		if (poke > now) {
-			if (poke < next)
-				next = poke;
-		} else if (atomic_compare_exchange_strong(&v->lapic->poke, &poke, SOFT_NEVER)) {
-			soft_request(v, SOFT_REQ_EVENT);
-		} else {
-			next = 0; /* set anew just now */
-		}
-	}
-	soft_unlock(&vm->apic_lock);
-	return next;
-}
-
-void soft_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t until, uint64_t tsc_hz)
-{
-	struct timespec at, *timeout = NULL;
-
-	if (until != SOFT_NEVER) {
-		uint64_t now = __builtin_ia32_rdtsc(), ns;
-		unsigned __int128 left = (unsigned __int128)(until > now ? until - now : 0) *
-					 NSEC_PER_SEC / tsc_hz;
-
-		/* A day at most: what is beyond is looked at again. */
-		ns = left > 86400 * NSEC_PER_SEC ? 86400 * NSEC_PER_SEC : (uint64_t)left;
-		ns += clock_monotonic_ns();
-		at.tv_sec = (time_t)(ns / NSEC_PER_SEC);
-		at.tv_nsec = (long)(ns % NSEC_PER_SEC);
-		timeout = &at;
-	}
-	syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value, timeout, NULL,
-		FUTEX_BITSET_MATCH_ANY);
-}
-
-static void *timer_thread(void *arg)
-{
-	struct soft_timer *t = arg;
-
-	prctl(PR_SET_NAME, "vmx-timer");
-	prctl(PR_SET_TIMERSLACK, 1);
-	if (t->vm->vm.options.thread_started)
-		t->vm->vm.options.thread_started(t->vm->vm.options.thread_opaque);
-	while (!atomic_load(&t->stop)) {
-		uint32_t seen = atomic_load(&t->changes);
-		uint64_t next;
-
-		atomic_store(&t->sleeps_until, SOFT_NEVER);
-		next = poke_due(t->vm);
-		if (!next)
-			continue;
-		/* What was set since poke_due() looked saw SOFT_NEVER and changed the word. */
-		atomic_store(&t->sleeps_until, next);
-		soft_futex_wait(&t->changes, seen, next, t->vm->tsc_hz);
-	}
-	return NULL;
-}
-
-int soft_timer_create(struct soft_vm *vm)
-{
-	struct soft_timer *t = calloc(1, sizeof(*t));
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int r;
-
-	if (!t)
-		return -ENOMEM;
-	t->vm = vm;
-	t->sleeps_until = SOFT_NEVER;
-	vm->timer = t;
-	r = pthread_attr_init(&attr);
-	if (!r) {
-		pthread_attr_setstacksize(&attr, 64 * 1024);
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		r = pthread_create(&t->thread, &attr, timer_thread, t);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-		pthread_attr_destroy(&attr);
-	}
-	if (r) {
-		vm->timer = NULL;
-		free(t);
-	}
-	return -r;
-}
-
-void soft_timer_destroy(struct soft_vm *vm)
-{
-	struct soft_timer *t = vm->timer;
-
-	if (!t)
+	(void)sig;
+	(void)context;
+	if (!v || info->si_code != SI_TIMER || info->si_value.sival_ptr != v)
 		return;
-	atomic_store(&t->stop, true);
-	atomic_fetch_add(&t->changes, 1);
-	soft_futex_wake(&t->changes);
-	pthread_join(t->thread, NULL);
-	free(t);
-	vm->timer = NULL;
+	atomic_fetch_or(&v->exit_req, SOFT_REQ_TIMER);
+	atomic_store(&v->wake, 0); /* it may be on its way into the wait */
+}
+
+int soft_timer_create(struct soft_vcpu *v)
+{
+	struct sigaction action = { .sa_sigaction = on_timer, .sa_flags = SA_SIGINFO | SA_RESTART };
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = VMX_SOFT_SIGNAL };
+	sigset_t set;
+	int id;
+
+	event.sigev_value.sival_ptr = v;
+	event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+	sigemptyset(&action.sa_mask);
+	sigemptyset(&set);
+	sigaddset(&set, VMX_SOFT_SIGNAL);
+	if (sigaction(VMX_SOFT_SIGNAL, &action, NULL) < 0)
+		return -errno;
+	if (pthread_sigmask(SIG_UNBLOCK, &set, NULL))
+		return -EIO;
+	/* Not libc's: its handles are its own, and a timer is set from where libc cannot be called. */
+	if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &id) < 0)
+		return -errno;
+	v->lapic->timer = id;
+	v->lapic->has_timer = true;
+	return 0;
+}
+
+void soft_timer_destroy(struct soft_vcpu *v)
+{
+	if (v->lapic && v->lapic->has_timer)
+		syscall(SYS_timer_delete, v->lapic->timer);
+}
+
+void soft_timer_enter(struct soft_vcpu *v)
+{
+	atomic_store_explicit(&resuming, v, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	if (soft_next_expiry(v) != SOFT_NEVER && v->lapic->timer_at <= __builtin_ia32_rdtsc())
+		atomic_fetch_or(&v->exit_req, SOFT_REQ_TIMER);
+}
+
+void soft_timer_leave(void)
+{
+	atomic_store_explicit(&resuming, NULL, memory_order_relaxed);
+}
+
+void soft_sleep(struct soft_vcpu *v)
+{
+	struct soft_lapic *a = v->lapic;
+	uint64_t us = soft_vm_of(v)->tsc_hz / 1000000, expires = soft_next_expiry(v);
+	uint64_t due = a->timer_at, now, late;
+
+	atomic_store(&v->wake, 1);
+	if (!atomic_load(&v->exit_req))
+		syscall(SYS_futex, &v->wake, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+	atomic_store(&v->wake, 0);
+	now = __builtin_ia32_rdtsc();
+	if (expires == SOFT_NEVER || due > now || !(atomic_load(&v->exit_req) & SOFT_REQ_TIMER))
+		return;
+	late = now - due;
+	if (late > a->early)
+		a->early += late - a->early < EARLY_STEP_US * us ? late - a->early : EARLY_STEP_US * us;
+	else
+		a->early -= (a->early - late) / 16;
+	if (a->early > EARLY_MAX_US * us)
+		a->early = EARLY_MAX_US * us;
+	while (__builtin_ia32_rdtsc() < expires && atomic_load(&v->exit_req) == SOFT_REQ_TIMER &&
+	       expires - due <= EARLY_MAX_US * us)
+		__builtin_ia32_pause();
 }
 
 /* Host TSC and clock at one moment: the pair with the least time between two TSC reads. */
