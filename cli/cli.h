@@ -51,6 +51,7 @@ enum option_id { /* one table in options.c */
 	OPTION_BALLOON,
 	OPTION_MEM,
 	OPTION_DEBUG_EXIT,
+	OPTION_TEST_DEVICE,
 	OPTION_SOFT_DEBUG,
 	OPTION_CODE_CACHE,
 	OPTION_RM,

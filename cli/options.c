@@ -40,6 +40,7 @@ static const struct {
 	[OPTION_NO_CONSOLE] = { "no-console", NULL, "keep nothing of what the serial port says" },
 	[OPTION_NESTED] = { "nested", NULL, "offer VMX to the guest" },
 	[OPTION_DEBUG_EXIT] = { "debug-exit", NULL, "port 0xf4 ends the VM with a code (tests)" },
+	[OPTION_TEST_DEVICE] = { "test-device", NULL, "ports of QEMU's pc-testdev (tests)" },
 	[OPTION_SOFT_DEBUG] = { "soft-debug", "WORD", "a slower way of the soft engine (tests)" },
 	[OPTION_CODE_CACHE] = { "code-cache", "SIZE", "the soft engine's code cache" },
 	[OPTION_RM] = { "rm", NULL, "delete the VM when it has ended" },

@@ -260,6 +260,8 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 		json_add(config, "mem", mem_json(o->value[OPTION_MEM]));
 	if (has_option(ctl, OPTION_DEBUG_EXIT))
 		json_add_bool(config, "debug_exit", true);
+	if (has_option(ctl, OPTION_TEST_DEVICE))
+		json_add_bool(config, "test_device", true);
 	if (has_option(ctl, OPTION_RM))
 		json_add_bool(config, "transient", true);
 	add_lists(o, config);

@@ -194,6 +194,7 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 		      strcmp(json_get_str(vm->config, "rings", "split"), "packed") == 0);
 	json_add_bool(config, "nested", json_get_bool(vm->config, "nested", false));
 	json_add_bool(config, "debug_exit", json_get_bool(vm->config, "debug_exit", false));
+	json_add_bool(config, "test_device", json_get_bool(vm->config, "test_device", false));
 	json_add_int(config, "code_cache", (int64_t)json_get_size(vm->config, "code_cache", 0));
 	json_add(config, "soft_debug", json_object_get(json_get(vm->config, "soft_debug")));
 	json_add_bool(config, "initrd", files->initrd >= 0);

@@ -202,6 +202,7 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 		.mem = mem_config(json_get(config, "mem")),
 		.reboot_stops = json_get_bool(config, "reboot_stops", false),
 		.debug_exit = json_get_bool(config, "debug_exit", false),
+		.test_device = json_get_bool(config, "test_device", false),
 		.virtio = (json_get_bool(config, "mmio", false) ? BOARD_VIRTIO_MMIO : 0u) |
 			  (json_get_bool(config, "packed", false) ? BOARD_VIRTIO_PACKED : 0u),
 		.disk_count = disks ? json_object_array_length(disks) : 0,

@@ -106,6 +106,7 @@ struct board_config {
 	struct board_mem mem;   /* of a virtio-mem; size 0: none */
 	bool reboot_stops;      /* a guest reset stops the VM instead of restarting it */
 	bool debug_exit;        /* isa-debug-exit at port 0xf4 */
+	bool test_device;       /* pc-testdev: ports 0xe0, 0x2000 */
 	unsigned virtio;        /* BOARD_VIRTIO_* */
 	size_t disk_count;
 	struct board_disk disks[BOARD_DISKS_MAX];

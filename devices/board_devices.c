@@ -273,6 +273,11 @@ static size_t debug_exits(const struct board *board)
 	return board->config.debug_exit;
 }
 
+static size_t test_devices(const struct board *board)
+{
+	return board->config.test_device;
+}
+
 static size_t disks(const struct board *board)
 {
 	return board->config.disk_count;
@@ -327,6 +332,7 @@ static const struct {
 	{ &acpi_hotplug_class, "machine", one, hotplug_config, NULL },
 	{ &uart16550_class, "console", one, uart_config, NULL },
 	{ &debug_exit_class, "debug_exit", debug_exits, no_config, NULL },
+	{ &test_device_class, "test_device", test_devices, no_config, NULL },
 	{ &virtio_blk_class, "disks", disks, blk_config, disk_id },
 	{ &virtio_net_class, "nets", nets, net_config, net_id },
 	{ &virtio_rng_class, "machine", one, rng_config, NULL },

@@ -60,5 +60,7 @@ extern const struct device_class uart16550_class;
 
 /* isa-debug-exit: a write of v requests MACHINE_REQUEST_DEBUG_EXIT with code (v << 1) | 1. */
 extern const struct device_class debug_exit_class;
+/* The ports of QEMU's pc-testdev: a latch, and the level of each interrupt line. */
+extern const struct device_class test_device_class;
 
 #endif

@@ -5,7 +5,7 @@ libdevices_la_SOURCES =
 libdevices_la_LIBADD = $(ZLIB_LIBS) $(ZSTD_LIBS) $(URING_LIBS)
 AM_CPPFLAGS += $(ZLIB_CFLAGS) $(ZSTD_CFLAGS) $(URING_CFLAGS)
 libdevices_la_SOURCES += devices/board.h devices/chips.h \
-	devices/acpi_hotplug.c devices/acpi_pm.c devices/debug_exit.c devices/i8042.c devices/i8254.c devices/i8259.c \
+	devices/acpi_hotplug.c devices/acpi_pm.c devices/debug_exit.c devices/test_device.c devices/i8042.c devices/i8254.c devices/i8259.c \
 	devices/ioapic.c devices/mc146818.c devices/uart16550.c \
 	devices/backend/console.c devices/backend/console.h devices/backend/fifo.h
 libdevices_la_SOURCES += \

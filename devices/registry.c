@@ -17,6 +17,7 @@
 const struct device_class *const device_classes[] = {
 	&i8259_class,   &ioapic_class,  &i8254_class,    &mc146818_class,
 	&i8042_class,   &acpi_pm_class, &uart16550_class, &debug_exit_class,
+	&test_device_class,
 	&virtio_blk_class, &virtio_rng_class, &virtio_net_class, &acpi_hotplug_class,
 	&virtio_console_class, &virtio_balloon_class,
 	&virtio_p9_class, &virtio_mem_class, &virtio_vsock_class,

@@ -21,6 +21,8 @@
 #define PC_IOAPIC 0xfec00000ull
 #define PC_IOAPIC_SIZE 0x1000ull
 #define PC_LAPIC 0xfee00000ull         /* the engine's */
+#define PC_TEST_MEMORY 0xff000000u     /* of the test device */
+#define PC_TEST_MEMORY_SIZE 0x10000u
 #define PC_HIGH_RAM 0x100000000ull     /* the rest of RAM */
 /* 64-bit BARs live in a window of this size above RAM: see machine_mmio64(). */
 #define PC_MMIO64_SIZE 0x400000000ull  /* 16 GiB */
@@ -41,6 +43,8 @@
 #define PC_PORT_ELCR 0x4d0             /* 0x4d0, 0x4d1: edge/level of the two PICs */
 #define PC_PORT_COM1 0x3f8
 #define PC_PORT_DEBUG_EXIT 0xf4        /* 4 ports */
+#define PC_PORT_TEST_LATCH 0xe0        /* 8 ports */
+#define PC_PORT_TEST_LINES 0x2000      /* one for each interrupt line */
 #define PC_PORT_PM 0x600               /* ACPI PM block, laid out as below */
 #define PC_PM_EVT 0                    /* PM1a_STS 16 bits, PM1a_EN 16 bits at +2 */
 #define PC_PM_CNT 4                    /* PM1a_CNT 16 bits */

@@ -198,6 +198,9 @@ const struct schema_field vm_config_fields[] = {
 		     "engine only where the host's KVM does so." },
 	{ .name = "debug_exit", .type = SCHEMA_BOOL, .dflt = "false",
 	  .summary = "A port (0xf4) by which a test guest ends itself with a code." },
+	{ .name = "test_device", .type = SCHEMA_BOOL, .dflt = "false",
+	  .summary = "Ports by which a test guest sets interrupt lines (0x2000 and up), a latch (0xe0) "
+		     "and memory (0xff000000), as QEMU's pc-testdev has them." },
 	{ .name = "code_cache", .type = SCHEMA_SIZE, .min = MIB, .max = 1024 * MIB,
 	  .summary = "Size of the soft engine's code cache." },
 	{ .name = "soft_debug", .type = SCHEMA_STRINGS, .max = 5, .values = soft_debugs,

@@ -150,7 +150,7 @@ enum { /* vmx_exit_options.optional */
 	VMX_OPT_CPUID = 1u << 1,     /* carries the default result */
 	VMX_OPT_EXCEPTION = 1u << 2, /* those in exception_bitmap */
 	VMX_OPT_RDTSC = 1u << 3,
-	VMX_OPT_HYPERCALL = 1u << 4, /* VMCALL / VMMCALL; otherwise #UD */
+	VMX_OPT_HYPERCALL = 1u << 4, /* VMCALL / VMMCALL; otherwise as on KVM (its documented calls) */
 	VMX_OPT_HALT = 1u << 5,      /* HLT exits instead of waiting inside */
 };
 struct vmx_exit_options {

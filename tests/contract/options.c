@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/bytes.h"
 #include "common/clock.h"
@@ -206,8 +207,7 @@ static void rdtsc(struct env *e)
 }
 
 PAYLOAD(vmcall_code, ".code64\n"
-	"mov $7, %eax\n mov $1, %ebx\n mov $2, %ecx\n vmcall\n out %al, $0x10\n"
-	".org vmcall_code + 0x80\n mov $0xdd, %al\n out %al, $0x13\n");
+	"mov $7, %eax\n mov $1, %ebx\n mov $2, %ecx\n vmcall\n out %al, $0x10\n");
 
 static void hypercall(struct env *e)
 {
@@ -224,10 +224,55 @@ static void hypercall(struct env *e)
 static void hypercall_off(struct env *e)
 {
 	env_long_payload(e, vmcall_code);
-	set_gate(e, 6, CODE + 0x80);
-	if (!e->soft)
-		test_skip("KVM answers VMCALL itself (vmx.h)");
-	CHECK_EQ(expect_out(e, 0x13), 0xdd); /* #UD */
+	/* Both engines answer as KVM does: no such call. */
+	CHECK_EQ(expect_out(e, 0x10), -1000 & 0xff);
+	CHECK_EQ(reg(e, VMX_RAX), (uint64_t)-1000);
+}
+
+/* CPUID's signature, then kvmclock's page at 0x8fc0 and its wall clock at 0x8f00, the TSC in RBX. */
+PAYLOAD(clock_code, ".code64\n"
+	"mov $0x40000000, %eax\n cpuid\n mov %ebx, %eax\n out %al, $0x10\n"
+	"mov $0x4b564d00, %ecx\n mov $0x8f00, %eax\n xor %edx, %edx\n wrmsr\n"
+	"mov $0x4b564d01, %ecx\n mov $0x8fc1, %eax\n wrmsr\n"
+	"rdtsc\n shl $32, %rdx\n lea (%rdx,%rax), %rbx\n out %al, $0x10\n"
+	"mov $0x10, %ecx\n rdmsr\n add $0x100, %edx\n wrmsr\n" /* the TSC jumps */
+	"rdtsc\n shl $32, %rdx\n lea (%rdx,%rax), %rbx\n out %al, $0x10\n");
+
+/* What the page says of the TSC in RBX, in nanoseconds. */
+static uint64_t page_ns(struct env *e)
+{
+	struct {
+		uint32_t version, pad;
+		uint64_t tsc, ns;
+		uint32_t mul;
+		int8_t shift;
+		uint8_t flags, pad2[2];
+	} t;
+	uint64_t ticks;
+
+	memcpy(&t, e->ram + 0x8fc0, sizeof(t));
+	CHECK(t.version && !(t.version & 1));
+	ticks = reg(e, VMX_RBX) - t.tsc;
+	ticks = t.shift < 0 ? ticks >> -t.shift : ticks << t.shift;
+	return t.ns + (uint64_t)((unsigned __int128)ticks * t.mul >> 32);
+}
+
+static void kvmclock(struct env *e)
+{
+	uint64_t first, second;
+	uint32_t wall[3];
+
+	env_long_payload(e, clock_code);
+	need_hardware(e, "it may hide KVM's interface");
+	CHECK_EQ(expect_out(e, 0x10), 'K');
+	expect_out(e, 0x10);
+	memcpy(wall, e->ram + 0x8f00, sizeof(wall));
+	first = page_ns(e);
+	CHECK((uint64_t)time(NULL) - (wall[1] + first / 1000000000) <= 2);
+	CHECK(wall[2] < 1000000000 && !(wall[0] & 1));
+	expect_out(e, 0x10);
+	second = page_ns(e); /* the clock did not jump with it */
+	CHECK(second >= first && second - first < 10000000000);
 }
 
 PAYLOAD(halt_code, ".code64\n hlt\n out %al, $0x10\n");
@@ -320,6 +365,7 @@ static const struct test tests[] = {
 	{ "rdtsc", "W1 W5 W6", rdtsc },
 	{ "hypercall", "W1 W5", hypercall },
 	{ "hypercall-off", "W1", hypercall_off },
+	{ "kvmclock", "K", kvmclock },
 	{ "halt", "W1 W5", halt },
 	{ "suspend-time", "W10", suspend_time },
 	{ "probe", "W1", probe },

@@ -450,6 +450,32 @@ static void debug_exit(struct rig *r)
 	CHECK_EQ(r->request_code, 0x21);
 }
 
+static void test_device(struct rig *r)
+{
+	rig_add(r, &i8259_class, NULL);
+	rig_add(r, &ioapic_class, NULL);
+	rig_add(r, &test_device_class, NULL);
+	rig_out(r, 0xe0, 4, 0x12345678);
+	rig_out8(r, 0xe1, 0xab);
+	CHECK_EQ(rig_in(r, 0xe0, 4), 0x1234ab78);
+	CHECK_EQ(rig_in(r, 0xe2, 2), 0x1234);
+	rig_out(r, 0xe3, 4, 0x55);
+	CHECK_EQ(rig_in(r, 0xe0, 4), 0x5534ab78);
+	rig_out(r, 0xe4, 4, 0x1000); /* a page to forget */
+	CHECK_EQ(rig_in(r, 0xe4, 4), 0);
+	rig_write(r, 0xff00fffc, 4, 0xdeadbeef);
+	rig_write(r, 0xff00fffe, 1, 0x11);
+	CHECK_EQ(rig_read(r, 0xff00fffc, 4), 0xde11beef);
+	rig_write(r, 0xfec00000, 4, 0x10 + 2 * 14); /* line 14: vector 0x50, level-triggered */
+	rig_write(r, 0xfec00010, 4, 0x8050);
+	CHECK_EQ(r->msis, 0);
+	rig_out8(r, 0x200e, 1);
+	CHECK_EQ(r->msis, 1);
+	rig_out8(r, 0x200e, 0);
+	rig_out8(r, 0x200e, 1); /* not before the EOI */
+	CHECK_EQ(r->msis, 1);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct rig_case cases[] = {
@@ -469,6 +495,7 @@ int main(int argc, char **argv)
 		{ "keyboard controller resets", kbd_reset },
 		{ "keyboard controller", kbd_controller },
 		{ "debug exit", debug_exit },
+		{ "test device", test_device },
 	};
 
 	return rig_main("serial", cases, ARRAY_SIZE(cases), argc, argv);

@@ -19,7 +19,8 @@ static const struct {
 	{ PC_PORT_PIC1, 2 }, { PC_PORT_PIC2, 2 }, { PC_PORT_ELCR, 2 }, { PC_PORT_PIT, 4 },
 	{ PC_PORT_NMI_SC, 1 }, { PC_PORT_KBD, 1 }, { PC_PORT_KBD_CMD, 1 }, { PC_PORT_RTC, 2 },
 	{ PC_PORT_A, 1 }, { PC_PORT_COM1, 8 }, { PC_PORT_PM, PC_PM_SIZE },
-	{ PC_PORT_DEBUG_EXIT, 4 }, { PC_PORT_PCI, 8 },
+	{ PC_PORT_DEBUG_EXIT, 4 }, { PC_PORT_PCI, 8 }, { PC_PORT_TEST_LATCH, 8 },
+	{ PC_PORT_TEST_LINES, 24 },
 };
 
 static void make(struct rig *rig, struct device **ret_pm)
@@ -36,6 +37,7 @@ static void make(struct rig *rig, struct device **ret_pm)
 	*ret_pm = rig_add(rig, &acpi_pm_class, NULL);
 	rig_add(rig, &uart16550_class, &uart);
 	rig_add(rig, &debug_exit_class, NULL);
+	rig_add(rig, &test_device_class, NULL);
 }
 
 static uint16_t any_port(struct input *in)

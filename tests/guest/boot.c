@@ -9,6 +9,7 @@
  *     --timeout SECONDS   (default 60)         --expect TEXT   end with success once it is printed
  *     --on-reboot stop    --debug-exit         --soft-debug BITS  --stdin  --log LEVEL
  *     --nested            offer VMX to the guest   --code-cache MIB
+ *     --test-device       ports of pc-testdev
  *     --pause-every MS    pauses and resumes all the time
  *     --virtio BITS       BOARD_VIRTIO_*
  *     --when TEXT --do power-button|reset|pause-resume|kill   once TEXT is printed, once
@@ -90,7 +91,7 @@ static void parse(struct run *run, int argc, char **argv)
 {
 	enum { ENGINE = 256, MEMORY, CPUS, INITRD, CMDLINE, DISK, TIMEOUT, EXPECT, REBOOT,
 	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE, WHEN, DO, NESTED, VIRTIO,
-	       CODE_CACHE };
+	       CODE_CACHE, TEST_DEVICE };
 	static const struct option options[] = {
 		{ "engine", 1, 0, ENGINE },     { "memory", 1, 0, MEMORY },
 		{ "cpus", 1, 0, CPUS },         { "initrd", 1, 0, INITRD },
@@ -102,6 +103,7 @@ static void parse(struct run *run, int argc, char **argv)
 		{ "when", 1, 0, WHEN },         { "do", 1, 0, DO },
 		{ "nested", 0, 0, NESTED },
 		{ "virtio", 1, 0, VIRTIO },     { "code-cache", 1, 0, CODE_CACHE },
+		{ "test-device", 0, 0, TEST_DEVICE },
 		{ 0 },
 	};
 	struct board_config *c = &run->config;
@@ -141,6 +143,9 @@ static void parse(struct run *run, int argc, char **argv)
 			break;
 		case CODE_CACHE:
 			c->code_cache_bytes = strtoull(optarg, NULL, 0) << 20;
+			break;
+		case TEST_DEVICE:
+			c->test_device = true;
 			break;
 		case SOFT_DEBUG:
 			c->soft_debug = (uint32_t)strtoul(optarg, NULL, 0);

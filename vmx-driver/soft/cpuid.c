@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmx-driver/soft/pv.h"
 #include "vmx-driver/soft/sys.h"
 #include "vmx-driver/soft/vmx_ops.h"
 
@@ -298,9 +299,10 @@ static void extended_leaves(struct soft_cpuid *c, const uint32_t word[W_COUNT], 
 	add(c, 0x80000008u, 0, 48u << 8 | phys_bits, 0, 0, 0);
 }
 
-static void hypervisor_leaves(struct soft_cpuid *c, uint64_t tsc_hz)
+static void hypervisor_leaves(struct soft_cpuid *c, uint64_t tsc_hz, bool nested)
 {
-	add(c, 0x40000000u, 0, MAX_HV_LEAF, 0x64786d76, 0x64786d76, 0x64786d76); /* vmxd x 3 */
+	add(c, 0x40000000u, 0, MAX_HV_LEAF, 0x4b4d564b, 0x564b4d56, 0x4d); /* KVMKVMKVM */
+	add(c, 0x40000001u, 0, soft_pv_features(nested), 0, 0, 0);
 	add(c, 0x40000010u, 0, (uint32_t)(tsc_hz / 1000), SOFT_CRYSTAL_HZ / 1000, 0, 0);
 }
 
@@ -351,7 +353,7 @@ int soft_cpuid_create(struct soft_vm *vm)
 	basic_leaves(c, word, vm->tsc_hz);
 	xsave_leaves(c, host_eax1);
 	extended_leaves(c, word, phys_bits);
-	hypervisor_leaves(c, vm->tsc_hz);
+	hypervisor_leaves(c, vm->tsc_hz, nested);
 	vm->cpuid = c;
 	return 0;
 }

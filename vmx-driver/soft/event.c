@@ -80,6 +80,9 @@ void soft_post_sipi_locked(struct soft_vcpu *v, unsigned vector)
 
 void soft_post_nmi(struct soft_vcpu *v)
 {
-	__atomic_store_n(&v->nmi_pending, true, __ATOMIC_RELEASE);
+	uint8_t n = v->nmi_pending;
+
+	while (n < 2 && !atomic_compare_exchange_weak(&v->nmi_pending, &n, (uint8_t)(n + 1)))
+		;
 	soft_request(v, SOFT_REQ_EVENT);
 }

@@ -290,8 +290,11 @@ static const uint32_t lvt_bits[LVT_COUNT] = {
 static void write_lvt(struct soft_vcpu *v, unsigned entry, uint32_t value)
 {
 	struct soft_lapic *a = v->lapic;
-	unsigned old_mode = timer_mode(a);
+	unsigned old_mode;
 
+	if (entry == LVT_TIMER) /* what expired by now did so in the old mode */
+		soft_lapic_timer(v);
+	old_mode = timer_mode(a);
 	value &= lvt_bits[entry];
 	if (!(a->svr & SVR_ENABLE))
 		value |= LVT_MASKED;

@@ -29,7 +29,7 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/sys.h vmx-driver/soft/segment.c \
 	vmx-driver/soft/exception.c vmx-driver/soft/transfer.c vmx-driver/soft/task.c \
 	vmx-driver/soft/syscall.c vmx-driver/soft/system.c vmx-driver/soft/system_cr.c \
 	vmx-driver/soft/system_table.c vmx-driver/soft/system_ops.c vmx-driver/soft/xsave.c \
-	vmx-driver/soft/msr.c vmx-driver/soft/cpuid_guest.c
+	vmx-driver/soft/msr.c vmx-driver/soft/pv.c vmx-driver/soft/pv.h vmx-driver/soft/cpuid_guest.c
 libsoft_la_SOURCES += vmx-driver/soft/cpuid.c
 libsoftgeneral_la_SOURCES += vmx-driver/soft/vmcs.h vmx-driver/soft/vmx_ops.h \
 	vmx-driver/soft/vmcs.c vmx-driver/soft/vmx_caps.c vmx-driver/soft/vmx_insn.c \

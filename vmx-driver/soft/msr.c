@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* msr.c - model-specific registers (SDM 4 chapter 2). GENERAL. */
+#include "vmx-driver/soft/pv.h"
 #include "vmx-driver/soft/sys.h"
 #include "vmx-driver/soft/vmx_ops.h"
 
@@ -209,7 +210,7 @@ int sys_read_msr(struct soft_vcpu *v, uint32_t index, uint64_t *ret_value)
 		*ret_value = 0;
 		return SOFT_OK;
 	default:
-		return SOFT_AGAIN;
+		return soft_pv_read_msr(v, index, ret_value) ? SOFT_OK : SOFT_AGAIN;
 	}
 }
 
@@ -242,10 +243,12 @@ int sys_write_msr(struct soft_vcpu *v, uint32_t index, uint64_t value)
 		value -= soft_rdtsc(v) - v->vmx.tsc_offset; /* not what non-root sees */
 		v->tsc_offset += value;
 		v->tsc_adjust += value;
+		soft_pv_tsc_moved(v);
 		return SOFT_OK;
 	case MSR_TSC_ADJUST:
 		v->tsc_offset += value - v->tsc_adjust;
 		v->tsc_adjust = value;
+		soft_pv_tsc_moved(v);
 		return SOFT_OK;
 	case MSR_EFER:
 		return write_efer(v, value);
@@ -278,7 +281,7 @@ int sys_write_msr(struct soft_vcpu *v, uint32_t index, uint64_t value)
 	case MSR_PERF_STATUS:
 		return sys_gp0(v);
 	default:
-		return SOFT_AGAIN;
+		return soft_pv_write_msr(v, index, value) ? SOFT_OK : SOFT_AGAIN;
 	}
 }
 

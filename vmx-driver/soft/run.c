@@ -182,10 +182,10 @@ static int deliver_nmi(struct soft_vcpu *v)
 {
 	int rc;
 
-	__atomic_store_n(&v->nmi_pending, false, __ATOMIC_RELEASE);
+	atomic_fetch_sub(&v->nmi_pending, 1);
 	rc = deliver_interrupt(v, EVENT_NMI, EXC_NMI);
 	if (rc == SOFT_EXIT)
-		__atomic_store_n(&v->nmi_pending, true, __ATOMIC_RELEASE);
+		atomic_fetch_add(&v->nmi_pending, 1);
 	return rc;
 }
 
@@ -215,7 +215,8 @@ static void take_init(struct soft_vcpu *v)
 	v->init_pending = false;
 	v->activity = v->apic_base & APIC_BASE_BSP ? VMX_ACTIVE : VMX_WAIT_FOR_SIPI;
 	soft_unlock(&vm->apic_lock);
-	v->exc_pending = v->extint_ready = v->nmi_pending = false;
+	v->exc_pending = v->extint_ready = false;
+	v->nmi_pending = 0;
 	soft_forget_exit(v);
 	soft_cpu_reset(v, true);
 	soft_lapic_reset(v);
@@ -348,11 +349,14 @@ static int external_exit(struct soft_vcpu *v, struct vmx_exit *exit)
 	return soft_vmx_external(v, vector);
 }
 
-static bool nmi_due(const struct soft_vcpu *v)
+static bool nmi_due(struct soft_vcpu *v)
 {
 	/* Virtual NMIs: it is not the processor's own that are blocked. */
 	bool blocked = v->nmi_blocked && !soft_vmx_pin(v, PIN_VIRTUAL_NMI);
+	uint8_t two = 2;
 
+	if (blocked) /* one is in service: one more is remembered, not two */
+		(void)atomic_compare_exchange_strong(&v->nmi_pending, &two, 1);
 	return v->nmi_pending && !blocked && !v->shadow;
 }
 
@@ -360,7 +364,7 @@ static int take_nmi(struct soft_vcpu *v)
 {
 	if (!soft_vmx_pin(v, PIN_NMI))
 		return deliver_nmi(v);
-	__atomic_store_n(&v->nmi_pending, false, __ATOMIC_RELEASE);
+	atomic_fetch_sub(&v->nmi_pending, 1);
 	return soft_vmx_nmi(v);
 }
 

@@ -259,7 +259,8 @@ static void reset_vcpu(struct soft_vcpu *v)
 {
 	soft_forget_exit(v);
 	v->exc_pending = v->extint_ready = false;
-	v->nmi_pending = v->init_pending = v->sipi_pending = false;
+	v->init_pending = v->sipi_pending = false;
+	v->nmi_pending = 0;
 	v->extint_line = false;
 	v->apic_base = VMX_APIC_DEFAULT_BASE | APIC_BASE_EN | (v->v.id ? 0 : APIC_BASE_BSP);
 	soft_cpu_reset(v, false);

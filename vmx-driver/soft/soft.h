@@ -270,6 +270,7 @@ struct soft_vm {
 	unsigned excl_depth;
 	struct soft_vcpu *excl_vcpu; /* that vCPU, if it ran before: it goes on after the section */
 	uint64_t tsc_offset;   /* of new vCPUs: guest time begins at 0 */
+	_Atomic bool tsc_split; /* a guest gave its processors different TSCs */
 	struct soft_vmx_caps vmx_caps;
 	_Atomic unsigned lowest_next; /* lowest-priority interrupts go round */
 };
@@ -332,6 +333,8 @@ struct soft_vcpu {
 	uint64_t dr[4], dr6, dr7;
 	uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, pat, misc_enable, spec_ctrl;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip, feature_control, tsc_adjust, debugctl;
+	_Atomic uint64_t pv_time; /* pv.c: MSRs */
+	uint64_t pv_wall;
 	uint64_t mtrr_deftype, mtrr_phys[16], mtrr_fixed[11];
 	struct soft_exc exc;
 	struct soft_log log;
@@ -343,7 +346,8 @@ struct soft_vcpu {
 			      * resume loop, consumed by the operation when it runs again */
 	uint8_t shadow;      /* SHADOW_*: just executed, no interrupt before the next one ends */
 	/* Set by any thread; INIT and SIPI with apic_lock. */
-	_Atomic bool nmi_pending, init_pending, sipi_pending;
+	_Atomic bool init_pending, sipi_pending;
+	_Atomic uint8_t nmi_pending; /* 0..2: one being recognized and one latched behind it */
 	_Atomic uint8_t sipi_vector;
 	bool nmi_blocked;
 	_Atomic bool extint_line;

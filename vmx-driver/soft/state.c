@@ -163,7 +163,7 @@ static void read_events(const struct soft_vcpu *v, struct vmx_events *e)
 		e->exception_has_error_code = v->exc.has_error;
 		e->exception_error_code = v->exc.error;
 	}
-	e->nmi_pending = v->nmi_pending;
+	e->nmi_pending = v->nmi_pending != 0;
 	e->nmi_blocked = v->nmi_blocked;
 	e->interrupt_shadow = v->shadow;
 	e->extint_pending = v->extint_ready;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* system.c - the other privileged and system instructions. GENERAL. */
+#include "vmx-driver/soft/pv.h"
 #include "vmx-driver/soft/sys.h"
 #include "vmx-driver/soft/vmx_apic.h"
 
@@ -393,9 +394,8 @@ int sys_op_hypercall(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	struct vmx_exit *x = &v->exit_request;
 
-	(void)insn;
 	if (!sys_opt(v, VMX_OPT_HYPERCALL))
-		return sys_ud(v);
+		return insn->zi.mnemonic == ZYDIS_MNEMONIC_VMCALL ? soft_pv_hypercall(v) : sys_ud(v);
 	if (sys_answered(v, VMX_EXIT_HYPERCALL)) {
 		v->gpr[SOFT_RAX] = x->hypercall.result;
 		return sys_done(v);

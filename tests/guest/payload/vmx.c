@@ -179,6 +179,12 @@ static const struct {
 };
 #define ALL (sizeof(all) / sizeof(all[0]))
 
+/* Outside VMX operation: VMCALL is a hypercall of the machine's (KVM's interface). */
+static unsigned outside(const uint8_t *code)
+{
+	return code == try_vmcall ? NO_FAULT : UD;
+}
+
 static uint64_t cr0(void)
 {
 	uint64_t value;
@@ -209,12 +215,12 @@ static void outside_vmx(void)
 	check("CPUID.1:ECX.VMX", ecx >> 5 & 1, 1);
 	check("IA32_FEATURE_CONTROL is locked, with VMX", rdmsr(MSR_FEATURE_CONTROL) & 5, 5);
 	for (unsigned i = 0; i < ALL; i++) {
-		check(all[i].name, attempt(all[i].code, KERNEL), UD);
-		check(all[i].name, attempt(all[i].code, USER), UD);
+		check(all[i].name, attempt(all[i].code, KERNEL), outside(all[i].code));
+		check(all[i].name, attempt(all[i].code, USER), outside(all[i].code));
 	}
 	check("CR4.VMXE", write_cr(try_mov_cr4, cr4() | 1 << 13), NO_FAULT);
 	for (unsigned i = 0; i < ALL - 1; i++)
-		check(all[i].name, attempt(all[i].code, KERNEL), UD);
+		check(all[i].name, attempt(all[i].code, KERNEL), outside(all[i].code));
 	*(volatile uint32_t *)vmxon_page = revision();
 	operand[0] = (uintptr_t)vmxon_page;
 	check("vmxon in compatibility mode", attempt(try_vmxon, COMPAT), UD);
@@ -629,7 +635,7 @@ static void off(void)
 	fails("a cleared VMCS is clear", attempt(try_vmresume, KERNEL), 5);
 	succeeds("vmxoff", attempt(try_vmxoff, KERNEL));
 	for (unsigned i = 0; i < ALL - 1; i++)
-		check(all[i].name, attempt(all[i].code, KERNEL), UD);
+		check(all[i].name, attempt(all[i].code, KERNEL), outside(all[i].code));
 	check("CR4.VMXE goes", write_cr(try_mov_cr4, cr4() & ~(1ull << 13)), NO_FAULT);
 }
 
