@@ -41,6 +41,7 @@ struct acpi_pm {
 	struct timer timer;
 	uint16_t status, enable, control;
 	uint16_t gpe_status, gpe_enable;
+	uint16_t gpe_wires; /* pulled now: their status cannot be cleared */
 	uint64_t carry;     /* ticks >> PM_TIMER_CARRY that TMR_STS was last computed for */
 	bool sci;
 };
@@ -60,6 +61,7 @@ static void pm_update(struct acpi_pm *pm)
 	if (carry != pm->carry)
 		pm->status |= PM1_TMR;
 	pm->carry = carry;
+	pm->gpe_status |= pm->gpe_wires;
 	sci = (pm->status & pm->enable & PM1_ENABLES) || (pm->gpe_status & pm->gpe_enable);
 	if (sci != pm->sci)
 		irq_set(pm->dev.machine->irqs, PC_IRQ_SCI, sci);
@@ -95,12 +97,13 @@ void acpi_pm_power_button(struct device *dev)
 	pthread_mutex_unlock(&pm->lock);
 }
 
-void acpi_pm_gpe(struct device *dev, unsigned gpe)
+void acpi_pm_gpe(struct device *dev, unsigned gpe, bool level)
 {
 	struct acpi_pm *pm = (struct acpi_pm *)dev;
+	uint16_t wire = (uint16_t)(1u << gpe);
 
 	pthread_mutex_lock(&pm->lock);
-	pm->gpe_status |= (uint16_t)(1u << gpe);
+	pm->gpe_wires = level ? pm->gpe_wires | wire : pm->gpe_wires & (uint16_t)~wire;
 	pm_update(pm);
 	pthread_mutex_unlock(&pm->lock);
 }
@@ -195,7 +198,7 @@ static void pm_reset(struct device *dev)
 
 	pthread_mutex_lock(&pm->lock);
 	pm->status = pm->enable = pm->control = 0;
-	pm->gpe_status = pm->gpe_enable = 0;
+	pm->gpe_status = pm->gpe_enable = pm->gpe_wires = 0; /* who pulls them is reset too */
 	pm->carry = pm_ticks(pm) >> PM_TIMER_CARRY;
 	pm_update(pm);
 	pthread_mutex_unlock(&pm->lock);

@@ -376,7 +376,8 @@ static struct device *find_net(const struct board *board, size_t index)
 {
 	const struct unit *unit = board->units;
 
-	while (unit && (unit->device->class != &virtio_net_class || unit->index != index))
+	while (unit && (unit->lost || unit->device->class != &virtio_net_class ||
+			unit->index != index))
 		unit = unit->next;
 	return unit ? unit->device : NULL;
 }

@@ -190,8 +190,8 @@ int board_disk_add(struct board *board, const struct board_disk *disk, char **re
  * -ENOENT: no such disk. */
 int board_disk_resize(struct board *board, const char *id, uint64_t bytes, uint64_t *ret_bytes);
 /* Asks the guest to let a unit go: it is gone after a board_settle() that follows, or never, if the
- * guest does not. At once if the guest was not started yet, or with force: then the guest loses it
- * as if it had been torn out. -ENOENT, -ENOTSUP, -EBADFD. */
+ * guest does not. At once if the guest was not started yet, or with force: then the guest gets errors
+ * from what it still sees in the slot, until it lets that go too. -ENOENT, -ENOTSUP, -EBADFD. */
 int board_unit_remove(struct board *board, const char *id, bool force, char **ret_error);
 /* To be called when `changed` was: destroys what the guest has let go. */
 void board_settle(struct board *board);

@@ -38,7 +38,7 @@ static struct unit *find(const struct board *board, const char *id)
 {
 	struct unit *unit;
 
-	for (unit = board->units; unit && strcmp(unit->info.id, id); unit = unit->next)
+	for (unit = board->units; unit && (unit->lost || strcmp(unit->info.id, id)); unit = unit->next)
 		;
 	return unit;
 }
@@ -88,9 +88,13 @@ size_t board_units(struct board *board, struct board_unit *units, size_t n)
 	size_t count = 0;
 
 	pthread_mutex_lock(&board->units_lock);
-	for (unit = board->units; unit; unit = unit->next, count++)
+	for (unit = board->units; unit; unit = unit->next) {
+		if (unit->lost)
+			continue;
 		if (count < n)
 			units[count] = unit->info;
+		count++;
+	}
 	pthread_mutex_unlock(&board->units_lock);
 	return count;
 }
@@ -127,7 +131,7 @@ static size_t free_index(const struct board *board, const struct device_class *c
 	for (size_t index = 0; index < max; index++) {
 		const struct unit *unit = board->units;
 
-		while (unit && (unit->device->class != class || unit->index != index))
+		while (unit && (unit->lost || unit->device->class != class || unit->index != index))
 			unit = unit->next;
 		if (!unit)
 			return index;
@@ -195,17 +199,37 @@ int board_disk_resize(struct board *board, const char *id, uint64_t bytes, uint6
 	return virtio_blk_resize(unit->device, bytes, ret_bytes);
 }
 
-/* What it has begun is finished, so that the guest waits for as little as can be; then the guest is told
- * to look at the slot. */
-static void tear_out(struct board *board, struct unit *unit)
+/* Asks the guest, who says so by board_settle() at some time. */
+static void ask(struct board *board, struct unit *unit)
 {
-	unsigned slot = (unsigned)unit->info.slot;
+	pthread_mutex_lock(&board->units_lock);
+	unit->info.removing = true;
+	board->plugs++;
+	pthread_mutex_unlock(&board->units_lock);
+	acpi_hotplug_down(board->hotplug, (unsigned)unit->info.slot);
+}
 
-	if (unit->device->class->pause)
-		unit->device->class->pause(unit->device);
-	pci_slot_torn(board->machine->pci, slot);
-	destroy(board, unit);
-	acpi_hotplug_up(board->hotplug, slot);
+/* The host has it back at once. The guest gets errors until it lets go of the slot: a device that does
+ * not answer any more would make a driver wait for ever. */
+static int take_away(struct board *board, struct unit *unit, char **ret_error)
+{
+	const struct device_class *class = unit->device->class;
+	struct life_info info;
+
+	if (!class->lose)
+		return board_error(ret_error, -ENOTSUP, "a %s cannot be taken away by force",
+				   class->name);
+	life_info(board->life, &info);
+	if (class->pause && info.state != LIFE_PAUSED)
+		class->pause(unit->device);
+	class->lose(unit->device);
+	if (class->resume && info.state != LIFE_PAUSED)
+		class->resume(unit->device);
+	pthread_mutex_lock(&board->units_lock);
+	unit->lost = true;
+	pthread_mutex_unlock(&board->units_lock);
+	ask(board, unit);
+	return 0;
 }
 
 int board_unit_remove(struct board *board, const char *id, bool force, char **ret_error)
@@ -227,13 +251,9 @@ int board_unit_remove(struct board *board, const char *id, bool force, char **re
 	} else if (!started(board)) {
 		destroy(board, unit);
 	} else if (force) {
-		tear_out(board, unit);
+		r = take_away(board, unit, ret_error);
 	} else {
-		pthread_mutex_lock(&board->units_lock);
-		unit->info.removing = true;
-		board->plugs++;
-		pthread_mutex_unlock(&board->units_lock);
-		acpi_hotplug_down(board->hotplug, (unsigned)unit->info.slot);
+		ask(board, unit);
 	}
 	life_thaw(board->life);
 	if (r == 0)

@@ -16,6 +16,7 @@ struct unit {
 	struct board_unit info;
 	size_t row, index; /* of the wiring table, and what of it this is */
 	struct device *device;
+	bool lost; /* taken away by force, but the guest still has what is left of it */
 	struct unit *next;
 };
 

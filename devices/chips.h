@@ -28,8 +28,9 @@ extern const struct device_class mc146818_class;
 extern const struct device_class acpi_pm_class;
 /* Somebody pressed the power button: SCI, if the guest enabled it. Any thread. */
 void acpi_pm_power_button(struct device *dev);
-/* A general-purpose event 0..15: SCI, if the guest enabled it. Any thread. */
-void acpi_pm_gpe(struct device *dev, unsigned gpe);
+/* The wire of a general-purpose event 0..15: SCI while it is pulled, if the guest enabled it. Any
+ * thread; a lock of the caller's may be held. */
+void acpi_pm_gpe(struct device *dev, unsigned gpe, bool level);
 
 /* Which slots of PCI the guest shall look at: see machine/acpi_hotplug.c. */
 struct acpi_hotplug_config {

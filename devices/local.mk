@@ -9,7 +9,8 @@ libdevices_la_SOURCES += devices/board.h devices/chips.h \
 	devices/ioapic.c devices/mc146818.c devices/uart16550.c \
 	devices/backend/console.c devices/backend/console.h devices/backend/fifo.h
 libdevices_la_SOURCES += \
-	devices/backend/block.h devices/backend/block_raw.c devices/backend/disk.c \
+	devices/backend/block.h devices/backend/block_lost.c devices/backend/block_raw.c \
+	devices/backend/disk.c \
 	devices/backend/disk.h devices/backend/iov.h \
 	devices/backend/qcow2.h devices/backend/qcow2_internal.h devices/backend/qcow2_cache.c \
 	devices/backend/qcow2_check.c devices/backend/qcow2_inflate.c devices/backend/qcow2_io.c \

@@ -44,6 +44,9 @@ struct device_class {
 	void (*reset)(struct device *device);  /* as after create; host side stays connected */
 	void (*pause)(struct device *device);  /* NULL: nothing to do. No I/O is left */
 	void (*resume)(struct device *device); /* NULL: nothing to do */
+	/* Lets go of all that it has of the host's; from now on the guest gets errors from it, and
+	 * answers to everything. While paused, once. NULL: it cannot be taken away from the guest. */
+	void (*lose)(struct device *device);
 	int (*save)(struct device *device, struct state_out *out); /* NULL: cannot be saved */
 	int (*load)(struct device *device, struct state_in *in);
 };

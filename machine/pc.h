@@ -56,7 +56,8 @@
 #define PC_HOTPLUG_UP 0                /* read clears: has a device that the guest does not know */
 #define PC_HOTPLUG_DOWN 4              /* read clears: the guest shall let it go */
 #define PC_HOTPLUG_EJECT 8             /* write: the guest has let it go */
-#define PC_HOTPLUG_SIZE 12
+#define PC_HOTPLUG_REFUSED 12          /* write: the guest could not let it go */
+#define PC_HOTPLUG_SIZE 16
 #define PC_PORT_PCI 0xcf8              /* 0xcf8..0xcff; owned by machine/pci.c, with 0xcf9 */
 #define PC_PORT_RESET 0xcf9            /* reset control: bit 2 written while bit 1 is set */
 #define PC_PCI_IO 0x1000               /* I/O BARs */

@@ -193,11 +193,20 @@ static void config_init(struct pci_dev *dev)
 	dev->cap_last = CFG_CAPABILITIES;
 }
 
-static int free_slot(const struct pci *pci)
+/* The first one; while the guest runs the one that was not used for longest, as it may still have a
+ * request for another in its queues that is about what was there before. */
+static int free_slot(struct pci *pci)
 {
-	for (unsigned i = 0; i < PCI_SLOTS; i++)
-		if (!pci->slot[i] && !(pci->torn >> i & 1))
-			return (int)i;
+	unsigned from = pci->hot ? pci->last_slot + 1 : 0;
+
+	for (unsigned i = 0; i < PCI_SLOTS; i++) {
+		unsigned slot = (from + i) % PCI_SLOTS;
+
+		if (pci->slot[slot])
+			continue;
+		pci->last_slot = slot;
+		return (int)slot;
+	}
 	return -ENOSPC;
 }
 
@@ -261,6 +270,7 @@ struct pci_dev *pci_dev_destroy(struct pci_dev *dev)
 	pthread_mutex_lock(&pci->lock);
 	pci_bars_fini(dev);
 	pci->slot[dev->slot] = NULL;
+	pci->hidden &= ~(1u << dev->slot);
 	pthread_mutex_unlock(&pci->lock);
 	pci_msix_fini(dev);
 	pthread_mutex_destroy(&dev->lock);
@@ -275,21 +285,17 @@ void pci_hot_plug(struct pci *pci, bool hot)
 	pthread_mutex_unlock(&pci->lock);
 }
 
-void pci_slot_torn(struct pci *pci, unsigned slot)
+void pci_slots_hide(struct pci *pci, uint32_t slots)
 {
 	pthread_mutex_lock(&pci->lock);
-	pci->torn |= 1u << slot;
+	pci->hidden |= slots;
+	for (unsigned i = 0; i < PCI_SLOTS; i++) {
+		if (!pci->slot[i] || !(slots >> i & 1))
+			continue;
+		put_le16(pci->slot[i]->config + CFG_COMMAND, 0);
+		apply(pci->slot[i]);
+	}
 	pthread_mutex_unlock(&pci->lock);
-}
-
-bool pci_dev_torn(struct pci_dev *dev)
-{
-	bool torn;
-
-	pthread_mutex_lock(&dev->pci->lock);
-	torn = dev->pci->torn >> dev->slot & 1;
-	pthread_mutex_unlock(&dev->pci->lock);
-	return torn;
 }
 
 uint32_t pci_occupied(struct pci *pci)
@@ -315,7 +321,7 @@ static struct pci_dev *find(struct pci *pci, unsigned bus, unsigned devfn)
 	struct pci_dev *dev = NULL;
 
 	pthread_mutex_lock(&pci->lock);
-	if (bus == 0 && (devfn & 7) == 0)
+	if (bus == 0 && (devfn & 7) == 0 && !(pci->hidden >> (devfn >> 3) & 1))
 		dev = pci->slot[devfn >> 3];
 	pthread_mutex_unlock(&pci->lock);
 	return dev; /* devices go only while no processor runs */
@@ -450,7 +456,6 @@ struct pci *pci_destroy(struct pci *pci)
 {
 	if (!pci)
 		return NULL;
-	pci_ghosts_drop(pci, NULL, 0, 0);
 	pci_dev_destroy(pci->host_bridge);
 	for (unsigned i = 0; i < PCI_SLOTS; i++)
 		assert(!pci->slot[i]);
@@ -467,11 +472,13 @@ void pci_reset(struct pci *pci)
 	pthread_mutex_lock(&pci->lock);
 	pci->address = 0;
 	pci->reset_control = 0;
-	pci->torn = 0;
-	pci_ghosts_drop(pci, NULL, 0, 0);
-	for (unsigned i = 0; i < PCI_SLOTS; i++)
-		if (pci->slot[i])
-			memcpy(pci->slot[i]->config, pci->slot[i]->initial, CFG_SIZE);
+	for (unsigned i = 0; i < PCI_SLOTS; i++) {
+		if (!pci->slot[i])
+			continue;
+		memcpy(pci->slot[i]->config, pci->slot[i]->initial, CFG_SIZE);
+		if (pci->hidden >> i & 1)
+			put_le16(pci->slot[i]->config + CFG_COMMAND, 0);
+	}
 	for (unsigned i = 0; i < PCI_SLOTS; i++) {
 		if (!pci->slot[i])
 			continue;

@@ -61,7 +61,7 @@ int pci_create(struct machine *machine, struct pci **ret_pci);
 struct pci *pci_destroy(struct pci *pci); /* NULL is fine; returns NULL */
 void pci_reset(struct pci *pci);          /* config space as after creation; nothing runs */
 
-/* Puts a device into the next free slot, function 0. opaque goes to bar ops and hooks.
+/* Puts a device into a free slot, function 0. opaque goes to bar ops and hooks.
  * -EINVAL: description; -ENOSPC: no slot or no address space; -ENOMEM. */
 int pci_dev_create(struct pci *pci, const struct pci_dev_info *info, void *opaque,
 		   struct pci_dev **ret_dev);
@@ -69,12 +69,9 @@ struct pci_dev *pci_dev_destroy(struct pci_dev *dev); /* NULL is fine; returns N
 unsigned pci_dev_slot(const struct pci_dev *dev);
 /* Which slots have a device, a bit each. Any thread. */
 uint32_t pci_occupied(struct pci *pci);
-/* The slot's device is going to be destroyed without the guest having let it go. A driver that still
- * waits for its registers reads zeroes there and not all ones (Linux's waits for a status of zero), and
- * no other device gets that slot, which the guest would take for the same one; until the next reset.
- * Any thread. */
-void pci_slot_torn(struct pci *pci, unsigned slot);
-bool pci_dev_torn(struct pci_dev *dev); /* any thread */
+/* Slots (a bit each) whose devices are going to be destroyed look empty from now on, and what they
+ * decoded is free for others. Any thread. */
+void pci_slots_hide(struct pci *pci, uint32_t slots);
 /* Devices made from now on come as out of the box: no BAR set, nothing decoded, as the guest that
  * runs expects of one that is plugged in. The next reset places them as firmware would. */
 void pci_hot_plug(struct pci *pci, bool hot);

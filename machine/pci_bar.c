@@ -150,55 +150,10 @@ static void bar_unmap(struct bar *bar)
 	bar->address = BAR_UNMAPPED;
 }
 
-/* --- ghosts ----------------------------------------------------------------------------------- */
-
-static void ghost_read(void *opaque, uint64_t offset, unsigned size, uint64_t *val)
-{
-	(void)opaque, (void)offset, (void)size;
-	*val = 0;
-}
-
-static void ghost_write(void *opaque, uint64_t offset, unsigned size, uint64_t val)
-{
-	(void)opaque, (void)offset, (void)size, (void)val;
-}
-
-static const struct bus_ops ghost_ops = { ghost_read, ghost_write, 0 };
-
-static void ghost_add(struct pci *pci, struct bus *bus, uint64_t address, uint64_t size)
-{
-	struct ghost *ghost = calloc(1, sizeof(*ghost));
-
-	if (!ghost)
-		return; /* it reads as all ones then */
-	*ghost = (struct ghost){ pci->ghosts, bus, address, size };
-	if (bus_add(bus, address, size, &ghost_ops, ghost, "torn-out") < 0)
-		free(ghost);
-	else
-		pci->ghosts = ghost;
-}
-
-void pci_ghosts_drop(struct pci *pci, const struct bus *bus, uint64_t address, uint64_t size)
-{
-	struct ghost **at = &pci->ghosts, *ghost;
-
-	while ((ghost = *at)) {
-		if (size && (ghost->bus != bus ||
-			     !range_overlaps(ghost->address, ghost->size, address, size))) {
-			at = &ghost->next;
-			continue;
-		}
-		*at = ghost->next;
-		(void)bus_remove(ghost->bus, ghost->address, ghost);
-		free(ghost);
-	}
-}
-
 /* An address that is taken (by another BAR, the IOAPIC, ...) leaves this one unmapped: first come,
  * first served, until the other moves away. */
 static void bar_map(struct bar *bar, uint64_t address)
 {
-	pci_ghosts_drop(bar->dev->pci, bar_bus(bar), address, bar->info.size);
 	if (bus_add(bar_bus(bar), address, bar->info.size, &bar->ops, bar, bar->dev->info.name) < 0)
 		return;
 	bar->address = address;
@@ -339,12 +294,9 @@ void pci_bars_fini(struct pci_dev *dev)
 {
 	for (unsigned i = 0; i < PCI_BARS; i++) {
 		struct bar *bar = &dev->bar[i];
-		uint64_t address = bar->info.kind == PCI_BAR_NONE ? BAR_UNMAPPED : bar->address;
 		struct bell *bell;
 
 		bar_unmap(bar);
-		if (address != BAR_UNMAPPED && dev->pci->torn >> dev->slot & 1)
-			ghost_add(dev->pci, bar_bus(bar), address, bar->info.size);
 		while ((bell = bar->bells)) {
 			bar->bells = bell->next;
 			free(bell);

@@ -79,21 +79,15 @@ struct pci_dev {
 	uint32_t pba_offset;
 };
 
-struct ghost { /* where a BAR was of a device that was torn out: reads as zeroes */
-	struct ghost *next;
-	struct bus *bus;
-	uint64_t address, size;
-};
-
 struct pci {
 	struct machine *machine;
 	pthread_mutex_t lock;    /* config space, placement, the slots */
 	uint32_t address;        /* latch at 0xcf8 */
 	uint8_t reset_control;   /* 0xcf9 */
 	struct pci_dev *slot[PCI_SLOTS];
+	unsigned last_slot;      /* that was given */
 	bool hot;                /* see pci_hot_plug() */
-	uint32_t torn;           /* see pci_slot_torn() */
-	struct ghost *ghosts;
+	uint32_t hidden;         /* see pci_slots_hide() */
 	struct pci_dev *host_bridge;
 	pthread_mutex_t intx_lock; /* the counts; taken with a device's lock held */
 	unsigned intx_gsi[PC_IRQ_PCI_GSI_COUNT], intx_pic[2];
@@ -101,9 +95,7 @@ struct pci {
 
 /* pci_bar.c; the bus lock held */
 int pci_bars_init(struct pci_dev *dev);
-void pci_bars_fini(struct pci_dev *dev); /* leaves ghosts if its slot was torn */
-/* Those that overlap; size 0: all. */
-void pci_ghosts_drop(struct pci *pci, const struct bus *bus, uint64_t address, uint64_t size);
+void pci_bars_fini(struct pci_dev *dev);
 void pci_bars_update(struct pci *pci); /* after config writes: unmaps and maps what changed */
 /* pci_msix.c */
 int pci_msix_init(struct pci_dev *dev);

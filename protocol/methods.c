@@ -300,7 +300,7 @@ static const struct schema_field unit_remove_params[] = {
 	NAME_FIELD,
 	{ .name = "id", .type = SCHEMA_NAME, .required = true, .summary = "Of the device." },
 	{ .name = "force", .type = SCHEMA_BOOL, .dflt = "false",
-	  .summary = "Do not wait for the guest: it loses the device as if it were torn out." },
+	  .summary = "Do not wait for the guest: it gets errors from what it still sees of the device." },
 	{ .name = "timeout_s", .type = SCHEMA_NUMBER, .max = 86400, .dflt = "30",
 	  .summary = "How long the guest has to let it go before the error \"timeout\"; it may "
 		     "still do it afterwards." },

@@ -72,6 +72,10 @@ static inline uint64_t block_size(const struct block *b)
  * less. -ENOMEM. */
 int block_raw_create(int fd, bool readonly, struct block **ret_block);
 
+/* Destroys `was`, and makes in *lost (no memory of its own) one of its size where everything fails with
+ * -EIO; returns lost. Nobody uses `was`. */
+struct block *block_lost(struct block *lost, struct block *was);
+
 /* NULL is fine; returns NULL. */
 static inline struct block *block_destroy(struct block *b)
 {

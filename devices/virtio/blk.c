@@ -91,6 +91,15 @@ static void blk_resume(struct device *dev)
 	blk_retry_stalled((struct virtio_blk *)dev);
 }
 
+/* Requests go on being answered, each with an error, so that a driver can let the disk go. */
+static void blk_lose(struct device *dev)
+{
+	struct virtio_blk *b = (struct virtio_blk *)dev;
+
+	b->uring = uring_destroy(b->uring);
+	b->block = block_lost(&b->lost, b->block);
+}
+
 static void blk_destroy(struct device *dev)
 {
 	struct virtio_blk *b = (struct virtio_blk *)dev;
@@ -231,4 +240,5 @@ const struct device_class virtio_blk_class = {
 	.reset = blk_reset,
 	.pause = blk_pause,
 	.resume = blk_resume,
+	.lose = blk_lose,
 };

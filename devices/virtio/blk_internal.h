@@ -43,6 +43,7 @@ struct virtio_blk {
 	struct device dev;
 	struct virtio virtio;
 	struct block *block;
+	struct block lost;           /* what `block` is then */
 	struct workers *workers;
 	struct uring *uring;         /* NULL: all is done by workers */
 	char serial[VIRTIO_BLK_SERIAL_MAX];

@@ -264,29 +264,6 @@ static void queue_kicked(void *opaque, uint32_t events)
 		v->ops->kick(v, (unsigned)(q - v->queue));
 }
 
-#define DRY_ROUNDS 256 /* each takes as much as the device does at once; some queues are never empty */
-
-void virtio_run_dry(struct virtio *v)
-{
-	bool more = true;
-
-	for (unsigned round = 0; more && round < DRY_ROUNDS; round++) {
-		more = false;
-		for (unsigned i = 0; i < v->queue_count; i++) {
-			bool has;
-
-			pthread_mutex_lock(&v->lock);
-			has = virtio_has(v, i) && !v->queue[i].ring.dead;
-			pthread_mutex_unlock(&v->lock);
-			if (!has)
-				continue;
-			more = true;
-			v->ops->kick(v, i);
-		}
-		virtio_drain(v);
-	}
-}
-
 /* --- features and status ---------------------------------------------------------------------- */
 
 uint32_t virtio_device_features(struct virtio *v, uint32_t select)

@@ -147,9 +147,6 @@ void virtio_fini(struct virtio *v);
 void virtio_reset_wait(struct virtio *v);
 /* For device_class.pause: waits until nothing is in flight. What waits in the rings stays. */
 void virtio_drain(struct virtio *v);
-/* Serves what the guest has put into its queues, for a device that is torn out: Linux waits for ever for
- * what was not. No vCPU runs, and the loop thread waits or is the caller. */
-void virtio_run_dry(struct virtio *v);
 
 /* The rest with v->lock held. */
 bool virtio_running(const struct virtio *v); /* DRIVER_OK, no reset under way, no guest error */

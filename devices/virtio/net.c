@@ -711,6 +711,20 @@ static void net_reset(struct device *dev)
 	virtio_reset_wait(&((struct virtio_net *)dev)->virtio);
 }
 
+static void net_lose(struct device *dev)
+{
+	struct virtio_net *n = (struct virtio_net *)dev;
+	struct net_backend *old;
+
+	pthread_mutex_lock(&n->virtio.lock);
+	if (n->backend)
+		net_peer_gone(n);
+	old = n->backend;
+	n->backend = NULL;
+	pthread_mutex_unlock(&n->virtio.lock);
+	net_backend_destroy(old);
+}
+
 static void net_destroy(struct device *dev)
 {
 	struct virtio_net *n = (struct virtio_net *)dev;
@@ -836,4 +850,5 @@ const struct device_class virtio_net_class = {
 	.create = net_create,
 	.destroy = net_destroy,
 	.reset = net_reset,
+	.lose = net_lose,
 };

@@ -446,8 +446,6 @@ struct virtio_pci *virtio_pci_destroy(struct virtio_pci *p)
 {
 	if (!p)
 		return NULL;
-	if (pci_dev_torn(p->dev))
-		virtio_run_dry(p->virtio);
 	virtio_reset_wait(p->virtio);
 	virtio_attach(p->virtio, NULL, NULL, 0);
 	pci_dev_destroy(p->dev);

@@ -53,3 +53,7 @@ TESTS += tests/device/test-virtio-vsock
 tests_device_test_virtio_vsock_SOURCES = tests/device/test_virtio_vsock.c \
 	tests/device/vsockclient.h
 tests_device_test_virtio_vsock_LDADD = librig.la
+check_PROGRAMS += tests/device/test-hotplug
+TESTS += tests/device/test-hotplug
+tests_device_test_hotplug_SOURCES = tests/device/test_hotplug.c
+tests_device_test_hotplug_LDADD = librig.la
