@@ -71,7 +71,7 @@ struct patch { /* memory that differs from the template */
 
 struct test_case {
 	uint64_t seed, index;
-	char name[32]; /* mnemonic, "sequence" or the name of a special case */
+	char name[32]; /* mnemonic, "sequence", "loop" or the name of a special case */
 	uint8_t mode;
 	bool cpl3_only;     /* means something else at CPL 0 */
 	bool any_fault;       /* more than one access may fault, in an order of the maker's choice */
@@ -135,7 +135,7 @@ void features_of_host(struct features *f);
 /* Flags that the instruction leaves undefined: manuals' word, as a mask of RFLAGS. */
 uint32_t undefined_flags(const ZydisDecodedInstruction *insn);
 
-/* --- gen.c, encode.c, seq.c: making cases ------------------------------------------------------ */
+/* --- gen.c, encode.c, seq.c, loops.c: making cases ------------------------------------------------------ */
 
 struct insn_choice { /* the variable half of an encoding */
 	bool mem;
@@ -172,6 +172,7 @@ void case_patch(struct test_case *tc, uint64_t va, const void *bytes, size_t len
 void generate_single(struct test_case *tc, const struct forms *forms, uint64_t seed, uint64_t index);
 void generate_sequence(struct test_case *tc, const struct forms *forms, uint64_t seed,
 		       uint64_t index);
+void generate_loop(struct test_case *tc, uint64_t seed, uint64_t index); /* loops.c, 64-bit */
 /* Segment registers, IOPL, privileges: means something else at CPL 0. */
 bool insn_cpl3_only(const struct insn *insn);
 bool insn_any_fault(const struct insn *insn);

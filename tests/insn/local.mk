@@ -2,7 +2,7 @@
 # Instruction tests: the guest against the processor underneath.
 check_PROGRAMS += tests/insn/insn
 tests_insn_insn_SOURCES = tests/insn/main.c tests/insn/insn.h tests/insn/rng.h tests/insn/forms.c \
-	tests/insn/encode.c tests/insn/gen.c tests/insn/seq.c tests/insn/special.c \
+	tests/insn/encode.c tests/insn/gen.c tests/insn/seq.c tests/insn/loops.c tests/insn/special.c \
 	tests/insn/special64.S tests/insn/special32.S tests/insn/native.c tests/insn/guest.c \
 	tests/insn/compare.c
 # Its own objects: nothing here may depend on what a case does to the FPU, and asan has no place in

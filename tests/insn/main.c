@@ -15,7 +15,7 @@
 #include "tests/insn/insn.h"
 #include "vmx-driver/vmx.h"
 
-enum { KIND_SINGLE = 1, KIND_SEQUENCE = 2, KIND_SPECIAL = 4 };
+enum { KIND_SINGLE = 1, KIND_SEQUENCE = 2, KIND_SPECIAL = 4, KIND_LOOP = 8 };
 #define REPORTS_MAX 12u
 #define ENGINE_NATIVE 99 /* the native side against itself: is every case repeatable? */
 
@@ -191,6 +191,11 @@ static const char *mode_name(unsigned mode)
 	return mode == MODE_64 ? "64-bit" : "32-bit";
 }
 
+static const char *kind_name(unsigned kind)
+{
+	return kind == KIND_SINGLE ? "single instructions" : kind == KIND_LOOP ? "loops" : "sequences";
+}
+
 static void summary(const struct run *run, const char *kind, unsigned mode, uint64_t cases,
 		    uint64_t failed_before, uint64_t native_ns, uint64_t guest_ns)
 {
@@ -235,7 +240,7 @@ static int run_generated(struct run *run, unsigned mode, unsigned kind)
 		run->skipped++;
 		goto out;
 	}
-	if (kind == KIND_SEQUENCE)
+	if (kind != KIND_SINGLE)
 		end /= 2;
 	if (o->only_case >= 0)
 		first = (uint64_t)o->only_case, end = first + 1;
@@ -249,14 +254,15 @@ static int run_generated(struct run *run, unsigned mode, unsigned kind)
 		for (size_t k = 0; k < n; k++) {
 			if (kind == KIND_SINGLE)
 				generate_single(&run->tc[k], &forms, o->seed, i + k);
+			else if (kind == KIND_LOOP)
+				generate_loop(&run->tc[k], o->seed, i + k);
 			else
 				generate_sequence(&run->tc[k], &forms, o->seed, i + k);
 		}
 		r = run_batch(run, n, &native_ns, &guest_ns);
 	}
 	if (r == 0) {
-		summary(run, kind == KIND_SINGLE ? "single instructions" : "sequences", mode, end - first,
-			before, native_ns, guest_ns);
+		summary(run, kind_name(kind), mode, end - first, before, native_ns, guest_ns);
 		if (kind == KIND_SINGLE)
 			list_failing(&forms, failed, end);
 	}
@@ -320,6 +326,8 @@ static int run_on(struct run *run, uint32_t debug, const char *how)
 			r = run_generated(run, mode, KIND_SINGLE);
 		if (r == 0 && o->kinds & KIND_SEQUENCE)
 			r = run_generated(run, mode, KIND_SEQUENCE);
+		if (r == 0 && mode == MODE_64 && o->kinds & KIND_LOOP)
+			r = run_generated(run, mode, KIND_LOOP);
 	}
 	run->guest = guest_free(run->guest);
 	return r;
@@ -332,9 +340,9 @@ static const char usage_text[] =
 	"Runs generated and hand-written instructions on this processor and in a guest; compares.\n"
 	"  --engine soft|kvm|native   native: the processor against itself (default soft)\n"
 	"  --debug MODE[,MODE]|all    soft engine: step one nochain notlb tiny; all: each after the other\n"
-	"  --count N                  cases of each kind (sequences: half)      (default 20000)\n"
+	"  --count N                  cases of each kind (sequences, loops: half) (default 20000)\n"
 	"  --seed N                   another seed gives other cases\n"
-	"  --kind single|sequence|special   default: all three\n"
+	"  --kind single|sequence|special|loop   default: all\n"
 	"  --mode 64|32, --cpl 0|3    default: both\n"
 	"  --only MNEMONIC            single instructions of that name only\n"
 	"  --case N                   one case of a seed\n"
@@ -389,8 +397,9 @@ static bool parse(int argc, char **argv, struct options *o)
 	};
 	static const char *const engines[] = { "soft", "kvm", "native" };
 	static const unsigned engine_values[] = { VMX_ENGINE_SOFT, VMX_ENGINE_KVM, ENGINE_NATIVE };
-	static const char *const kinds[] = { "single", "sequence", "special" };
-	static const unsigned kind_values[] = { KIND_SINGLE, KIND_SEQUENCE, KIND_SPECIAL };
+	static const char *const kinds[] = { "single", "sequence", "special", "loop" };
+	static const unsigned kind_values[] = { KIND_SINGLE, KIND_SEQUENCE, KIND_SPECIAL,
+						KIND_LOOP };
 	static const char *const modes[] = { "64", "32" }, *const cpls[] = { "0", "3" };
 	static const unsigned mode_values[] = { 1, 2 }, cpl_values[] = { 1, 8 };
 	unsigned engine = VMX_ENGINE_SOFT;
@@ -403,7 +412,7 @@ static bool parse(int argc, char **argv, struct options *o)
 		case 'd': good = parse_debug(optarg, o); break;
 		case 'c': o->count = strtoull(optarg, NULL, 0); break;
 		case 's': o->seed = strtoull(optarg, NULL, 0); break;
-		case 'k': good = parse_word(optarg, kinds, kind_values, 3, &o->kinds); break;
+		case 'k': good = parse_word(optarg, kinds, kind_values, 4, &o->kinds); break;
 		case 'm': good = parse_word(optarg, modes, mode_values, 2, &o->modes); break;
 		case 'p': good = parse_word(optarg, cpls, cpl_values, 2, &o->cpls); break;
 		case 'o': o->only = optarg, o->kinds = KIND_SINGLE; break;
@@ -459,7 +468,7 @@ static int prepare(struct run *run)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .seed = 1, .count = 20000, .only_case = -1, .kinds = 7, .modes = 3, .cpls = 9,
+	struct options o = { .seed = 1, .count = 20000, .only_case = -1, .kinds = 15, .modes = 3, .cpls = 9,
 			     .reports = REPORTS_MAX };
 	struct run run = { .o = &o };
 	int r;

@@ -380,6 +380,7 @@ bool soft_decode_into(struct soft_vm *vm, const uint8_t *bytes, unsigned n, unsi
 	}
 	ret->len = ret->zi.length;
 	ret->code = (uint8_t)code;
+	ret->renamed = false;
 	memset(ret->bytes, 0, sizeof(ret->bytes));
 	memcpy(ret->bytes, bytes, ret->len);
 	classify(vm, ret);

@@ -30,6 +30,7 @@ enum { /* what translated code returns beside enum soft_rc */
 enum { /* struct jit_point.state: what a native fault must restore */
 	POINT_FLAGS_LIVE = 1u << 0, /* guest flags are in the host's RFLAGS */
 	POINT_SWAPPED = 1u << 1,    /* AL/AH (CL/CH..) exchanged: register in bits 4-5 */
+	POINT_LOOP = 1u << 2,       /* host registers hold what jit_block.holds says (jit_loop.h) */
 };
 
 struct jit_point { /* host code from here on belongs to this guest instruction */
@@ -56,6 +57,7 @@ struct jit_link { /* a jump that may be bent to its target's code */
 /* The target of a jump backwards: asks for what the vCPU is wanted for before anything else. */
 #define JIT_LOOP (1u << 30)
 #define JIT_NO_PAGE (~0ull)
+#define JIT_NOBODYS 0xffu
 struct jit_page;
 struct jit_block {
 	struct jit_block *hash_next;
@@ -68,6 +70,8 @@ struct jit_block {
 	jit_recipe recipe; /* of the flags that it is entered with */
 	uint32_t mode;
 	bool dead;
+	/* by pinned guest register: whose value its host register has at a POINT_LOOP, or JIT_NOBODYS */
+	uint8_t holds[16];
 	uint64_t lines; /* 64-byte lines of the page it was translated from */
 	uint8_t *host;  /* executable mapping */
 	uint32_t host_size, point_count;
@@ -112,7 +116,8 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 /* A site word: what the cold path of a memory access hands to the slow stub. */
 #define JIT_SITE_SLOT_MASK 0xffffu  /* byte offset of its L0 entry in tlb.l0 */
 #define JIT_SITE_SIZE_SHIFT 16      /* bytes that must lie in one page */
-#define JIT_SITE_SIZE_MASK 0x1fffu
+#define JIT_SITE_SIZE_MASK 0xfffu
+#define JIT_SITE_LOOP (1u << 28)    /* of a whole loop: nothing is done to memory on its behalf */
 #define JIT_SITE_PAGE (1u << 29)    /* its L0 entry's delta is the host page */
 #define JIT_SITE_WIDE (1u << 30)    /* may have to be aligned, which the stepper checks before it
 				     * looks at the page: no exceptions here */
@@ -207,11 +212,13 @@ bool jit_data_ok(const struct soft_insn *insn);
 unsigned jit_data_scratch(const struct soft_insn *insn);
 /* Is that host register exchanged with its own high byte around the copy? Then no address may use it. */
 bool jit_data_swaps(const struct soft_insn *insn, unsigned host);
-struct jit_place { /* the memory operand of a copied instruction: [base + disp], base a host register */
+struct jit_place { /* the memory operand of a copied instruction: [base + index + disp] */
 	uint8_t base;
-	bool index; /* + r11 */
+	uint8_t index; /* + JIT_INDEX(host register), or 0 */
+	uint8_t log2;  /* which is shifted by this */
 	int32_t disp;
 };
+#define JIT_INDEX(host) (0x10u | (host))
 /* Emits loads of memory-resident guest registers, the instruction, and stores.
  * *ret_point_state: POINT_SWAPPED and its register, or 0. */
 void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_place place,

@@ -431,7 +431,7 @@ static void emit_vex(struct jit_buf *b, const struct soft_insn *insn, const stru
 	if (f->vvvv.gpr)
 		vvvv = f->vvvv.host;
 	if (f->mem) {
-		x = place->index ? 8 : 0;
+		x = place->index & 8;
 		bb = place->base & 8;
 	} else {
 		rm = reg_bits(&f->rm, zi->raw.modrm.rm | raw_b);
@@ -451,7 +451,7 @@ static bool verbatim(const struct soft_insn *insn, const struct fields *f)
 {
 	const struct field *all[] = { &f->reg, &f->rm, &f->opcode, &f->vvvv };
 
-	if (insn->code != CODE_64 || f->mem)
+	if (insn->code != CODE_64 || f->mem || insn->renamed)
 		return false;
 	for (unsigned i = 0; i < 4; i++)
 		if (all[i]->gpr && !all[i]->high && all[i]->host != all[i]->guest)

@@ -139,7 +139,7 @@ static inline void e_place(struct jit_buf *b, unsigned reg, struct jit_place pla
 	else if (place.disp == (int8_t)place.disp)
 		mod = 1;
 	if (place.index)
-		e2(b, mod << 6 | (reg & 7) << 3 | 4, (H_R11 & 7) << 3 | low);
+		e2(b, mod << 6 | (reg & 7) << 3 | 4, place.log2 << 6 | (place.index & 7) << 3 | low);
 	else if (low == 4)
 		e2(b, mod << 6 | (reg & 7) << 3 | 4, 0x24);
 	else
@@ -151,7 +151,7 @@ static inline void e_place(struct jit_buf *b, unsigned reg, struct jit_place pla
 }
 static inline unsigned e_place_rex(unsigned reg, struct jit_place place)
 {
-	return 0x40 | (reg >= 8 ? 4 : 0) | (place.index ? 2 : 0) | (place.base >= 8 ? 1 : 0);
+	return 0x40 | (reg >= 8 ? 4 : 0) | (place.index & 8 ? 2 : 0) | (place.base >= 8 ? 1 : 0);
 }
 /* mov reg, [place] (opcode 8b) or mov [place], reg (89), 64-bit */
 static inline void e_mem(struct jit_buf *b, unsigned opcode, unsigned reg, struct jit_place place)

@@ -36,9 +36,12 @@ static enum fate fate_of(const struct tr *t, unsigned i)
 			seen |= it->insn.zi.address_width != 64;
 			break;
 		case K_DATA:
-			seen |= jit_memory_operand(&it->insn) != NULL;
+			seen |= jit_memory_operand(&it->insn) != NULL && !t->loop;
 			if (it->writes)
 				return seen ? FATE_RECIPE : FATE_UNSEEN;
+			break;
+		case K_JCC: /* in a loop they are in RFLAGS all the way, and saved outside */
+			seen |= !t->loop || k + 1 == s->count;
 			break;
 		case K_CALL:
 		case K_JMP:

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* jit_flow.c - checks of memory, ways out of a block. */
 #include "common/checked.h"
-#include "vmx-driver/soft/jit_tr.h"
+#include "vmx-driver/soft/jit_loop.h"
 
 /* The recipe for whoever leaves here, or stays away while the flags are settled: 0 for v->aflags. */
 static jit_recipe recipe_now(const struct tr *t)
 {
-	return t->where & IN_MEM ? 0 : t->recipe;
+	return t->where & IN_MEM ? 0 : jit_loop_recipe(t->loop, t->recipe);
 }
 
 void jit_point_here(struct tr *t, unsigned state)
@@ -21,7 +21,7 @@ void jit_point_here(struct tr *t, unsigned state)
 	p = &s->point[s->point_count++];
 	p->host = (uint32_t)(t->b.p - t->start);
 	p->guest = (uint16_t)(s->item[t->i].rip - t->rip);
-	p->state = (uint16_t)state;
+	p->state = (uint16_t)(state | (t->loop ? POINT_LOOP : 0));
 	p->recipe = recipe_now(t);
 	if (!(t->where & IN_MEM) && (t->where & IN_REG)) {
 		p->state |= POINT_FLAGS_LIVE;
@@ -314,7 +314,7 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	/* a wide operand may have to be aligned, which is checked before the page is looked at */
 	slow->site = slot * (uint32_t)sizeof(struct soft_l0) | size << JIT_SITE_SIZE_SHIFT |
 		     (size >= 16 ? JIT_SITE_WIDE : 0) | (page ? JIT_SITE_PAGE : 0);
-	slow->group = false;
+	slow->group = slow->loop = false;
 	slow->rip = s->item[t->i].rip;
 	slow->recipe = recipe_now(t);
 	slow->write = write;
@@ -346,6 +346,30 @@ uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned
 		slow->hole = e_jmp_fwd(b);
 	}
 	slow->back = b->p;
+	return slow->l0;
+}
+
+uint32_t jit_emit_check_loop(struct tr *t, const struct loop *loop, unsigned k)
+{
+	const struct loop_stream *s = &loop->stream[k];
+	uint32_t slot = site_slot(t, s->write, false);
+	unsigned size = (unsigned)(s->hi - s->lo);
+	struct slow_path *slow;
+
+	/* all streams have theirs at the same time */
+	for (unsigned other = 0; other < k; other++)
+		if (loop->stream[other].l0 == slot_offset(t, slot)) {
+			slot = (slot + SOFT_L0_KINDS) % SOFT_L0_SIZE;
+			other = -1u;
+		}
+	slow = add_slow_path(t, slot, size, s->write, false);
+	if (!slow)
+		return 0;
+	slow->loop = slow->group = true;
+	slow->site |= JIT_SITE_LOOP;
+	slow->where = (struct jit_place){ .base = H_R10 };
+	e_mov(&t->b, H_R11, H_R10);
+	emit_compare(t, H_R11, size, slow);
 	return slow->l0;
 }
 
@@ -400,7 +424,7 @@ struct jit_place jit_emit_check_within(struct tr *t, const struct item *it,
 struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write)
 {
 	jit_emit_check_site(t, base, disp, size, write, false);
-	return (struct jit_place){ .base = (uint8_t)base, .index = true, .disp = disp };
+	return (struct jit_place){ .base = (uint8_t)base, .index = JIT_INDEX(H_R11), .disp = disp };
 }
 
 /* An address that is known: its page is compared with the tag at once. */
@@ -425,7 +449,7 @@ static struct jit_place check_constant(struct tr *t, uint64_t la, unsigned size,
 		e4(b, l0);
 		e4(b, (uint32_t)la & ~4095u);
 	} else {
-		place = (struct jit_place){ .base = H_R10, .index = true, .disp = la & 4095 };
+		place = (struct jit_place){ .base = H_R10, .index = JIT_INDEX(H_R11), .disp = la & 4095 };
 		e_mov_imm(b, H_R10, la & ~4095ull);
 		e_gs(b, true, 0x3b, H_R10, l0);
 	}
@@ -552,6 +576,10 @@ void jit_emit_slow_paths(struct tr *t)
 		e8(b, slow->rip); /* jit_slow() reads them behind the jump */
 		e8(b, slow->recipe);
 		e_fix(b, over, b->p);
+		if (slow->loop) {
+			e_jmp(b, t->ordinary);
+			continue;
+		}
 		if (slow->group) {
 			over = e_jcc_fwd(b, CC_B);
 			emit_slow_back(b, slow);

@@ -130,7 +130,7 @@ void jit_start_group(struct tr *t)
 		bool high;
 		int base = jit_host_reg((unsigned)jit_guest_reg(first->mem.base, &high));
 
-		t->group.place = (struct jit_place){ .base = (uint8_t)base, .index = true };
+		t->group.place = (struct jit_place){ .base = (uint8_t)base, .index = JIT_INDEX(H_R11) };
 		t->group.l0 = jit_emit_check_site(t, (unsigned)base, (int32_t)lo, t->group.size, write,
 						  true);
 	} else {
@@ -144,7 +144,7 @@ void jit_start_group(struct tr *t)
 
 static struct jit_place stack_place(int32_t disp)
 {
-	return (struct jit_place){ .base = H_R8, .index = true, .disp = disp };
+	return (struct jit_place){ .base = H_R8, .index = JIT_INDEX(H_R11), .disp = disp };
 }
 
 /* PUSH reg / imm one after the other. Returns how many were emitted (0: not a run). */

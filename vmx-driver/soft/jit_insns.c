@@ -11,7 +11,9 @@ static void emit_data(struct tr *t, struct item *it)
 	jit_recipe recipe;
 	unsigned state;
 
-	if (mem && t->i < t->group.end && jit_in_group(t, mem)) {
+	if (mem && t->loop) {
+		place = jit_loop_place(t, mem);
+	} else if (mem && t->i < t->group.end && jit_in_group(t, mem)) {
 		place = t->group.place;
 		place.disp = (int32_t)(mem->mem.disp.value - t->group.bias);
 	} else if (mem && t->i < t->group.end) {
@@ -31,7 +33,7 @@ static void emit_data(struct tr *t, struct item *it)
 	if (mem && jit_data_scratch(&it->insn) >= 2 && place.base == H_R10 && place.index) {
 		/* r10 is the host address from here on, and r11 free */
 		e_rr(b, true, 0x01, H_R10, H_R11);
-		place.index = false;
+		place.index = 0;
 	}
 	if (it->needs)
 		jit_flags_to_reg(t); /* r9 is free: register operands are loaded afterwards */
@@ -67,10 +69,11 @@ static void emit_lea_insn(struct tr *t, struct item *it)
 			e_store_gpr(b, dst, guest);
 		return;
 	}
-	jit_emit_ea(b, H_R10, insn, &insn->op[1], it->rip + insn->len, false);
 	if (insn->zi.operand_width == 32) {
-		e_rr(b, false, 0x89, dst, H_R10);
+		jit_emit_ea(b, dst, insn, &insn->op[1], it->rip + insn->len, false);
+		e_rr(b, false, 0x89, dst, dst);
 	} else {
+		jit_emit_ea(b, H_R10, insn, &insn->op[1], it->rip + insn->len, false);
 		if (host < 0)
 			e_load_gpr(b, dst, guest);
 		e1(b, 0x66);

@@ -282,8 +282,14 @@ static void recover(struct soft_vcpu *v, const struct jit_block *block, const ui
 
 	for (uint32_t k = 0; k < block->point_count && block->points[k].host <= off; k++)
 		p = &block->points[k];
-	for (size_t i = 0; i < ARRAY_SIZE(regs); i++)
-		v->gpr[regs[i][1]] = (uint64_t)uc->uc_mcontext.gregs[regs[i][0]];
+	for (size_t i = 0; i < ARRAY_SIZE(regs); i++) {
+		unsigned guest = regs[i][1];
+
+		if (p->state & POINT_LOOP)
+			guest = block->holds[guest];
+		if (guest != JIT_NOBODYS)
+			v->gpr[guest] = (uint64_t)uc->uc_mcontext.gregs[regs[i][0]];
+	}
 	v->rip = block->rip + p->guest;
 	if (p->state & POINT_SWAPPED) {
 		uint64_t *g = &v->gpr[p->state >> 4 & 3];

@@ -118,8 +118,9 @@ int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_
 	int rc;
 
 	v->rip = *(const u64_any *)(ret + 5);
-	rc = fill(v, la, site);
-	if (rc == SOFT_OK)
+	/* Which access of a loop comes first is not known: pages are marked as used one by one. */
+	rc = site & JIT_SITE_LOOP ? SOFT_STEP : fill(v, la, site);
+	if (rc == SOFT_OK || site & JIT_SITE_LOOP)
 		count_misses(v, v->rip, site);
 	v->exc = kept;
 	if (!code_may_be_gone(v))

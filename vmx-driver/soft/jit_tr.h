@@ -51,6 +51,7 @@ struct slow_path { /* cold part of a memory access */
 	uint32_t l0;        /* GS displacement of its L0 entry */
 	bool l1;            /* it looks into L1 at once */
 	bool write, group, page;
+	bool loop;          /* of all iterations of a loop: if it fails, one by itself */
 	bool within;        /* a group, whose r11 must be right again afterwards; the address is r10's */
 	struct group around;
 };
@@ -66,6 +67,7 @@ struct jit_scratch {
 	struct jit_point point[8 * JIT_BLOCK_INSNS];
 };
 
+struct loop;
 struct tr { /* one translation */
 	struct soft_vcpu *v;
 	struct soft_cache *cache;
@@ -84,6 +86,8 @@ struct tr { /* one translation */
 	uint64_t gpa2;
 	bool crosses;   /* its only instruction goes on in the page at gpa2 */
 	struct jit_block *block;
+	struct loop *loop;  /* its fast body is being emitted (jit_loop.h), or NULL */
+	uint8_t *ordinary;  /* where the other body is */
 };
 
 /* jit_decode.c */
@@ -157,6 +161,9 @@ struct jit_place jit_emit_check_within(struct tr *t, const struct item *it,
  * r9, comes before. */
 struct jit_place jit_emit_access(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
 				 unsigned size, bool write);
+/* r10: address of the loop's k-th stream in its first iteration. r11 = its offset in its page, or on to
+ * the ordinary body. Returns the GS displacement of the L0 entry. */
+uint32_t jit_emit_check_loop(struct tr *t, const struct loop *loop, unsigned k);
 void jit_emit_slow_paths(struct tr *t);
 
 /* jit_insns.c */
@@ -170,5 +177,13 @@ void jit_start_group(struct tr *t);
 /* Runs of PUSH, of POP and RET. How many items were emitted; 0: no run here. */
 unsigned jit_push_run(struct tr *t);
 unsigned jit_pop_run(struct tr *t);
+
+/* jit_loop_emit.c */
+/* For a block that is a loop by itself: its checks and its fast body. The ordinary one follows. */
+void jit_loop_emit(struct tr *t);
+/* The place of the current item's operand in memory while t->loop. */
+struct jit_place jit_loop_place(const struct tr *t, const ZydisDecodedOperand *mem);
+/* A recipe by the names that registers have in the loop, or back; as it is if there is no loop. */
+jit_recipe jit_loop_recipe(const struct loop *loop, jit_recipe r);
 
 #endif

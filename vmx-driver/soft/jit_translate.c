@@ -63,6 +63,8 @@ static bool emit_block(struct tr *t)
 	t->group.end = 0;
 	if (t->mode & JIT_LOOP)
 		jit_emit_poll(t, t->rip);
+	if ((t->mode & (JIT_LOOP | JIT_UNGROUPED)) == JIT_LOOP && t->cache->chain && t->cache->use_l0)
+		jit_loop_emit(t);
 	for (t->i = 0; t->i < s->count;) {
 		bool groups = t->cache->chain && !(t->mode & JIT_UNGROUPED);
 		unsigned n = groups ? jit_push_run(t) : 0;

@@ -242,6 +242,7 @@ struct soft_insn {
 	int8_t mem[2];   /* indices in op[] of its memory operands (not address generation), -1 */
 	bool lock;       /* LOCK prefix, or XCHG with memory */
 	bool allowed;    /* the guest's CPUID offers it */
+	bool renamed;    /* jit's: its register operands are not those of its bytes */
 	const struct soft_op *soft_op; /* the C operation, or NULL: run natively */
 	void *snippet;   /* jit's: host code of soft_exec_native(), made on first use */
 	uint32_t snippet_generation; /* jit's: snippet is of this generation of its arena */

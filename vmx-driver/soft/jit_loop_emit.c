@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* jit_loop_emit.c - the checks before a loop, and its body without any. */
+#include "common/checked.h"
+#include "vmx-driver/soft/jit_loop.h"
+
+jit_recipe jit_loop_recipe(const struct loop *loop, jit_recipe r)
+{
+	unsigned a = jit_recipe_a(r), b = jit_recipe_b(r);
+
+	if (!r || !loop)
+		return r;
+	if (a < 16)
+		a = loop->name[a];
+	if (jit_recipe_has_b(r) && b < 16)
+		b = loop->name[b];
+	return jit_recipe_make(jit_recipe_op(r), jit_recipe_log2(r), a, b, jit_recipe_imm(r));
+}
+
+/* --- before the iterations ------------------------------------------------------------------------ */
+
+/* dst = base + (index << log2) + disp by the registers as they are at the start */
+static void emit_stream_address(struct tr *t, const struct loop_stream *s, unsigned dst)
+{
+	ZydisDecodedOperand op = { .type = ZYDIS_OPERAND_TYPE_MEMORY };
+
+	if (s->base != JIT_NOBODYS)
+		op.mem.base = (ZydisRegister)(ZYDIS_REGISTER_RAX + s->base);
+	if (s->index != JIT_NOBODYS)
+		op.mem.index = (ZydisRegister)(ZYDIS_REGISTER_RAX + s->index);
+	op.mem.scale = (uint8_t)(1u << s->log2);
+	op.mem.disp.value = s->lo;
+	jit_emit_ea(&t->b, dst, &t->s->item[s->item].insn, &op, 0, false);
+}
+
+/* reg /= by, reg below 4096 */
+static void emit_divide(struct jit_buf *b, unsigned reg, unsigned by)
+{
+	if ((by & (by - 1)) == 0) {
+		if (by > 1)
+			e_shift_imm(b, false, 5, reg, (unsigned)__builtin_ctz(by));
+		return;
+	}
+	/* 2^24 / by, rounded up, is exact for numbers up to 2^12 by others up to 2^12 */
+	e3(b, 0x48 | (reg >= 8 ? 5 : 0), 0x69, 0xc0 | (reg & 7) << 3 | (reg & 7)); /* imul */
+	e4(b, ((1u << 24) + by - 1) / by);
+	e_shift_imm(b, true, 5, reg, 24);
+}
+
+static unsigned distance(const struct loop_stream *s)
+{
+	return (unsigned)(s->stride < 0 ? -s->stride : s->stride);
+}
+
+static bool same_strides(const struct loop *loop, unsigned *ret_stride)
+{
+	bool same = true;
+
+	*ret_stride = 0;
+	for (unsigned k = 0; k < loop->stream_count; k++) {
+		unsigned by = distance(&loop->stream[k]);
+
+		if (!by)
+			continue;
+		same = same && (!*ret_stride || *ret_stride == by);
+		*ret_stride = !*ret_stride || by < *ret_stride ? by : *ret_stride;
+	}
+	return same;
+}
+
+/* r11: the offset of the stream's first iteration in its page. r9 = the least number of further ones
+ * that stay there (divide), or of bytes. */
+static void emit_room(struct jit_buf *b, const struct loop_stream *s, bool first, bool divide)
+{
+	if (s->stride > 0) {
+		e_alu_imm(b, false, 6, H_R11, 4095); /* xor: 4095 - r11 */
+		if (s->hi - s->lo > 1)
+			e_alu_imm(b, false, 5, H_R11, (uint32_t)(s->hi - s->lo - 1));
+	}
+	if (divide)
+		emit_divide(b, H_R11, distance(s));
+	if (first) {
+		e_rr(b, false, 0x89, H_R9, H_R11);
+		return;
+	}
+	e_rr(b, false, 0x39, H_R11, H_R9); /* cmp r11d, r9d */
+	e2(b, 0x45, 0x0f);                 /* cmovb r9d, r11d */
+	e2(b, 0x40 | CC_B, 0xc0 | (H_R9 & 7) << 3 | (H_R11 & 7));
+}
+
+/* Checks all streams; r9 = the number of iterations that are free of checks, less one. */
+static void emit_checks(struct tr *t, struct loop *loop)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t cap = LOOP_POLL / (loop->back + 1);
+	bool first = true, same;
+	unsigned stride;
+
+	same = same_strides(loop, &stride);
+	for (unsigned k = 0; k < loop->stream_count; k++) {
+		struct loop_stream *s = &loop->stream[k];
+
+		emit_stream_address(t, s, H_R10);
+		s->l0 = jit_emit_check_loop(t, loop, k);
+		if (s->stride)
+			emit_room(b, s, first, !same);
+		first = first && !s->stride;
+	}
+	if (first) {
+		e_mov_imm(b, H_R9, cap - 1);
+		return;
+	}
+	if (same)
+		emit_divide(b, H_R9, stride);
+	if (4095 / stride >= cap) {
+		e_mov_imm(b, H_R11, cap - 1);
+		e_rr(b, false, 0x39, H_R9, H_R11); /* cmp r9d, r11d */
+		e2(b, 0x45, 0x0f);                 /* cmova r9d, r11d */
+		e2(b, 0x40 | CC_A, 0xc0 | (H_R9 & 7) << 3 | (H_R11 & 7));
+	}
+}
+
+/* reg += guest register << log2 */
+static void emit_add_guest(struct jit_buf *b, unsigned reg, unsigned guest, unsigned log2)
+{
+	int host = jit_host_reg(guest);
+
+	if (host < 0) {
+		e_load_gpr(b, H_R9, guest);
+		host = H_R9;
+	}
+	e2(b, 0x48 | (reg >= 8 ? 5 : 0) | (host >= 8 ? 2 : 0), 0x8d); /* lea reg, [reg + host * n + 0] */
+	e3(b, 0x44 | (reg & 7) << 3, log2 << 6 | ((unsigned)host & 7) << 3 | (reg & 7), 0);
+}
+
+/* Registers as the fast body has them; r9: as emit_checks() leaves it. From here on nothing calls. */
+static void emit_setup(struct tr *t, const struct loop *loop)
+{
+	struct jit_buf *b = &t->b;
+
+	for (unsigned guest = 0; guest < 16; guest++)
+		if (loop->borrowed >> guest & 1)
+			e_store_gpr(b, (unsigned)jit_host_reg(guest), guest);
+	e_lea(b, loop->counter, H_R9, 1);
+	for (unsigned k = 0; k < loop->stream_count; k++) {
+		const struct loop_stream *s = &loop->stream[k];
+		unsigned add = s->base_moves ? s->index : s->base;
+
+		e_load(b, s->host, s->l0 + 8);
+		if (s->base == JIT_NOBODYS && s->index == JIT_NOBODYS) {
+			e_mov_imm(b, H_R9, (uint64_t)s->lo);
+			e_rr(b, true, 0x01, s->host, H_R9);
+		} else if (add != JIT_NOBODYS) {
+			emit_add_guest(b, s->host, add, s->base_moves ? s->log2 : 0);
+		}
+	}
+	for (unsigned guest = 8; guest < 12; guest++)
+		if (loop->name[guest] != guest)
+			e_load_gpr(b, (unsigned)jit_host_reg(loop->name[guest]), guest);
+}
+
+/* --- the body --------------------------------------------------------------------------------------- */
+
+struct jit_place jit_loop_place(const struct tr *t, const ZydisDecodedOperand *mem)
+{
+	const struct loop_access *access = &t->loop->access[t->i];
+	const struct loop_stream *s = &t->loop->stream[access->stream];
+	struct jit_place place = { .base = s->host };
+	bool high;
+
+	if (s->base == JIT_NOBODYS && s->index == JIT_NOBODYS) {
+		place.disp = (int32_t)(access->at - s->lo);
+		return place;
+	}
+	place.disp = (int32_t)(mem->mem.disp.value + access->bias);
+	if (s->base_moves) {
+		place.base = (uint8_t)jit_host_reg((unsigned)jit_guest_reg(mem->mem.base, &high));
+		place.index = JIT_INDEX(s->host);
+	} else if (s->index != JIT_NOBODYS) {
+		place.index = JIT_INDEX((uint8_t)jit_host_reg(
+			(unsigned)jit_guest_reg(mem->mem.index, &high)));
+		place.log2 = s->log2;
+	}
+	return place;
+}
+
+/* Registers as everybody else has them: nothing here touches RFLAGS. */
+static void emit_restore(struct tr *t, const struct loop *loop)
+{
+	struct jit_buf *b = &t->b;
+
+	for (unsigned guest = 8; guest < 12; guest++)
+		if (loop->name[guest] != guest)
+			e_store_gpr(b, (unsigned)jit_host_reg(loop->name[guest]), guest);
+	for (unsigned guest = 0; guest < 16; guest++)
+		if (loop->borrowed >> guest & 1)
+			e_load_gpr(b, (unsigned)jit_host_reg(guest), guest);
+}
+
+/* Leaves for a guest address. */
+static void emit_out(struct tr *t, struct loop *loop, uint64_t target, uint64_t from)
+{
+	unsigned where = t->where;
+	jit_recipe recipe = t->recipe;
+
+	emit_restore(t, loop);
+	t->loop = NULL;
+	t->recipe = jit_loop_recipe(loop, recipe);
+	jit_emit_edge(t, target, target <= from);
+	t->loop = loop;
+	t->recipe = recipe;
+	t->where = where;
+}
+
+static void emit_side_exit(struct tr *t, struct loop *loop, const struct item *it)
+{
+	uint8_t *hole;
+
+	jit_flags_to_reg(t);
+	hole = e_jcc_fwd(&t->b, it->insn.zi.opcode & 15);
+	jit_cold_begin(t);
+	e_fix(&t->b, hole, t->b.p);
+	emit_out(t, loop, jit_branch_target(it), it->rip);
+	jit_cold_end(t);
+}
+
+/* The jump back: counts, and goes to the checks when the iterations are used up. False: flags do not come
+ * around as they were. */
+static bool emit_back(struct tr *t, struct loop *loop)
+{
+	const struct item *it = &t->s->item[loop->back];
+	uint64_t next = it->rip + it->insn.len;
+	struct jit_buf *b = &t->b;
+	unsigned where, c = loop->counter;
+	jit_recipe recipe;
+	uint8_t *hole = NULL;
+
+	if (it->kind == K_JCC) {
+		jit_flags_to_reg(t);
+		hole = e_jcc_fwd(b, (it->insn.zi.opcode & 15) ^ 1);
+	}
+	where = t->where;
+	recipe = t->recipe;
+	jit_flags_settle(t);
+	if ((t->where & IN_MEM ? 0 : jit_loop_recipe(loop, t->recipe)) != t->block->recipe)
+		return false;
+	e_rr(b, false, 0xff, c, 1); /* dec c */
+	e2(b, 0x0f, 0x80 | CC_NE);
+	e_rel32(b, loop->head);
+	emit_restore(t, loop);
+	e_jmp(b, t->start);
+	if (hole) {
+		e_fix(b, hole, b->p);
+		t->where = where;
+		t->recipe = recipe;
+		emit_out(t, loop, next, it->rip);
+	}
+	return true;
+}
+
+static bool emit_body(struct tr *t, struct loop *loop)
+{
+	struct jit_scratch *s = t->s;
+
+	while ((uintptr_t)t->b.p & 15 && !t->b.full)
+		e1(&t->b, 0x90);
+	loop->head = t->b.p;
+	for (t->i = 0; t->i < loop->back; t->i++) {
+		struct item *it = &s->item[t->i];
+
+		if (it->kind == K_JCC)
+			emit_side_exit(t, loop, it);
+		else
+			jit_emit_item(t, it);
+	}
+	return emit_back(t, loop);
+}
+
+static void note_holders(struct jit_block *block, const struct loop *loop)
+{
+	for (unsigned guest = 0; guest < 16; guest++) {
+		block->holds[guest] = (uint8_t)guest;
+		if (loop->borrowed >> guest & 1)
+			block->holds[guest] = loop->name[guest] != guest ? loop->name[guest] : JIT_NOBODYS;
+	}
+}
+
+static bool emit_loop(struct tr *t, struct loop *loop)
+{
+	struct jit_scratch *s = t->s;
+	unsigned count = s->count;
+	bool open_end = s->open_end, ok;
+	uint64_t end_rip = s->end_rip;
+
+	emit_checks(t, loop);
+	emit_setup(t, loop);
+	/* what comes after the loop does not concern its flags */
+	s->count = loop->back + 1;
+	s->open_end = s->item[loop->back].kind == K_JCC;
+	s->end_rip = s->item[loop->back].rip + s->item[loop->back].insn.len;
+	jit_loop_rename(t, loop);
+	t->loop = loop;
+	t->recipe = jit_loop_recipe(loop, t->recipe);
+	ok = emit_body(t, loop);
+	t->loop = NULL;
+	jit_loop_rename(t, loop);
+	s->count = count;
+	s->open_end = open_end;
+	s->end_rip = end_rip;
+	return ok && !t->b.full && !t->other.full;
+}
+
+void jit_loop_emit(struct tr *t)
+{
+	struct jit_scratch *s = t->s;
+	struct tr before = *t;
+	unsigned slow_count = s->slow_count, link_count = s->link_count, point_count = s->point_count;
+	struct loop loop;
+
+	t->i = 0;
+	if (!jit_loop_find(t, &loop))
+		return;
+	if (emit_loop(t, &loop)) {
+		note_holders(t->block, &loop);
+		t->i = 0;
+		t->where = before.where;
+		t->recipe = before.recipe;
+		t->ordinary = t->b.p;
+		return;
+	}
+	*t = before;
+	s->slow_count = slow_count;
+	s->link_count = link_count;
+	s->point_count = point_count;
+}
