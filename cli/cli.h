@@ -50,6 +50,7 @@ enum option_id { /* one table in options.c */
 	OPTION_NESTED,
 	OPTION_BALLOON,
 	OPTION_MEM,
+	OPTION_PMEM,
 	OPTION_DEBUG_EXIT,
 	OPTION_TEST_DEVICE,
 	OPTION_SOFT_DEBUG,
@@ -68,13 +69,15 @@ enum option_id { /* one table in options.c */
 #define OPTION_BIT(id) (UINT64_C(1) << (id))
 #define OPTION_REPEATS_MAX 32
 
+struct option_list {
+	size_t count;
+	const char *value[OPTION_REPEATS_MAX];
+};
+
 struct options {
 	uint64_t given;                  /* OPTION_BIT()s */
 	const char *value[OPTION_COUNT]; /* the last one; NULL for flags */
-	const char *disks[OPTION_REPEATS_MAX], *soft_debugs[OPTION_REPEATS_MAX];
-	const char *nets[OPTION_REPEATS_MAX], *publish[OPTION_REPEATS_MAX];
-	const char *ports[OPTION_REPEATS_MAX], *shares[OPTION_REPEATS_MAX];
-	size_t disk_count, soft_debug_count, net_count, publish_count, port_count, share_count;
+	struct option_list all[OPTION_COUNT]; /* of an option that may be repeated: all, in order */
 };
 
 struct ctl {

@@ -132,9 +132,9 @@ static int add_ports(const struct options *o, json_object *nets)
 {
 	json_object *ports, *net = user_card(nets);
 
-	if (!o->publish_count)
+	if (!o->all[OPTION_PUBLISH].count)
 		return EXIT_OK;
-	if (!net && o->net_count) {
+	if (!net && o->all[OPTION_NET].count) {
 		ctl_complain("--publish is for a card of kind user: add --net user");
 		return EXIT_USAGE;
 	}
@@ -145,8 +145,8 @@ static int add_ports(const struct options *o, json_object *nets)
 	}
 	ports = json_object_new_array();
 	json_add(net, "publish", ports);
-	for (size_t i = 0; ports && i < o->publish_count; i++) {
-		json_object *port = port_json(o->publish[i]);
+	for (size_t i = 0; ports && i < o->all[OPTION_PUBLISH].count; i++) {
+		json_object *port = port_json(o->all[OPTION_PUBLISH].value[i]);
 
 		if (!port)
 			return EXIT_USAGE;
@@ -160,20 +160,20 @@ int nets_from_options(const struct ctl *ctl, json_object *config)
 	const struct options *o = &ctl->options;
 	json_object *nets;
 
-	if (!o->net_count && !o->publish_count)
+	if (!o->all[OPTION_NET].count && !o->all[OPTION_PUBLISH].count)
 		return EXIT_OK; /* the daemon's default */
 	nets = json_object_new_array();
 	json_add(config, "nets", nets);
-	for (size_t i = 0; nets && i < o->net_count; i++) {
+	for (size_t i = 0; nets && i < o->all[OPTION_NET].count; i++) {
 		json_object *net;
 
-		if (strcmp(o->nets[i], "none") == 0) {
-			if (o->net_count == 1)
+		if (strcmp(o->all[OPTION_NET].value[i], "none") == 0) {
+			if (o->all[OPTION_NET].count == 1)
 				continue;
 			ctl_complain("--net none goes with no other --net");
 			return EXIT_USAGE;
 		}
-		net = net_json(ctl, o->nets[i]);
+		net = net_json(ctl, o->all[OPTION_NET].value[i]);
 		if (!net)
 			return EXIT_USAGE;
 		json_object_array_add(nets, net);

@@ -8,6 +8,7 @@
 
 static const struct {
 	const char *name, *argument, *summary;
+	bool repeats;
 } table[OPTION_COUNT] = {
 	[OPTION_SOCKET] = { "socket", "PATH", "the daemon's socket (VMXD_SOCKET)" },
 	[OPTION_JSON] = { "json", NULL, "print what the daemon answers" },
@@ -21,27 +22,28 @@ static const struct {
 	[OPTION_CPUS] = { "cpus", "N", "virtual processors (1)" },
 	[OPTION_DISK] = { "disk", "FILE[,OPTION...]",
 			  "a disk; options: format=raw|qcow2, backing=FORMAT:FILE (repeated: deeper), readonly, "
-			  "serial=S, id=ID, cache=none, io=threads, queues=N, bytes=SIZE, ops=N (a second)" },
+			  "serial=S, id=ID, cache=none, io=threads, queues=N, bytes=SIZE, ops=N (a second)", true },
 	[OPTION_NET] = { "net", "KIND[,WORD[=VALUE]]...",
-		"a network card: user, tap, stream, none; may be repeated" },
+		"a network card: user, tap, stream, none; may be repeated", true },
 	[OPTION_PUBLISH] = { "publish", "[ADDR:]HOST:GUEST[/udp]",
-		"a port of the host for one of the guest; may be repeated" },
-	[OPTION_SHARE] = { "share", "DIR:TAG[,ro]", "a directory for the guest; may be repeated" },
+		"a port of the host for one of the guest; may be repeated", true },
+	[OPTION_SHARE] = { "share", "DIR:TAG[,ro]", "a directory for the guest; may be repeated", true },
 	[OPTION_ENGINE] = { "engine", "auto|kvm|soft", "what runs the guest (auto)" },
 	[OPTION_ON_REBOOT] = { "on-reboot", "restart|stop", "what a reset by the guest does (restart)" },
 	[OPTION_TRANSPORT] = { "transport", "pci|mmio", "where virtio devices are (pci)" },
 	[OPTION_RINGS] = { "rings", "split|packed", "packed: also offer packed virtio rings (split)" },
 	[OPTION_CONSOLE] = { "console", "serial|virtio|none", "what can be attached to (serial)" },
-	[OPTION_PORT] = { "port", "NAME=PATH[,pty]", "a stream to the guest at a socket" },
+	[OPTION_PORT] = { "port", "NAME=PATH[,pty]", "a stream to the guest at a socket", true },
 	[OPTION_VSOCK] = { "vsock", "PATH[,cid=N]", "AF_VSOCK streams to the guest at a socket" },
 	[OPTION_BALLOON] = { "balloon", NULL, "the guest can give memory back" },
 	[OPTION_MEM] = { "mem", "SIZE[,requested=SIZE][,block=SIZE]",
 		"memory that comes and goes: vmctl mem" },
+	[OPTION_PMEM] = { "pmem", "FILE", "a file as persistent memory; may be repeated", true },
 	[OPTION_NO_CONSOLE] = { "no-console", NULL, "keep nothing of what the serial port says" },
 	[OPTION_NESTED] = { "nested", NULL, "offer VMX to the guest" },
 	[OPTION_DEBUG_EXIT] = { "debug-exit", NULL, "port 0xf4 ends the VM with a code (tests)" },
 	[OPTION_TEST_DEVICE] = { "test-device", NULL, "ports of QEMU's pc-testdev (tests)" },
-	[OPTION_SOFT_DEBUG] = { "soft-debug", "WORD", "a slower way of the soft engine (tests)" },
+	[OPTION_SOFT_DEBUG] = { "soft-debug", "WORD", "a slower way of the soft engine (tests)", true },
 	[OPTION_CODE_CACHE] = { "code-cache", "SIZE", "the soft engine's code cache" },
 	[OPTION_RM] = { "rm", NULL, "delete the VM when it has ended" },
 	[OPTION_DETACH] = { "detach", NULL, "do not attach to the console" },
@@ -71,33 +73,14 @@ void options_print(uint64_t which)
 
 static bool take(struct options *o, int id, const char *value)
 {
+	struct option_list *all = &o->all[id];
+
 	o->given |= OPTION_BIT(id);
 	o->value[id] = value;
-	if (id == OPTION_DISK) {
-		if (o->disk_count == OPTION_REPEATS_MAX)
-			return false;
-		o->disks[o->disk_count++] = value;
-	} else if (id == OPTION_NET) {
-		if (o->net_count == OPTION_REPEATS_MAX)
-			return false;
-		o->nets[o->net_count++] = value;
-	} else if (id == OPTION_PUBLISH) {
-		if (o->publish_count == OPTION_REPEATS_MAX)
-			return false;
-		o->publish[o->publish_count++] = value;
-	} else if (id == OPTION_PORT) {
-		if (o->port_count == OPTION_REPEATS_MAX)
-			return false;
-		o->ports[o->port_count++] = value;
-	} else if (id == OPTION_SHARE) {
-		if (o->share_count == OPTION_REPEATS_MAX)
-			return false;
-		o->shares[o->share_count++] = value;
-	} else if (id == OPTION_SOFT_DEBUG) {
-		if (o->soft_debug_count == OPTION_REPEATS_MAX)
-			return false;
-		o->soft_debugs[o->soft_debug_count++] = value;
-	}
+	if (table[id].repeats && all->count == OPTION_REPEATS_MAX)
+		return false;
+	if (table[id].repeats)
+		all->value[all->count++] = value;
 	return true;
 }
 

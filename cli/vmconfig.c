@@ -191,35 +191,35 @@ static void add_text(const struct ctl *ctl, enum option_id id, json_object *conf
 		json_add(config, key, json_from_bytes(value, strlen(value)));
 }
 
+static json_object *pmem_json(const char *text)
+{
+	json_object *pmem = json_object_new_object();
+
+	json_add(pmem, "path", absolute_path(text));
+	return pmem;
+}
+
 static void add_lists(const struct options *o, json_object *config)
 {
-	json_object *disks = json_object_new_array(), *words = json_object_new_array();
-	json_object *ports = json_object_new_array(), *shares = json_object_new_array();
+	static const struct {
+		enum option_id id;
+		const char *key;
+		json_object *(*from_text)(const char *text);
+	} lists[] = {
+		{ OPTION_DISK, "disks", disk_from_text }, { OPTION_SHARE, "shares", share_json },
+		{ OPTION_PORT, "ports", port_json },      { OPTION_PMEM, "pmem", pmem_json },
+		{ OPTION_SOFT_DEBUG, "soft_debug", json_object_new_string },
+	};
 
-	for (size_t i = 0; disks && i < o->disk_count; i++)
-		json_object_array_add(disks, disk_from_text(o->disks[i]));
-	for (size_t i = 0; shares && i < o->share_count; i++)
-		json_object_array_add(shares, share_json(o->shares[i]));
-	for (size_t i = 0; words && i < o->soft_debug_count; i++)
-		json_object_array_add(words, json_object_new_string(o->soft_debugs[i]));
-	for (size_t i = 0; ports && i < o->port_count; i++)
-		json_object_array_add(ports, port_json(o->ports[i]));
-	if (o->port_count)
-		json_add(config, "ports", ports);
-	else
-		json_object_put(ports);
-	if (o->disk_count)
-		json_add(config, "disks", disks);
-	else
-		json_object_put(disks);
-	if (o->share_count)
-		json_add(config, "shares", shares);
-	else
-		json_object_put(shares);
-	if (o->soft_debug_count)
-		json_add(config, "soft_debug", words);
-	else
-		json_object_put(words);
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		const struct option_list *all = &o->all[lists[i].id];
+		json_object *list = all->count ? json_object_new_array() : NULL;
+
+		for (size_t k = 0; list && k < all->count; k++)
+			json_object_array_add(list, lists[i].from_text(all->value[k]));
+		if (list)
+			json_add(config, lists[i].key, list);
+	}
 }
 
 int config_from_options(const struct ctl *ctl, const char *name, json_object **ret_config)

@@ -8,15 +8,15 @@ _vmctl_names() {
 _vmctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb= i
 	local general="--socket --json --quiet --help --version"
-	local config="--transport --rings --console --port --balloon --mem --vsock --kernel --initrd --cmdline --memory --cpus --disk
+	local config="--transport --rings --console --port --balloon --mem --pmem --vsock --kernel --initrd --cmdline --memory --cpus --disk
 		--share --net --publish --engine --on-reboot
-		--no-console --nested --debug-exit --soft-debug --code-cache --rm"
+		--no-console --nested --debug-exit --test-device --soft-debug --code-cache --rm"
 	local verbs="run create start stop kill pause resume reset balloon mem delete list info wait console
 		disk events doctor rpc version help"
 
 	COMPREPLY=()
 	case $previous in
-	--kernel | --initrd | --disk | --share | --socket)
+	--kernel | --initrd | --disk | --pmem | --share | --socket)
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
 	--engine)

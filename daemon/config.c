@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/bytes.h"
+#include "daemon/image_lock.h"
 #include "daemon/plug.h"
 #include "protocol/schema.h"
 
@@ -110,57 +111,73 @@ static int check_initrd(int fd, uint64_t memory, struct rpc_error *error)
 	return 0;
 }
 
-/* An open-file-description lock: it lives in the machine's copy of the descriptor, so it ends with
- * the machine and not with the daemon. */
-static int lock_disk(int fd, bool readonly, const char *field, const char *path,
+/* The lock lives in the machine's copy of the descriptor, so it ends with the machine and not with the
+ * daemon. */
+static int lock_file(int fd, bool readonly, const char *field, const char *path,
 		     struct rpc_error *error)
 {
-	struct flock lock = { .l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
-
-	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+	if (image_lock(fd, readonly) == 0)
 		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return rpc_fail(error, RPC_BUSY, "disk-in-use", field,
-				"%s: %s is in use by another VM or program", field, path);
-	return 0; /* a file system without locks */
+	return rpc_fail(error, RPC_BUSY, "disk-in-use", field,
+			"%s: %s is in use by another VM or program", field, path);
+}
+
+static bool same_file(const struct stat *st, int fd)
+{
+	struct stat other;
+
+	return fstat(fd, &other) == 0 && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
 }
 
 /* The same file twice in one VM: as two disks, or as a disk and what it lies on. Locks would tell, but
  * only of what is written, and not when the VM is made. */
-static int check_twice(const struct config_files *files, bool readonly, const char *field,
+static int check_twice(const struct config_files *files, int fd, const char *field,
 		       const char *path, struct rpc_error *error)
 {
-	struct stat new, old;
-	int last = files->disks[files->disk_files - 1];
+	bool twice = false;
+	struct stat st;
 
-	if (readonly || fstat(last, &new) < 0)
+	if (fstat(fd, &st) < 0)
 		return 0;
-	for (size_t i = 0; i + 1 < files->disk_files; i++)
-		if (fstat(files->disks[i], &old) == 0 && old.st_dev == new.st_dev &&
-		    old.st_ino == new.st_ino)
-			return rpc_fail(error, RPC_INVALID_PARAMS, "file-twice", field,
-					"%s: %s is in this VM already", field, path);
-	return 0;
+	for (size_t i = 0; i < files->disk_files; i++)
+		twice |= same_file(&st, files->disks[i]);
+	for (size_t i = 0; i < files->handed_count; i++)
+		twice |= same_file(&st, files->handed[i].fd);
+	if (!twice)
+		return 0;
+	return rpc_fail(error, RPC_INVALID_PARAMS, "file-twice", field,
+			"%s: %s is in this VM already", field, path);
 }
 
 /* What is handed over must not be written by way of a mistake: flags says what the guest may. */
-static int open_disk_file(json_object *file, int flags, bool lock, const char *field,
-			  struct config_files *files, struct rpc_error *error)
+int config_open_image(const char *path, int flags, bool lock, const char *field,
+		      const struct config_files *files, int *ret_fd, struct rpc_error *error)
 {
-	const char *path = json_get_str(file, "path", "");
 	bool readonly = (flags & O_ACCMODE) == O_RDONLY;
-	int r = open_file(path, flags, true, field, &files->disks[files->disk_files], error);
+	int fd = -1, r = open_file(path, flags, true, field, &fd, error);
 
 	if (r < 0 && error->err == EINVAL && flags & O_DIRECT)
 		return rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", field,
 				"%s: %s: its file system has no O_DIRECT: leave \"cache\": "
 				"\"none\" out", field, path);
-	if (r < 0)
-		return r;
-	files->disk_files++;
-	r = check_twice(files, readonly, field, path, error);
+	if (r == 0 && !readonly)
+		r = check_twice(files, fd, field, path, error);
 	if (r == 0 && lock)
-		r = lock_disk(files->disks[files->disk_files - 1], readonly, field, path, error);
+		r = lock_file(fd, readonly, field, path, error);
+	if (r == 0)
+		*ret_fd = fd;
+	else if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+static int open_disk_file(json_object *file, int flags, bool lock, const char *field,
+			  struct config_files *files, struct rpc_error *error)
+{
+	int r = config_open_image(json_get_str(file, "path", ""), flags, lock, field, files,
+				  &files->disks[files->disk_files], error);
+
+	files->disk_files += r == 0;
 	return r;
 }
 
@@ -292,6 +309,8 @@ int config_open(json_object *config, uint64_t host_memory, char *const *share_ro
 		r = config_open_sockets(config, lock, ret, error);
 	if (r == 0)
 		r = config_open_shares(config, share_roots, ret, error);
+	if (r == 0)
+		r = config_open_pmem(config, lock, ret, error);
 	if (r < 0)
 		config_close(ret);
 	return r;

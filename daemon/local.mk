@@ -6,7 +6,7 @@ sbin_PROGRAMS += vmxd
 vmxd_SOURCES = \
 	daemon/batch.c daemon/batch.h \
 	daemon/call.c daemon/call.h \
-	daemon/config.c daemon/config.h daemon/config_internal.h daemon/config_share.c \
+	daemon/config.c daemon/config.h daemon/config_internal.h daemon/config_pmem.c daemon/config_share.c daemon/image_lock.c daemon/image_lock.h \
 	daemon/config_sockets.c \
 	daemon/conn.c daemon/conn.h \
 	daemon/daemon.h \

@@ -142,6 +142,18 @@ static int set_shares(const struct machine *machine, struct board_config *board)
 	return 0;
 }
 
+static int set_pmems(json_object *config, struct board_config *board)
+{
+	while (board->pmem_count < BOARD_PMEMS_MAX) {
+		int fd = handed_fd(config, "pmem", board->pmem_count);
+
+		if (fd < 0)
+			return 0;
+		board->pmems[board->pmem_count++].fd = fd;
+	}
+	return handed_fd(config, "pmem", BOARD_PMEMS_MAX) < 0 ? 0 : -EINVAL;
+}
+
 static struct board_mem mem_config(json_object *mem)
 {
 	return (struct board_mem){ .size = (uint64_t)json_get_int(mem, "size", 0),
@@ -211,7 +223,7 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 
 	if (board.disk_count > BOARD_DISKS_MAX || board.net_count > BOARD_NETS_MAX ||
 	    set_ports(config, &board) < 0 || set_shares(machine, &board) < 0 ||
-	    set_vsock(config, &board) < 0)
+	    set_vsock(config, &board) < 0 || set_pmems(config, &board) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < board.disk_count; i++) {
 		json_object *disk = json_object_array_get_idx(disks, i);

@@ -41,7 +41,7 @@ json_object *machine_report(const struct machine *machine, const struct board_in
 {
 	bool stalled = info->state == BOARD_PAUSED && info->stall[0];
 	json_object *report = machine_report_base(machine, board_state_name(info->state),
-						  stalled ? "disk-full" :
+						  stalled ? info->stall_reason :
 							    board_stop_name(info->stop),
 						  stalled ? info->stall : info->detail);
 	char rip[24];

@@ -111,6 +111,9 @@ static int check(const struct board_config *c, char **ret_error)
 	if (c->share_count > BOARD_SHARES_MAX)
 		return board_error(ret_error, -EINVAL, "shares: %zu; at most %d", c->share_count,
 				   BOARD_SHARES_MAX);
+	if (c->pmem_count > BOARD_PMEMS_MAX)
+		return board_error(ret_error, -EINVAL, "pmem: %zu; at most %d", c->pmem_count,
+				   BOARD_PMEMS_MAX);
 	return 0;
 }
 
@@ -262,6 +265,8 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 			close(config->nets[i].fds[k]);
 	for (size_t i = 0; i < config->share_count; i++)
 		close(config->shares[i].fd);
+	for (size_t i = 0; i < config->pmem_count; i++)
+		close(config->pmems[i].fd);
 	log_line(log, LOG_LEVEL_INFO, "%s, %u CPUs, %llu MiB, %s", vmx_engine_name(config->engine),
 		 config->cpus, (unsigned long long)config->memory_bytes >> 20, entry.protocol);
 	*ret_board = board;
@@ -360,6 +365,7 @@ void board_info(struct board *board, struct board_info *ret_info)
 		.run_ns = info.run_ns,
 		.boot_ns = info.boot_ns,
 		.stalls = info.stalls,
+		.stall_reason = info.stall_reason,
 	};
 	memcpy(ret_info->stall, info.stall, sizeof(ret_info->stall));
 	memcpy(ret_info->detail, info.detail, sizeof(ret_info->detail));

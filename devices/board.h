@@ -76,6 +76,12 @@ struct board_share {
 
 #define BOARD_SHARES_MAX 8
 
+struct board_pmem {
+	int fd; /* file or block device, opened O_RDWR: see devices/virtio/pmem.h */
+};
+
+#define BOARD_PMEMS_MAX 4
+
 struct board_mem { /* as in devices/virtio/mem.h */
 	uint64_t size, requested, block;
 };
@@ -104,6 +110,8 @@ struct board_config {
 	struct board_port ports[BOARD_PORTS_MAX];
 	bool balloon;           /* there is a virtio-balloon */
 	struct board_mem mem;   /* of a virtio-mem; size 0: none */
+	size_t pmem_count;
+	struct board_pmem pmems[BOARD_PMEMS_MAX];
 	bool reboot_stops;      /* a guest reset stops the VM instead of restarting it */
 	bool debug_exit;        /* isa-debug-exit at port 0xf4 */
 	bool test_device;       /* pc-testdev: ports 0xe0, 0x2000 */
@@ -138,6 +146,7 @@ struct board_info {
 	unsigned plugs;         /* changes of what board_units() gives */
 	uint64_t run_ns;        /* time spent running, monotonic */
 	uint32_t links;         /* bit n: the n-th network card has a peer */
+	const char *stall_reason; /* for programs: "disk-full", "file-lost" */
 	char stall[256];        /* why it is paused, if a device lacks something; or empty */
 	unsigned stalls;        /* how often that was so */
 	uint64_t boot_ns;       /* from board_start() to the first guest instruction */

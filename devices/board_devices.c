@@ -19,6 +19,7 @@
 #include "devices/virtio/mem.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/p9.h"
+#include "devices/virtio/pmem.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/vsock.h"
 #include "machine/memory.h"
@@ -36,6 +37,7 @@ union device_config {
 	struct virtio_console_config console;
 	struct virtio_balloon_config balloon;
 	struct virtio_mem_config mem;
+	struct virtio_pmem_config pmem;
 	struct acpi_hotplug_config hotplug;
 	struct virtio_net_config net;
 	struct virtio_p9_config p9;
@@ -262,6 +264,18 @@ static int mem_config(struct board *board, size_t index, union device_config *co
 	return virtio_place(board, &config->mem.place);
 }
 
+static int pmem_config(struct board *board, size_t index, union device_config *config,
+		       struct copies *copies)
+{
+	int fd = copy_fd(board->config.pmems[index].fd, copies);
+
+	if (fd < 0)
+		return fd;
+	config->pmem = (struct virtio_pmem_config){ .fd = fd };
+	snprintf(config->pmem.name, sizeof(config->pmem.name), "pmem[%zu]", index);
+	return virtio_place(board, &config->pmem.place);
+}
+
 static size_t one(const struct board *board)
 {
 	(void)board;
@@ -314,6 +328,11 @@ static size_t mems(const struct board *board)
 	return board->config.mem.size != 0;
 }
 
+static size_t pmems(const struct board *board)
+{
+	return board->config.pmem_count;
+}
+
 /* The wiring table. Interrupt controllers come first: devices drive their wires from the start. */
 static const struct {
 	const struct device_class *class;
@@ -341,6 +360,7 @@ static const struct {
 	{ &virtio_balloon_class, "balloon", balloons, balloon_config, NULL },
 	{ &virtio_mem_class, "mem", mems, mem_config, NULL },
 	{ &virtio_vsock_class, "vsock", vsocks, vsock_config, NULL },
+	{ &virtio_pmem_class, "pmem", pmems, pmem_config, NULL },
 };
 
 static int make_device(struct board *board, size_t row, size_t index, char **ret_error)

@@ -29,7 +29,7 @@ libdevices_la_SOURCES += \
 	devices/virtio/queue.c devices/virtio/queue.h devices/virtio/queue_internal.h \
 	devices/backend/peer.c devices/backend/peer.h \
 	devices/virtio/balloon.c devices/virtio/balloon.h \
-	devices/virtio/mem.c devices/virtio/mem.h \
+	devices/virtio/mem.c devices/virtio/mem.h devices/virtio/pmem.c devices/virtio/pmem.h \
 	devices/virtio/console.c devices/virtio/console.h \
 	devices/virtio/queue_packed.c devices/virtio/queue_split.c \
 	devices/virtio/rng.c devices/virtio/rng.h \

@@ -11,6 +11,7 @@
 #include "devices/virtio/mem.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/p9.h"
+#include "devices/virtio/pmem.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/vsock.h"
 
@@ -20,7 +21,7 @@ const struct device_class *const device_classes[] = {
 	&test_device_class,
 	&virtio_blk_class, &virtio_rng_class, &virtio_net_class, &acpi_hotplug_class,
 	&virtio_console_class, &virtio_balloon_class,
-	&virtio_p9_class, &virtio_mem_class, &virtio_vsock_class,
+	&virtio_p9_class, &virtio_mem_class, &virtio_pmem_class, &virtio_vsock_class,
 };
 const size_t device_class_count = ARRAY_SIZE(device_classes);
 

@@ -93,7 +93,7 @@ struct machine {
 	 * cycle or by a test; use machine_request(). */
 	void (*request)(void *opaque, enum machine_request what, int code);
 	/* A device lacks something of the host's; see machine_stall(). As request. */
-	void (*stall)(void *opaque, const char *why);
+	void (*stall)(void *opaque, const char *reason, const char *why);
 	void *request_opaque;
 };
 
@@ -130,10 +130,11 @@ void machine_resume_devices(struct machine *machine);
 /* Any thread, device lock may be held: it only notes it, kicks the processors and returns. */
 void machine_request(struct machine *machine, enum machine_request what, int code);
 
-/* A device cannot go on before the operator did something (why: a sentence): the machine pauses, and
+/* A device cannot go on before the operator did something (a sentence; reason: a literal
+ * for programs, "disk-full"): the machine pauses, and
  * the device tries again when it is resumed. Any thread, device lock may be held: it only notes it. */
-void machine_stall(struct machine *machine, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+void machine_stall(struct machine *machine, const char *reason, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* 64-bit BAR window: [machine_mmio64(), + PC_MMIO64_SIZE). */
 uint64_t machine_mmio64(const struct machine *machine);

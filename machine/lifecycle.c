@@ -331,13 +331,14 @@ static void on_request(void *opaque, enum machine_request what, int code)
 }
 
 /* As on_request(). */
-static void on_stall(void *opaque, const char *why)
+static void on_stall(void *opaque, const char *reason, const char *why)
 {
 	struct life *life = opaque;
 
 	pthread_mutex_lock(&life->lock);
 	if (!life->info.stall[0]) {
 		snprintf(life->info.stall, sizeof(life->info.stall), "%s", why);
+		life->info.stall_reason = reason;
 		life->info.stalls++;
 		log_line(life->machine->log, LOG_LEVEL_WARNING, "paused: %s", why);
 	}

@@ -49,6 +49,7 @@ struct life_info {
 	uint64_t rip;
 	unsigned resets;
 	uint64_t run_ns, boot_ns;
+	const char *stall_reason; /* a literal, of the last stall */
 	char stall[256];  /* what a device lacks, and why it is paused; or empty */
 	unsigned stalls;  /* how often that was so */
 };

@@ -7,6 +7,7 @@ libmachine_la_SOURCES = \
 	machine/boot_bzimage.c machine/boot_elf.c machine/boot_entry.c machine/boot_multiboot.c \
 	machine/bus.c machine/bus.h \
 	machine/device.h machine/machine.c \
+	machine/fault_guard.c machine/fault_guard.h \
 	machine/irq.c machine/irq.h \
 	machine/lifecycle.c machine/lifecycle.h \
 	machine/loop.c machine/loop.h \

@@ -173,7 +173,7 @@ void machine_resume_devices(struct machine *machine)
 			device->class->resume(device);
 }
 
-void machine_stall(struct machine *machine, const char *fmt, ...)
+void machine_stall(struct machine *machine, const char *reason, const char *fmt, ...)
 {
 	char why[256];
 	va_list ap;
@@ -182,7 +182,7 @@ void machine_stall(struct machine *machine, const char *fmt, ...)
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
 	if (machine->stall)
-		machine->stall(machine->request_opaque, why);
+		machine->stall(machine->request_opaque, reason, why);
 }
 
 void machine_request(struct machine *machine, enum machine_request what, int code)

@@ -61,6 +61,14 @@ struct memory_area;
  * memory_create(). */
 int memory_area_add(struct memory *memory, uint64_t gpa, uint64_t size, uint64_t block,
 		    struct memory_area **ret_area);
+/* The same with one block, which is plugged, and which is the first `size` bytes of a file (fd: it
+ * keeps a copy). What the file does not have any more reads as zeroes, and is lost (fault_guard.h). */
+int memory_area_add_file(struct memory *memory, uint64_t gpa, uint64_t size, int fd,
+			 struct memory_area **ret_area);
+int memory_area_event(const struct memory_area *area); /* an eventfd that rings when something was lost */
+uint64_t memory_area_kept(const struct memory_area *area); /* bytes, from its start, that are not lost */
+/* Maps the file anew if it is long enough again. No thread accesses it. False: it is as it was. */
+bool memory_area_mend(struct memory_area *area);
 /* Blocks [first, first + n) become memory that reads as zeroes, or are taken from the guest and given
  * back to the host. One thread at a time, any; the processors may run. Errors change nothing: -EINVAL:
  * outside; -EEXIST, -ENOENT: some are plugged, not all are; -ENOMEM and others: the host cannot now. */

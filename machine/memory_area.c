@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* memory_area.c - memory beside RAM, in blocks that devices plug and unplug. See memory.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -144,10 +146,13 @@ static struct memory_area *area_free(struct memory_area *a)
 		return NULL;
 	if (a->memory->vm && a->plugged)
 		(void)vmx_vm_unmap(a->memory->vm, a->gpa, a->size);
+	fault_guard_remove(a->file);
 	if (a->host)
 		munmap(a->host, a->size);
 	if (a->fd >= 0)
 		close(a->fd);
+	if (a->event_fd >= 0)
+		close(a->event_fd);
 	free(a->bitmap);
 	free(a);
 	return NULL;
@@ -159,12 +164,12 @@ void memory_areas_free(struct memory *memory)
 		area_free(memory->area[--memory->area_count]);
 }
 
-int memory_area_add(struct memory *memory, uint64_t gpa, uint64_t size, uint64_t block,
+/* Without memory yet. */
+static int area_new(struct memory *memory, uint64_t gpa, uint64_t size, uint64_t block,
 		    struct memory_area **ret_area)
 {
 	struct memory_area *a;
 	uint64_t end;
-	int r = -ENOMEM;
 
 	if (memory->area_count == MEMORY_AREAS_MAX)
 		return -ENOSPC;
@@ -173,12 +178,27 @@ int memory_area_add(struct memory *memory, uint64_t gpa, uint64_t size, uint64_t
 		return -EINVAL;
 	a = calloc(1, sizeof(*a));
 	if (!a)
-		return r;
+		return -ENOMEM;
 	*a = (struct memory_area){ .memory = memory, .gpa = gpa, .size = size, .block = block,
-				   .fd = -1 };
+				   .fd = -1, .event_fd = -1 };
 	a->bitmap = calloc((size / block + BITS - 1) / BITS, sizeof(*a->bitmap));
-	if (a->bitmap)
-		r = memory_map_own("guest-memory", size, &a->fd, &a->host);
+	if (!a->bitmap) {
+		area_free(a);
+		return -ENOMEM;
+	}
+	*ret_area = a;
+	return 0;
+}
+
+int memory_area_add(struct memory *memory, uint64_t gpa, uint64_t size, uint64_t block,
+		    struct memory_area **ret_area)
+{
+	struct memory_area *a;
+	int r = area_new(memory, gpa, size, block, &a);
+
+	if (r < 0)
+		return r;
+	r = memory_map_own("guest-memory", size, &a->fd, &a->host);
 	if (r < 0) {
 		area_free(a);
 		return r;
@@ -186,6 +206,67 @@ int memory_area_add(struct memory *memory, uint64_t gpa, uint64_t size, uint64_t
 	memory->area[memory->area_count++] = a;
 	*ret_area = a;
 	return 0;
+}
+
+static int map_file(struct memory_area *a)
+{
+	void *host = mmap(NULL, a->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, a->fd,
+			  0);
+
+	if (host == MAP_FAILED)
+		return -errno;
+	a->host = host;
+	(void)madvise(host, a->size, MADV_DONTDUMP);
+	a->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return a->event_fd < 0 ? -errno
+			       : fault_guard_add(host, a->size, a->event_fd, &a->file);
+}
+
+int memory_area_add_file(struct memory *memory, uint64_t gpa, uint64_t size, int fd,
+			 struct memory_area **ret_area)
+{
+	struct memory_area *a;
+	int r = area_new(memory, gpa, size, size, &a);
+
+	if (r < 0)
+		return r;
+	a->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	r = a->fd < 0 ? -errno : map_file(a);
+	if (r == 0)
+		r = memory_area_plug(a, 0, 1);
+	if (r < 0) {
+		area_free(a);
+		return r;
+	}
+	memory->area[memory->area_count++] = a;
+	*ret_area = a;
+	return 0;
+}
+
+int memory_area_event(const struct memory_area *a)
+{
+	return a->event_fd;
+}
+
+uint64_t memory_area_kept(const struct memory_area *a)
+{
+	return a->file ? fault_guard_kept(a->file) : a->size;
+}
+
+bool memory_area_mend(struct memory_area *a)
+{
+	uint64_t kept = memory_area_kept(a);
+	off_t end;
+
+	if (kept == a->size)
+		return true;
+	end = lseek(a->fd, 0, SEEK_END);
+	if (end < 0 || (uint64_t)end < a->size ||
+	    mmap(a->host + kept, a->size - kept, PROT_READ | PROT_WRITE,
+		 MAP_FIXED | MAP_SHARED | MAP_NORESERVE, a->fd, (off_t)kept) == MAP_FAILED)
+		return false;
+	fault_guard_mended(a->file);
+	return true;
 }
 
 uint64_t memory_areas_end(const struct memory *memory)

@@ -3,13 +3,14 @@
 #ifndef MACHINE_MEMORY_INTERNAL_H
 #define MACHINE_MEMORY_INTERNAL_H
 
+#include "machine/fault_guard.h"
 #include "machine/memory.h"
 
 struct memory_area {
 	struct memory *memory;
 	uint64_t gpa, size, block;
-	bool file;        /* its bytes are a file's: never discarded */
-	int fd;
+	struct fault_guard *file; /* its bytes are a file's, never discarded; NULL: its own */
+	int fd, event_fd; /* event_fd: the guard's */
 	uint8_t *host;    /* all of it, whatever is plugged */
 	uint64_t plugged; /* blocks */
 	uint64_t *bitmap; /* bit n: block n is plugged; read without a lock */

@@ -129,6 +129,13 @@ static const struct schema_field share_fields[] = {
 	END
 };
 
+static const struct schema_field pmem_fields[] = {
+	{ .name = "path", .type = SCHEMA_PATH, .required = true,
+	  .summary = "A file or block device whose size is a multiple of 2 MiB; a sparse file gets all its "
+		     "room when the VM starts. One VM can have it at a time." },
+	END
+};
+
 static const struct schema_field mem_fields[] = {
 	{ .name = "size", .type = SCHEMA_SIZE, .required = true, .min = MIB, .max = TIB,
 	  .summary = "How much there can be beside memory, in whole blocks; with memory at most what "
@@ -184,6 +191,9 @@ const struct schema_field vm_config_fields[] = {
 	{ .name = "mem", .type = SCHEMA_OBJECT, .fields = mem_fields,
 	  .summary = "Memory that comes and goes while the guest runs (virtio-mem): vm.mem_resize. "
 		     "Linux needs virtio_mem, and 5.16 or later." },
+	{ .name = "pmem", .type = SCHEMA_OBJECTS, .max = 4, .fields = pmem_fields,
+	  .summary = "Persistent memory (virtio-pmem): files that the guest has as memory, /dev/pmem0 and "
+		     "so on in Linux. What is flushed there is in the file." },
 	{ .name = "transport", .type = SCHEMA_ENUM, .values = transports, .dflt = "pci",
 	  .summary = "How the guest reaches its virtio devices: PCI, or memory-mapped registers "
 		     "(ACPI devices LNRO0005), for kernels without PCI." },
@@ -352,7 +362,8 @@ static const struct schema_field info_result[] = {
 	  .summary = "Why it ended: none, guest-poweroff, guest-reset, triple-fault, debug-exit, "
 		     "killed, engine-error, boot-error, sandbox-violation, machine-died or "
 		     "host-restart; of one that is "
-		     "paused: disk-full if a disk found no room on the host." },
+		     "paused: disk-full if a disk found no room on the host, file-lost if a file of \"pmem\" "
+		     "got shorter." },
 	{ .name = "detail", .type = SCHEMA_STRING, .summary = "The same as a sentence." },
 	{ .name = "engine", .type = SCHEMA_STRING, .required = true,
 	  .summary = "kvm or soft; auto before the first start of a VM that leaves it open." },

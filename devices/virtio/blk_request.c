@@ -208,7 +208,8 @@ static bool stall(struct virtio_blk *b, struct blk_request *req, int r)
 	*b->stalled.last = req;
 	b->stalled.last = &req->next;
 	virtio_park(&b->virtio, 1);
-	machine_stall(b->dev.machine, "disk %.*s: %s: make room on the host, then resume the VM",
+	machine_stall(b->dev.machine, "disk-full",
+		      "disk %.*s: %s: make room on the host, then resume the VM",
 		      (int)sizeof(b->serial), b->serial, strerror(-r));
 	return true;
 }

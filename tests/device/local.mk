@@ -57,3 +57,7 @@ check_PROGRAMS += tests/device/test-hotplug
 TESTS += tests/device/test-hotplug
 tests_device_test_hotplug_SOURCES = tests/device/test_hotplug.c
 tests_device_test_hotplug_LDADD = librig.la
+check_PROGRAMS += tests/device/test-virtio-pmem
+TESTS += tests/device/test-virtio-pmem
+tests_device_test_virtio_pmem_SOURCES = tests/device/test_virtio_pmem.c
+tests_device_test_virtio_pmem_LDADD = librig.la

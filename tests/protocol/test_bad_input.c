@@ -172,6 +172,25 @@ static const struct {
 	{ SHARES("{\"path\":\"@D\",\"tag\":\"t\",\"writable\":true}"), "shares[0].writable",
 	  "unknown-field" },
 	{ SHARES("{},{},{},{},{},{},{},{},{}"), "shares", "too-many" },
+#define MEM(text) "{\"name\":\"b\",\"kernel\":\"@K\",\"mem\":{" text "}}"
+	{ MEM(""), "mem.size", "missing-field" },
+	{ MEM("\"size\":\"3M\""), "mem.size", "bad-value" },
+	{ MEM("\"size\":\"4M\",\"requested\":\"1M\""), "mem.requested", "bad-value" },
+	{ MEM("\"size\":\"4M\",\"requested\":\"6M\""), "mem.requested", "out-of-range" },
+	{ MEM("\"size\":\"4M\",\"block\":\"3M\""), "mem.block", "bad-value" },
+	{ MEM("\"size\":\"4M\",\"block\":\"64K\""), "mem.block", "out-of-range" },
+	{ MEM("\"size\":\"2T\""), "mem.size", "out-of-range" },
+	{ MEM("\"size\":\"1T\""), "mem.size", "out-of-range" },
+	{ MEM("\"size\":\"4M\",\"max\":1"), "mem.max", "unknown-field" },
+#define PMEM(list) "{\"name\":\"b\",\"kernel\":\"@K\",\"pmem\":[" list "]}"
+	{ PMEM("{}"), "pmem[0].path", "missing-field" },
+	{ PMEM("{\"path\":\"@D/nothing\"}"), "pmem[0].path", "no-such-file" },
+	{ PMEM("{\"path\":\"@D/fifo\"}"), "pmem[0].path", "not-a-file" },
+	{ PMEM("{\"path\":\"@D/empty\"}"), "pmem[0].path", "bad-value" },
+	{ PMEM("{\"path\":\"@D/text\"}"), "pmem[0].path", "bad-value" },
+	{ PMEM("{\"path\":\"@D/huge\"},{\"path\":\"@D/huge\"}"), "pmem[1].path", "file-twice" },
+	{ PMEM("{\"path\":\"@D/huge\",\"readonly\":true}"), "pmem[0].readonly", "unknown-field" },
+	{ PMEM("{},{},{},{},{}"), "pmem", "too-many" },
 };
 
 /* Network cards: what stands in the list, the field, the reason. */
