@@ -39,6 +39,7 @@ enum option_id { /* one table in options.c */
 	OPTION_NET,
 	OPTION_PUBLISH,
 	OPTION_SHARE,
+	OPTION_VHOST_USER,
 	OPTION_ENGINE,
 	OPTION_ON_REBOOT,
 	OPTION_TRANSPORT,
@@ -140,6 +141,8 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 json_object *absolute_path(const char *path);
 /* nets.c: adds what --net and --publish say; EXIT_OK or EXIT_USAGE after saying why. */
 int nets_from_options(const struct ctl *ctl, json_object *config);
+/* The same for --vhost-user. */
+int vhosts_from_options(const struct ctl *ctl, json_object *config);
 
 /* attach.c: the console on stdin and stdout until the VM ends (*ret_info: owned), the user detaches
  * (EXIT_OK, no info) or a signal comes (128 + n, no info). Takes console_fd over. wait_id: of a

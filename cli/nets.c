@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nets.c - network cards from --net and --publish. What they say is judged by the daemon. */
+/* nets.c - network cards from --net and --publish, devices from --vhost-user. What they say is judged
+ * by the daemon. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,11 +9,13 @@
 
 enum value { TEXT, NUMBER, SIZE, FLAG, NOT, PATH };
 
-static const struct {
+struct word {
 	const char *word;
 	enum value value;
 	const char *key;
-} words[] = {
+};
+
+static const struct word net_words[] = {
 	{ "mac", TEXT, "mac" },          { "mtu", NUMBER, "mtu" },
 	{ "host-access", FLAG, "host_access" }, { "no-ipv6", NOT, "ipv6" },
 	{ "name", TEXT, "ifname" },      { "queues", NUMBER, "queues" },
@@ -20,8 +23,21 @@ static const struct {
 	{ "vhost", FLAG, "vhost" },      { "path", PATH, "path" },
 	{ "listen", FLAG, "listen" },    { "rx-bytes", SIZE, "rx_bytes_per_s" },
 	{ "rx-packets", SIZE, "rx_packets_per_s" }, { "tx-bytes", SIZE, "tx_bytes_per_s" },
-	{ "tx-packets", SIZE, "tx_packets_per_s" },
+	{ "tx-packets", SIZE, "tx_packets_per_s" }, { NULL, TEXT, NULL },
 };
+
+static const struct word vhost_words[] = {
+	{ "socket", PATH, "socket" },    { "tag", TEXT, "tag" },
+	{ "mac", TEXT, "mac" },          { "queues", NUMBER, "queues" },
+	{ "queue_size", NUMBER, "queue_size" }, { NULL, TEXT, NULL },
+};
+
+/* VALUE[,word[=value]]...: an object of one kind. */
+static const struct list {
+	const char *option;
+	const char *first; /* key of VALUE */
+	const struct word *words;
+} net_list = { "--net", "kind", net_words }, vhost_list = { "--vhost-user", "device", vhost_words };
 
 static bool number(const char *text, int64_t max, int64_t *ret)
 {
@@ -31,56 +47,56 @@ static bool number(const char *text, int64_t max, int64_t *ret)
 	return end != text && !*end && *text >= '0' && *text <= '9' && *ret <= max;
 }
 
-static bool add_word(const struct ctl *ctl, json_object *net, char *word)
+static bool add_word(const struct ctl *ctl, const struct list *list, json_object *object, char *word)
 {
 	char *equals = strchr(word, '=');
 	int64_t n;
 
 	if (equals)
 		*equals++ = '\0';
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		bool flag = words[i].value == FLAG || words[i].value == NOT;
+	for (const struct word *w = list->words; w->word; w++) {
+		bool flag = w->value == FLAG || w->value == NOT;
 
-		if (strcmp(words[i].word, word) != 0)
+		if (strcmp(w->word, word) != 0)
 			continue;
 		if (flag == !!equals) {
-			ctl_complain(flag ? "--net: %s takes no value" : "--net: %s needs a value", word);
+			ctl_complain("%s: %s %s", list->option, word,
+				     flag ? "takes no value" : "needs a value");
 			return false;
 		}
-		if (words[i].value == NUMBER && !number(equals, INT32_MAX, &n)) {
-			ctl_complain("--net: %s: \"%s\" is no number", word, equals);
+		if (w->value == NUMBER && !number(equals, INT32_MAX, &n)) {
+			ctl_complain("%s: %s: \"%s\" is no number", list->option, word, equals);
 			return false;
 		}
 		if (flag)
-			json_add_bool(net, words[i].key, words[i].value == FLAG);
-		else if (words[i].value == NUMBER)
-			json_add_int(net, words[i].key, n);
-		else if (words[i].value == PATH)
-			json_add(net, words[i].key, absolute_path(equals));
+			json_add_bool(object, w->key, w->value == FLAG);
+		else if (w->value == NUMBER)
+			json_add_int(object, w->key, n);
+		else if (w->value == PATH)
+			json_add(object, w->key, absolute_path(equals));
 		else
-			json_add(net, words[i].key, json_from_bytes(equals, strlen(equals)));
+			json_add(object, w->key, json_from_bytes(equals, strlen(equals)));
 		return true;
 	}
-	ctl_complain("%s: --net has no word \"%s\"", ctl->verb->name, word);
+	ctl_complain("%s: %s has no word \"%s\"", ctl->verb->name, list->option, word);
 	return false;
 }
 
-/* KIND[,word[=value]]... */
-static json_object *net_json(const struct ctl *ctl, const char *text)
+static json_object *list_json(const struct ctl *ctl, const struct list *list, const char *text)
 {
-	json_object *net = json_object_new_object();
+	json_object *object = json_object_new_object();
 	char *copy = strdup(text), *rest = copy, *word = copy ? strsep(&rest, ",") : NULL;
 
-	json_add(net, "kind", word ? json_from_bytes(word, strlen(word)) : NULL);
-	while (net && rest) {
+	json_add(object, list->first, word ? json_from_bytes(word, strlen(word)) : NULL);
+	while (object && rest) {
 		word = strsep(&rest, ",");
-		if (!add_word(ctl, net, word)) {
-			json_object_put(net);
-			net = NULL;
+		if (!add_word(ctl, list, object, word)) {
+			json_object_put(object);
+			object = NULL;
 		}
 	}
 	free(copy);
-	return net;
+	return object;
 }
 
 /* [ADDRESS:]HOSTPORT:GUESTPORT[/PROTOCOL] */
@@ -173,10 +189,27 @@ int nets_from_options(const struct ctl *ctl, json_object *config)
 			ctl_complain("--net none goes with no other --net");
 			return EXIT_USAGE;
 		}
-		net = net_json(ctl, o->all[OPTION_NET].value[i]);
+		net = list_json(ctl, &net_list, o->all[OPTION_NET].value[i]);
 		if (!net)
 			return EXIT_USAGE;
 		json_object_array_add(nets, net);
 	}
 	return nets ? add_ports(o, nets) : EXIT_OK;
+}
+
+int vhosts_from_options(const struct ctl *ctl, json_object *config)
+{
+	const struct options *o = &ctl->options;
+	json_object *vhosts = o->all[OPTION_VHOST_USER].count ? json_object_new_array() : NULL;
+
+	if (vhosts)
+		json_add(config, "vhost_user", vhosts);
+	for (size_t i = 0; vhosts && i < o->all[OPTION_VHOST_USER].count; i++) {
+		json_object *vhost = list_json(ctl, &vhost_list, o->all[OPTION_VHOST_USER].value[i]);
+
+		if (!vhost)
+			return EXIT_USAGE;
+		json_object_array_add(vhosts, vhost);
+	}
+	return EXIT_OK;
 }

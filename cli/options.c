@@ -28,6 +28,8 @@ static const struct {
 	[OPTION_PUBLISH] = { "publish", "[ADDR:]HOST:GUEST[/udp]",
 		"a port of the host for one of the guest; may be repeated", true },
 	[OPTION_SHARE] = { "share", "DIR:TAG[,ro]", "a directory for the guest; may be repeated", true },
+	[OPTION_VHOST_USER] = { "vhost-user", "DEVICE,socket=PATH[,WORD=VALUE]...",
+		"blk, net or fs by another program; words: tag, mac, queues, queue_size", true },
 	[OPTION_ENGINE] = { "engine", "auto|kvm|soft", "what runs the guest (auto)" },
 	[OPTION_ON_REBOOT] = { "on-reboot", "restart|stop", "what a reset by the guest does (restart)" },
 	[OPTION_TRANSPORT] = { "transport", "pci|mmio", "where virtio devices are (pci)" },

@@ -265,7 +265,8 @@ int config_from_options(const struct ctl *ctl, const char *name, json_object **r
 	if (has_option(ctl, OPTION_RM))
 		json_add_bool(config, "transient", true);
 	add_lists(o, config);
-	if (nets_from_options(ctl, config) != EXIT_OK) {
+	if (nets_from_options(ctl, config) != EXIT_OK ||
+	    vhosts_from_options(ctl, config) != EXIT_OK) {
 		json_object_put(config);
 		return EXIT_USAGE;
 	}

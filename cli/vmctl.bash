@@ -9,7 +9,7 @@ _vmctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb= i
 	local general="--socket --json --quiet --help --version"
 	local config="--transport --rings --console --port --balloon --mem --pmem --vsock --kernel --initrd --cmdline --memory --cpus --disk
-		--share --net --publish --engine --on-reboot
+		--share --vhost-user --net --publish --engine --on-reboot
 		--no-console --nested --debug-exit --test-device --soft-debug --code-cache --rm"
 	local verbs="run create start stop kill pause resume reset balloon mem delete list info wait console
 		disk events doctor rpc version help"

@@ -12,6 +12,7 @@
 #include "common/bytes.h"
 #include "daemon/image_lock.h"
 #include "daemon/plug.h"
+#include "daemon/vhostconf.h"
 #include "protocol/schema.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -294,6 +295,8 @@ int config_open(json_object *config, uint64_t host_memory, char *const *share_ro
 	r = check_values(config, host_memory, error);
 	if (r == 0)
 		r = netconf_check(config, error);
+	if (r == 0)
+		r = vhostconf_check(config, error);
 	if (r == 0)
 		r = open_file(kernel, O_RDONLY, false, "kernel", &ret->kernel, error);
 	if (r == 0)

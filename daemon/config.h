@@ -16,7 +16,7 @@
 #define CONFIG_MEMORY_DEFAULT ((uint64_t)512 << 20)
 #define CONFIG_MEM_BLOCK_DEFAULT ((uint64_t)2 << 20)
 
-#define CONFIG_HANDED_MAX 32
+#define CONFIG_HANDED_MAX 48
 
 struct config_handed { /* a descriptor that the VM's process finds by kind and index */
 	int fd;

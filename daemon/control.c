@@ -77,16 +77,21 @@ static const struct {
 	{ "machine.kill", order_kill },     { "machine.power_button", order_button },
 };
 
-/* Another peer for a network card: a descriptor came beside the order. */
-static int net_attach(struct peer *peer, json_object *params)
+static int attach_net(struct board *board, size_t index, int fd)
+{
+	return board_net_attach(board, index, &fd, 1);
+}
+
+/* Another peer for a device: a descriptor came beside the order. */
+static int attach(struct peer *peer, json_object *params,
+		  int (*fn)(struct board *board, size_t index, int fd))
 {
 	struct machine *m = peer->control->machine;
 	int fd = stream_take_fd(peer->stream), r;
 
 	if (fd < 0)
 		return -EINVAL;
-	r = m->board ? board_net_attach(m->board, (size_t)json_get_int(params, "index", -1), &fd, 1)
-		     : -EBADFD;
+	r = m->board ? fn(m->board, (size_t)json_get_int(params, "index", -1), fd) : -EBADFD;
 	if (r < 0)
 		close(fd);
 	return r;
@@ -135,7 +140,9 @@ static json_object *handle(struct peer *peer, const struct rpc_request *request)
 	if (strcmp(request->method, "machine.vsock_answer") == 0)
 		r = vsock_answer(peer, request->params);
 	if (strcmp(request->method, "machine.net_attach") == 0)
-		r = net_attach(peer, request->params);
+		r = attach(peer, request->params, attach_net);
+	if (strcmp(request->method, "machine.vhost_attach") == 0)
+		r = attach(peer, request->params, board_vhost_attach);
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++)
 		if (strcmp(orders[i].method, request->method) == 0)
 			r = orders[i].fn(machine);

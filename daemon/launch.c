@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/files.h"
+#include "daemon/vhostconf.h"
 #include "daemon/vsock.h"
 #include "protocol/schema.h"
 #include "protocol/unix.h"
@@ -203,6 +204,7 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 	json_add_int(config, "disk_files", (int64_t)files->disk_files);
 	json_add_bool(config, "sandbox", !vm->daemon->options.no_sandbox);
 	json_add(config, "shares", shares_json(json_get(vm->config, "shares")));
+	json_add(config, "vhosts", vhostconf_machine_json(vm->config));
 	json_add_int(config, "log_level", vm->daemon->options.log_level);
 	return config;
 }

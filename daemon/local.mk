@@ -25,6 +25,8 @@ vmxd_SOURCES = \
 	daemon/server.c daemon/server.h \
 	daemon/store.c daemon/store.h \
 	daemon/stream.c daemon/stream.h \
+	daemon/vhostconf.c daemon/vhostconf.h \
+	daemon/vhosts.c daemon/vhosts.h \
 	daemon/vm.c daemon/vm.h \
 	daemon/vsock.c daemon/vsock.h \
 	daemon/waiter.c daemon/waiter.h

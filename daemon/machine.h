@@ -34,7 +34,7 @@ struct machine {
 	struct control *control;
 	struct console *console;  /* NULL: the VM has none */
 	enum board_state told;    /* the state that control was told last */
-	unsigned told_resets, told_stalls, told_plugs;
+	unsigned told_resets, told_stalls, told_plugs, told_peers;
 	uint32_t told_links;
 	json_object *plugged;     /* id -> configuration, of what was plugged in later */
 	struct sandbox *sandbox;  /* NULL: vmxd --no-sandbox */

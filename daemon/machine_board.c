@@ -161,6 +161,36 @@ static struct board_mem mem_config(json_object *mem)
 				   .block = (uint64_t)json_get_int(mem, "block", 0) };
 }
 
+static const char *const vhost_kinds[VHOST_KINDS] = {
+	[VHOST_KIND_BLK] = "blk", [VHOST_KIND_NET] = "net", [VHOST_KIND_FS] = "fs",
+};
+
+static int set_vhosts(json_object *config, struct board_config *board)
+{
+	json_object *vhosts = json_get(config, "vhosts");
+	size_t n = vhosts ? json_object_array_length(vhosts) : 0;
+
+	if (n > BOARD_VHOSTS_MAX)
+		return -EINVAL;
+	board->vhost_count = n;
+	for (size_t i = 0; i < n; i++) {
+		json_object *one = json_object_array_get_idx(vhosts, i);
+		struct board_vhost *vhost = &board->vhosts[i];
+		const char *device = json_get_str(one, "device", "");
+
+		vhost->fd = handed_fd(config, "vhost", i);
+		vhost->queues = (unsigned)json_get_int(one, "queues", 0);
+		vhost->queue_size = (uint16_t)json_get_int(one, "queue_size", 0);
+		snprintf(vhost->tag, sizeof(vhost->tag), "%s", json_get_str(one, "tag", ""));
+		while (vhost->kind < VHOST_KINDS && strcmp(vhost_kinds[vhost->kind], device) != 0)
+			vhost->kind++;
+		if (vhost->fd < 0 || vhost->kind == VHOST_KINDS ||
+		    !netconf_mac_parse(json_get_str(one, "mac", ""), vhost->mac))
+			return -EINVAL;
+	}
+	return 0;
+}
+
 static enum disk_format disk_format(const char *name)
 {
 	return strcmp(name, "qcow2") == 0 ? DISK_QCOW2 : DISK_RAW;
@@ -223,7 +253,8 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 
 	if (board.disk_count > BOARD_DISKS_MAX || board.net_count > BOARD_NETS_MAX ||
 	    set_ports(config, &board) < 0 || set_shares(machine, &board) < 0 ||
-	    set_vsock(config, &board) < 0 || set_pmems(config, &board) < 0)
+	    set_vsock(config, &board) < 0 || set_pmems(config, &board) < 0 ||
+	    set_vhosts(config, &board) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < board.disk_count; i++) {
 		json_object *disk = json_object_array_get_idx(disks, i);

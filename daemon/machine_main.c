@@ -117,8 +117,9 @@ static void on_changed(uv_async_t *async)
 	}
 	if (info.state == m->told && info.resets == m->told_resets &&
 	    info.links == m->told_links && info.stalls == m->told_stalls &&
-	    info.plugs == m->told_plugs)
+	    info.plugs == m->told_plugs && info.peers == m->told_peers)
 		return;
+	m->told_peers = info.peers;
 	m->told_plugs = info.plugs;
 	m->told = info.state;
 	m->told_resets = info.resets;

@@ -37,6 +37,22 @@ static json_object *links(const struct machine *machine, const struct board_info
 	return list;
 }
 
+/* Of each vhost-user device: is somebody there who does its work? */
+static json_object *peers(const struct machine *machine)
+{
+	json_object *list = json_object_new_array();
+	struct vhost_user_info info;
+
+	for (size_t i = 0; machine->board && board_vhost_info(machine->board, i, &info) == 0; i++) {
+		json_object *peer = json_object_new_object();
+
+		json_add_bool(peer, "up", info.up);
+		json_add(peer, "why", json_from_bytes(info.why, strlen(info.why)));
+		json_object_array_add(list, peer);
+	}
+	return list;
+}
+
 json_object *machine_report(const struct machine *machine, const struct board_info *info)
 {
 	bool stalled = info->state == BOARD_PAUSED && info->stall[0];
@@ -53,6 +69,7 @@ json_object *machine_report(const struct machine *machine, const struct board_in
 	json_add_double(report, "run_s", (double)info->run_ns / 1e9);
 	json_add_double(report, "boot_ms", (double)info->boot_ns / 1e6);
 	json_add(report, "links", links(machine, info));
+	json_add(report, "peers", peers(machine));
 	if (info->stop == BOARD_STOP_DEBUG_EXIT)
 		json_add_int(report, "exit_code", info->exit_code);
 	if (info->rip && info->state == BOARD_FAILED) {

@@ -23,6 +23,7 @@
 #include "daemon/files.h"
 #include "daemon/link.h"
 #include "daemon/nets.h"
+#include "daemon/vhosts.h"
 #include "daemon/notify.h"
 #include "daemon/probe.h"
 #include "daemon/server.h"
@@ -317,6 +318,7 @@ static void adopt(struct daemon *daemon)
 		if (link_adopt(vm, &final) == 0) {
 			vm->state = VM_STARTING; /* until it says more */
 			nets_adopt(vm);
+			vhosts_adopt(vm);
 			continue;
 		}
 		if (final || json_get_bool(vm->config, "transient", false))

@@ -86,8 +86,7 @@ static uint64_t hash(uint64_t h, const char *bytes, size_t len) /* FNV-1a */
 	return h;
 }
 
-/* The same for a VM's card at every start, another one on another host: locally administered. */
-static void default_mac(const char *name, size_t index, uint8_t *mac)
+void netconf_default_mac(const char *name, size_t index, uint8_t *mac)
 {
 	char host[64] = "", number[24];
 	int fd = open("/etc/machine-id", O_RDONLY | O_CLOEXEC);
@@ -227,7 +226,7 @@ static int get_net(const struct context *c, const char *vm_name, struct netconf 
 	n->queues = 1;
 	n->mtu = (uint16_t)json_get_int(c->net, "mtu", n->kind == NETCONF_USER ? NET_USER_MTU : 0);
 	if (!mac)
-		default_mac(vm_name, c->index, n->mac);
+		netconf_default_mac(vm_name, c->index, n->mac);
 	else if (!netconf_mac_parse(mac, n->mac))
 		return bad(c, "bad-value", "mac", "is no address such as 52:54:00:12:34:56");
 	if (n->mac[0] & 1)

@@ -61,6 +61,8 @@ int netconf_check(json_object *config, struct rpc_error *error);
 const char *netconf_kind_name(enum netconf_kind kind);
 /* "52:54:00:12:34:56"; text has 18 bytes. */
 void netconf_mac_text(const uint8_t *mac, char *text);
+/* The same for a VM's card at every start, another one on another host: locally administered. */
+void netconf_default_mac(const char *name, size_t index, uint8_t *mac);
 bool netconf_mac_parse(const char *text, uint8_t *mac);
 
 #endif

@@ -109,6 +109,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(epoll_ctl, DEVICES, "a device starts or stops to watch a descriptor"),
 	CALL(timerfd_settime, DEVICES, "guest timers"),
 	CALL_IF(fcntl, DEVICES, EQUALS(1, F_GETFD), "is a doorbell's eventfd open?"),
+	CALL_IF(socketpair, LOOP | CONTROL, EQUALS(0, AF_UNIX),
+		"a vhost-user peer comes: the channel of its own requests"),
 	CALL(sendto, DEVICES, "sockets that consoles and networks are"),
 	CALL(sendmsg, DEVICES, "sockets that consoles and networks are, and the control socket"),
 	CALL(recvfrom, DEVICES, "sockets that consoles and networks are"),

@@ -14,6 +14,7 @@
 #include "daemon/plug.h"
 #include "daemon/probe.h"
 #include "daemon/store.h"
+#include "daemon/vhosts.h"
 #include "daemon/waiter.h"
 #include "protocol/schema.h"
 
@@ -104,6 +105,7 @@ void vm_remove(struct vm *vm)
 	plug_drop(vm);
 	link_free(vm->link);
 	vm->nets = nets_free(vm->nets);
+	vm->vhosts = vhosts_free(vm->vhosts);
 	TAILQ_REMOVE(&vm->daemon->vms, vm, entry);
 	vm->daemon->vm_count--;
 	json_object_put(vm->console_tail);
@@ -170,6 +172,7 @@ json_object *vm_info(const struct vm *vm, bool with_config)
 	if (with_config && vm->link && vm->sandbox)
 		json_add(info, "sandbox", json_object_get(vm->sandbox));
 	json_add(info, "nets", nets_json(vm));
+	json_add(info, "peers", vhosts_json(vm));
 	if (with_config)
 		json_add(info, "config", json_object_get(vm->config));
 	return info;
@@ -246,11 +249,14 @@ static void launch(struct vm *vm)
 	if (r == 0) {
 		r = nets_open(vm, files.nets, &files.net_count, &error);
 		if (r == 0)
+			r = vhosts_open(vm, &files, &error);
+		if (r == 0)
 			r = link_launch(vm, &files, wants ? &console : NULL, &error);
 		config_close(&files);
 	}
 	if (r < 0) {
 		vm->nets = nets_free(vm->nets);
+		vm->vhosts = vhosts_free(vm->vhosts);
 		vm_start_failed(vm, &error);
 		return;
 	}
@@ -366,6 +372,7 @@ void vm_link_report(struct vm *vm, json_object *report)
 
 	take_report(vm, report);
 	nets_report(vm, json_get(report, "links"));
+	vhosts_report(vm, json_get(report, "peers"));
 	plug_report(vm, json_get(report, "units"));
 	if (vm->resets != resets && vm->state != VM_STARTING) {
 		json_object *event = json_object_new_object();
@@ -394,6 +401,7 @@ void vm_link_ended(struct vm *vm, json_object *final, const char *how)
 	const char *state = json_get_str(final, "state", "failed");
 
 	vm->nets = nets_free(vm->nets);
+	vm->vhosts = vhosts_free(vm->vhosts);
 	if (final) {
 		take_report(vm, final);
 	} else if (vm->killed) {

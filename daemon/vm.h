@@ -23,6 +23,7 @@ enum vm_state {
 };
 
 struct nets;
+struct vhosts;
 struct waiter;
 struct link;
 struct plug_op;
@@ -38,6 +39,7 @@ struct vm {
 	bool killed;           /* by force */
 	struct link *link;     /* its process; NULL without one */
 	struct nets *nets;     /* what is behind its network cards, while it has a process */
+	struct vhosts *vhosts; /* likewise its vhost-user devices */
 	char engine[8];        /* "auto" until it is known */
 	char engine_reason[256];
 	/* As the machine told last. */

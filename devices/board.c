@@ -18,6 +18,7 @@
 #include "devices/virtio/console.h"
 #include "devices/virtio/mem.h"
 #include "devices/virtio/net.h"
+#include "devices/virtio/vhost_user.h"
 #include "devices/virtio/vsock.h"
 #include "machine/acpi.h"
 #include "machine/boot.h"
@@ -114,6 +115,9 @@ static int check(const struct board_config *c, char **ret_error)
 	if (c->pmem_count > BOARD_PMEMS_MAX)
 		return board_error(ret_error, -EINVAL, "pmem: %zu; at most %d", c->pmem_count,
 				   BOARD_PMEMS_MAX);
+	if (c->vhost_count > BOARD_VHOSTS_MAX)
+		return board_error(ret_error, -EINVAL, "vhost_user: %zu; at most %d",
+				   c->vhost_count, BOARD_VHOSTS_MAX);
 	return 0;
 }
 
@@ -267,6 +271,8 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 		close(config->shares[i].fd);
 	for (size_t i = 0; i < config->pmem_count; i++)
 		close(config->pmems[i].fd);
+	for (size_t i = 0; i < config->vhost_count; i++)
+		close(config->vhosts[i].fd);
 	log_line(log, LOG_LEVEL_INFO, "%s, %u CPUs, %llu MiB, %s", vmx_engine_name(config->engine),
 		 config->cpus, (unsigned long long)config->memory_bytes >> 20, entry.protocol);
 	*ret_board = board;
@@ -375,6 +381,28 @@ void board_info(struct board *board, struct board_info *ret_info)
 		if (board_net_info(board, i, &net) == 0 && net.link)
 			ret_info->links |= 1u << i;
 	}
+	for (size_t i = 0; i < BOARD_VHOSTS_MAX; i++) {
+		struct vhost_user_info vhost;
+
+		if (board_vhost_info(board, i, &vhost) == 0)
+			ret_info->peers += vhost.changes;
+	}
+}
+
+int board_vhost_attach(struct board *board, size_t index, int fd)
+{
+	if (index >= BOARD_VHOSTS_MAX || !board->vhosts[index])
+		return -ENODEV;
+	vhost_user_attach(board->vhosts[index], fd);
+	return 0;
+}
+
+int board_vhost_info(struct board *board, size_t index, struct vhost_user_info *ret_info)
+{
+	if (index >= BOARD_VHOSTS_MAX || !board->vhosts[index])
+		return -ENODEV;
+	vhost_user_info(board->vhosts[index], ret_info);
+	return 0;
 }
 
 /* With units_lock. NULL: there is none. */

@@ -16,6 +16,7 @@
 #include "devices/backend/disk.h"
 #include "devices/backend/limit.h"
 #include "devices/virtio/net_config.h"
+#include "devices/virtio/vhost_config.h"
 #include "vmx-driver/vmx.h"
 
 struct log;
@@ -91,6 +92,17 @@ struct board_vsock { /* devices/virtio/vsock.h */
 	int fd;            /* listening unix socket, non-blocking */
 };
 
+struct board_vhost {       /* a device whose work another process does: vhost_user.h */
+	enum vhost_kind kind;
+	int fd;            /* connected socket */
+	unsigned queues;
+	uint16_t queue_size;
+	char tag[VHOST_TAG_MAX + 1];
+	uint8_t mac[6];
+};
+
+#define BOARD_VHOSTS_MAX 16
+
 struct board_config {
 	uint64_t memory_bytes;  /* multiple of 1 MiB, at least 16 MiB */
 	unsigned cpus;          /* 1..64 */
@@ -125,6 +137,8 @@ struct board_config {
 	int proc_fd;            /* /proc/self/fd, if there are shares; the caller's, outlives the board */
 	struct board_share shares[BOARD_SHARES_MAX];
 	struct board_vsock vsock;
+	size_t vhost_count;
+	struct board_vhost vhosts[BOARD_VHOSTS_MAX];
 };
 
 struct board_unit { /* a device that can be plugged in and taken out */
@@ -147,6 +161,7 @@ struct board_info {
 	uint64_t run_ns;        /* time spent running, monotonic */
 	uint32_t links;         /* bit n: the n-th network card has a peer */
 	const char *stall_reason; /* for programs: "disk-full", "file-lost" */
+	unsigned peers;         /* changes of what board_vhost_info() tells */
 	char stall[256];        /* why it is paused, if a device lacks something; or empty */
 	unsigned stalls;        /* how often that was so */
 	uint64_t boot_ns;       /* from board_start() to the first guest instruction */
@@ -215,6 +230,12 @@ size_t board_stats(struct board *board, struct vmx_stat *stats, size_t n);
 int board_net_attach(struct board *board, size_t index, const int *fds, unsigned count);
 /* -ENODEV. */
 int board_net_info(struct board *board, size_t index, struct virtio_net_info *ret_info);
+
+/* Brings another peer for a vhost-user device (fd is the board's on success): see vhost_user_attach().
+ * -ENODEV: no such device. */
+int board_vhost_attach(struct board *board, size_t index, int fd);
+/* -ENODEV. */
+int board_vhost_info(struct board *board, size_t index, struct vhost_user_info *ret_info);
 
 const char *board_state_name(enum board_state state); /* "created", "running", ... */
 const char *board_stop_name(enum board_stop stop);    /* "none", "guest-poweroff", "guest-reset",

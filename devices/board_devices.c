@@ -22,6 +22,7 @@
 #include "devices/virtio/pmem.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/vsock.h"
+#include "devices/virtio/vhost_user.h"
 #include "machine/memory.h"
 #include "machine/pc.h"
 #include "machine/pci.h"
@@ -42,6 +43,7 @@ union device_config {
 	struct virtio_net_config net;
 	struct virtio_p9_config p9;
 	struct virtio_vsock_config vsock;
+	struct vhost_user_config vhost;
 };
 
 /* Descriptors that the device owns after success. */
@@ -246,6 +248,24 @@ static int vsock_config(struct board *board, size_t index, union device_config *
 	return virtio_place(board, &config->vsock.place);
 }
 
+static int vhost_config(struct board *board, size_t index, union device_config *config,
+			struct copies *copies)
+{
+	const struct board_vhost *vhost = &board->config.vhosts[index];
+	int fd = copy_fd(vhost->fd, copies);
+
+	if (fd < 0)
+		return fd;
+	config->vhost = (struct vhost_user_config){
+		.kind = vhost->kind, .fd = fd, .queues = vhost->queues,
+		.queue_size = vhost->queue_size, .why = board->why,
+		.changed = board->changed, .opaque = board->opaque,
+	};
+	memcpy(config->vhost.tag, vhost->tag, sizeof(vhost->tag));
+	memcpy(config->vhost.mac, vhost->mac, sizeof(vhost->mac));
+	return virtio_place(board, &config->vhost.place);
+}
+
 static int balloon_config(struct board *board, size_t index, union device_config *config,
 			  struct copies *copies)
 {
@@ -318,6 +338,11 @@ static size_t vsocks(const struct board *board)
 	return board->config.vsock.cid != 0;
 }
 
+static size_t vhosts(const struct board *board)
+{
+	return board->config.vhost_count;
+}
+
 static size_t balloons(const struct board *board)
 {
 	return board->config.balloon;
@@ -357,6 +382,7 @@ static const struct {
 	{ &virtio_rng_class, "machine", one, rng_config, NULL },
 	{ &virtio_console_class, "console", consoles, console_config, NULL },
 	{ &virtio_p9_class, "shares", shares, p9_config, NULL },
+	{ &vhost_user_class, "vhost_user", vhosts, vhost_config, NULL },
 	{ &virtio_balloon_class, "balloon", balloons, balloon_config, NULL },
 	{ &virtio_mem_class, "mem", mems, mem_config, NULL },
 	{ &virtio_vsock_class, "vsock", vsocks, vsock_config, NULL },
@@ -396,6 +422,8 @@ static int make_device(struct board *board, size_t row, size_t index, char **ret
 		board->mem = device;
 	if (wiring[row].class == &virtio_vsock_class)
 		board->vsock = device;
+	if (wiring[row].class == &vhost_user_class)
+		board->vhosts[index] = device;
 	if (wiring[row].class == &acpi_hotplug_class)
 		board->hotplug = device;
 	if (!wiring[row].id)

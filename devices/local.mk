@@ -40,6 +40,10 @@ libdevices_la_SOURCES += devices/virtio/p9.c devices/virtio/p9.h \
 	devices/backend/p9_name.c devices/backend/p9_server.c
 libdevices_la_SOURCES += devices/virtio/vsock.c devices/virtio/vsock.h \
 	devices/virtio/vsock_conn.c devices/virtio/vsock_internal.h
+libdevices_la_SOURCES += devices/backend/vhost_peer.c devices/backend/vhost_peer.h \
+	devices/backend/vhost_wire.c devices/backend/vhost_wire.h \
+	devices/virtio/vhost_config.h devices/virtio/vhost_internal.h devices/virtio/vhost_ring.c devices/virtio/vhost_ring.h \
+	devices/virtio/vhost_types.c devices/virtio/vhost_user.c devices/virtio/vhost_user.h
 libdevices_la_SOURCES += devices/board.c devices/board_devices.c devices/board_hotplug.c \
 	devices/board_internal.h \
 	devices/registry.c devices/registry.h

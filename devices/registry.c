@@ -13,6 +13,8 @@
 #include "devices/virtio/p9.h"
 #include "devices/virtio/pmem.h"
 #include "devices/virtio/rng.h"
+#include "devices/virtio/vhost_user.h"
+#include "devices/virtio/vhost_user.h"
 #include "devices/virtio/vsock.h"
 
 const struct device_class *const device_classes[] = {
@@ -22,6 +24,7 @@ const struct device_class *const device_classes[] = {
 	&virtio_blk_class, &virtio_rng_class, &virtio_net_class, &acpi_hotplug_class,
 	&virtio_console_class, &virtio_balloon_class,
 	&virtio_p9_class, &virtio_mem_class, &virtio_pmem_class, &virtio_vsock_class,
+	&vhost_user_class,
 };
 const size_t device_class_count = ARRAY_SIZE(device_classes);
 

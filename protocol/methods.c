@@ -20,6 +20,7 @@ static const char *const soft_debugs[] = { "step-only", "one-insn", "no-chain", 
 
 static const char *const disk_formats[] = { "raw", "qcow2", NULL };
 static const char *const disk_caches[] = { "writeback", "none", NULL };
+static const char *const vhost_devices[] = { "blk", "net", "fs", NULL };
 static const char *const disk_ios[] = { "auto", "threads", NULL };
 
 static const struct schema_field backing_fields[] = {
@@ -158,6 +159,23 @@ static const struct schema_field vsock_fields[] = {
 	END
 };
 
+static const struct schema_field vhost_fields[] = {
+	{ .name = "device", .type = SCHEMA_ENUM, .values = vhost_devices, .required = true,
+	  .summary = "blk: a disk; net: a network card; fs: a file system (virtio-fs)." },
+	{ .name = "socket", .type = SCHEMA_PATH, .required = true,
+	  .summary = "Where the program listens that does the device's work. It can read and write "
+		     "all of the guest's memory." },
+	{ .name = "tag", .type = SCHEMA_NAME,
+	  .summary = "fs: what the guest mounts, at most 36 characters: mount -t virtiofs TAG DIR." },
+	{ .name = "mac", .type = SCHEMA_STRING, .max = 17, .dflt = "made from host and VM's name",
+	  .summary = "net: the card's address." },
+	{ .name = "queues", .type = SCHEMA_INT, .min = 1, .max = 15, .dflt = "1",
+	  .summary = "blk and fs: queues of requests, at most as many as the program has." },
+	{ .name = "queue_size", .type = SCHEMA_INT, .min = 2, .max = 1024, .dflt = "256",
+	  .summary = "Entries of a queue, a power of two." },
+	END
+};
+
 const struct schema_field vm_config_fields[] = {
 	{ .name = "name", .type = SCHEMA_NAME, .required = true,
 	  .summary = "What the VM is called; no two have the same." },
@@ -178,6 +196,8 @@ const struct schema_field vm_config_fields[] = {
 	  .dflt = NETS_DEFAULT, .summary = "Network cards, in this order." },
 	{ .name = "shares", .type = SCHEMA_OBJECTS, .max = 8, .fields = share_fields,
 	  .summary = "Directories of the host, seen as virtio 9P devices." },
+	{ .name = "vhost_user", .type = SCHEMA_OBJECTS, .max = 8, .fields = vhost_fields,
+	  .summary = "Devices whose work another program does, over vhost-user." },
 	{ .name = "console", .type = SCHEMA_ENUM, .values = consoles, .dflt = "serial",
 	  .summary = "What is kept and can be attached to: the first serial port, or the virtio "
 		     "console (hvc0 in Linux)." },
@@ -354,6 +374,17 @@ static const struct schema_field net_result[] = {
 	END
 };
 
+static const struct schema_field peer_result[] = {
+	{ .name = "device", .type = SCHEMA_STRING, .required = true,
+	  .summary = "As in the configuration: vhost_user[0], shares[1]." },
+	{ .name = "kind", .type = SCHEMA_STRING, .required = true, .summary = "blk, net or fs." },
+	{ .name = "up", .type = SCHEMA_BOOL, .required = true,
+	  .summary = "The program that does its work is there; else the device waits for it." },
+	{ .name = "why", .type = SCHEMA_STRING, .required = true,
+	  .summary = "Of one that is not, why; or empty." },
+	END
+};
+
 static const struct schema_field info_result[] = {
 	{ .name = "name", .type = SCHEMA_NAME, .required = true, .summary = "The VM." },
 	{ .name = "state", .type = SCHEMA_STRING, .required = true,
@@ -390,6 +421,8 @@ static const struct schema_field info_result[] = {
 	  .summary = "How its process is confined (vm.info only, while it has one)." },
 	{ .name = "nets", .type = SCHEMA_OBJECTS, .required = true, .max = 8, .fields = net_result,
 	  .summary = "Its network cards." },
+	{ .name = "peers", .type = SCHEMA_OBJECTS, .required = true, .max = 16,
+	  .fields = peer_result, .summary = "Its vhost-user devices." },
 	{ .name = "config", .type = SCHEMA_ANY, .summary = "As it was created (vm.info only)." },
 	{ .name = "stats", .type = SCHEMA_ANY, .summary = "The engine's counters, if asked for." },
 	END

@@ -60,7 +60,7 @@ enum { /* features of rings and transports (6) */
 enum { /* device types (5) */
 	VIRTIO_ID_NET = 1, VIRTIO_ID_BLOCK = 2, VIRTIO_ID_CONSOLE = 3, VIRTIO_ID_RNG = 4,
 	VIRTIO_ID_BALLOON = 5, VIRTIO_ID_9P = 9, VIRTIO_ID_VSOCK = 19, VIRTIO_ID_MEM = 24,
-	VIRTIO_ID_PMEM = 27,
+	VIRTIO_ID_FS = 26, VIRTIO_ID_PMEM = 27,
 };
 
 enum { VIRTIO_ISR_QUEUE = 1, VIRTIO_ISR_CONFIG = 2 };

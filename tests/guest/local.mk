@@ -49,3 +49,5 @@ TESTS += tests/guest/smp.sh
 EXTRA_DIST += tests/guest/smp.sh
 TESTS += tests/guest/memory.py
 EXTRA_DIST += tests/guest/memory.py
+TESTS += tests/guest/vhost.sh
+EXTRA_DIST += tests/guest/vhost.sh

@@ -518,6 +518,8 @@ void board_destroy(struct board *b)
 			close(b->config.nets[i].fds[k]);
 	for (size_t i = 0; i < b->config.share_count; i++)
 		close(b->config.shares[i].fd);
+	for (size_t i = 0; i < b->config.vhost_count; i++)
+		close(b->config.vhosts[i].fd);
 	pthread_mutex_destroy(&b->lock);
 	free(b->cmdline);
 	free(b);
@@ -527,6 +529,20 @@ int board_disk_resize(struct board *b, const char *id, uint64_t bytes, uint64_t 
 {
 	(void)b, (void)id, (void)bytes, (void)ret_bytes;
 	return -ENOENT;
+}
+
+int board_vhost_attach(struct board *b, size_t index, int fd)
+{
+	(void)b, (void)index, (void)fd;
+	return -ENODEV;
+}
+
+int board_vhost_info(struct board *b, size_t index, struct vhost_user_info *ret_info)
+{
+	if (index >= b->config.vhost_count)
+		return -ENODEV;
+	*ret_info = (struct vhost_user_info){ .up = true };
+	return 0;
 }
 
 int board_start(struct board *b)

@@ -98,6 +98,17 @@ run 1 "$vmctl" create b --kernel k --share /usr:t
 has err 'shares[0].path: /usr: outside of what this vmxd may share (--share-root '
 run 1 "$vmctl" create b --kernel k --share sh:are:t,rw
 has err 'shares[0].tag'
+run 2 "$vmctl" create b --kernel k --vhost-user blk,sock=x
+has err '--vhost-user has no word "sock"'
+run 2 "$vmctl" create b --kernel k --vhost-user blk,socket=x,queues=two
+has err '--vhost-user: queues: "two" is no number'
+run 0 "$vmctl" create v --kernel k --vhost-user fs,socket=x,tag=t,queue_size=64
+run 0 "$vmctl" --json info v
+has out "{\"device\":\"fs\",\"socket\":\"$dir/x\",\"tag\":\"t\",\"queue_size\":64}"
+has out '"peers":[{"device":"vhost_user[0]","kind":"fs","up":false,"why":""}]'
+run 1 "$vmctl" start v
+has err "vhost_user[0].socket: $dir/x: No such file or directory: start the program that serves it first"
+run 0 "$vmctl" delete v
 run 0 "$vmctl" create b --kernel k --disk disk,readonly,serial=S1 --disk "$dir/disk,readonly" --memory 64M \
 	--share sh:are:one --share "$dir/sh:are:two,ro" \
 	--cpus 2 --cmdline "say=up shell" --engine soft

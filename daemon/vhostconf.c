@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/vhostconf.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "daemon/netconf.h"
+
+#define MAC_INDEX 64 /* default addresses: apart from those of "nets" */
+
+static size_t length(json_object *config, const char *key)
+{
+	json_object *list = json_get(config, key);
+
+	return list ? json_object_array_length(list) : 0;
+}
+
+bool vhostconf_is_virtiofs(json_object *share)
+{
+	return strcmp(json_get_str(share, "by", "9p"), "virtiofs") == 0;
+}
+
+size_t vhostconf_count(json_object *config)
+{
+	size_t n = length(config, "vhost_user"), shares = length(config, "shares");
+
+	for (size_t i = 0; i < shares; i++)
+		n += vhostconf_is_virtiofs(json_object_array_get_idx(json_get(config, "shares"), i));
+	return n;
+}
+
+static int bad(struct rpc_error *error, const struct vhostconf *v, const char *reason,
+	       const char *key, const char *what)
+{
+	char where[64];
+
+	snprintf(where, sizeof(where), "%s.%s", v->field, key);
+	return rpc_fail(error, RPC_INVALID_PARAMS, reason, where, "%s %s", where, what);
+}
+
+static int get_share(json_object *config, size_t nth, struct vhostconf *ret)
+{
+	json_object *shares = json_get(config, "shares");
+	size_t i = 0;
+
+	for (;; i++) {
+		json_object *share = json_object_array_get_idx(shares, i);
+
+		if (!vhostconf_is_virtiofs(share) || nth-- > 0)
+			continue;
+		ret->device = "fs";
+		ret->share = i;
+		ret->tag = json_get_str(share, "tag", "");
+		snprintf(ret->field, sizeof(ret->field), "shares[%zu]", i);
+		return 0;
+	}
+}
+
+/* What belongs to one kind of device only. */
+static const struct {
+	const char *key, *device;
+} owned[] = { { "tag", "fs" }, { "mac", "net" } };
+
+int vhostconf_get(json_object *config, size_t index, struct vhostconf *ret, struct rpc_error *error)
+{
+	size_t n = length(config, "vhost_user");
+	json_object *one;
+	const char *mac;
+
+	memset(ret, 0, sizeof(*ret));
+	if (index >= n)
+		return get_share(config, index - n, ret);
+	one = json_object_array_get_idx(json_get(config, "vhost_user"), index);
+	snprintf(ret->field, sizeof(ret->field), "vhost_user[%zu]", index);
+	ret->device = json_get_str(one, "device", "");
+	ret->socket = json_get_str(one, "socket", "");
+	ret->tag = json_get_str(one, "tag", "");
+	ret->queues = (unsigned)json_get_int(one, "queues", 0);
+	ret->queue_size = (unsigned)json_get_int(one, "queue_size", 0);
+	for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
+		if (json_get(one, owned[i].key) && strcmp(owned[i].device, ret->device) != 0)
+			return bad(error, ret, "bad-value", owned[i].key,
+				   "is not for this kind of device");
+	if (strcmp(ret->device, "fs") == 0 && !*ret->tag)
+		return bad(error, ret, "missing-field", "tag", "is missing: what the guest mounts");
+	if (strlen(ret->tag) > 36)
+		return bad(error, ret, "too-long", "tag", "has more than 36 characters");
+	if (strcmp(ret->device, "net") == 0 && ret->queues)
+		return bad(error, ret, "not-supported", "queues", "is not for a network card yet");
+	if (ret->queue_size & (ret->queue_size - 1))
+		return bad(error, ret, "bad-value", "queue_size", "is no power of two");
+	mac = json_get_str(one, "mac", NULL);
+	if (!mac)
+		netconf_default_mac(json_get_str(config, "name", ""), MAC_INDEX + index, ret->mac);
+	else if (!netconf_mac_parse(mac, ret->mac) || ret->mac[0] & 1)
+		return bad(error, ret, "bad-value", "mac", "is no address such as 52:54:00:12:34:56");
+	return 0;
+}
+
+int vhostconf_check(json_object *config, struct rpc_error *error)
+{
+	size_t count = vhostconf_count(config);
+
+	for (size_t i = 0; i < count; i++) {
+		struct vhostconf one, other;
+		int r = vhostconf_get(config, i, &one, error);
+
+		for (size_t k = 0; k < i && r == 0; k++)
+			if (*one.tag && vhostconf_get(config, k, &other, error) == 0 &&
+			    strcmp(one.tag, other.tag) == 0)
+				r = bad(error, &one, "bad-value", "tag",
+					"is the tag of another file system too");
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+json_object *vhostconf_machine_json(json_object *config)
+{
+	json_object *list = json_object_new_array();
+	size_t count = vhostconf_count(config);
+
+	for (size_t i = 0; list && i < count; i++) {
+		json_object *out = json_object_new_object();
+		struct rpc_error error;
+		struct vhostconf one;
+		char mac[18];
+
+		(void)vhostconf_get(config, i, &one, &error); /* it was checked */
+		netconf_mac_text(one.mac, mac);
+		json_add_str(out, "device", one.device);
+		json_add_str(out, "tag", one.tag);
+		json_add_str(out, "mac", mac);
+		json_add_int(out, "queues", one.queues);
+		json_add_int(out, "queue_size", one.queue_size);
+		json_object_array_add(list, out);
+	}
+	return list;
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/vhosts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/events.h"
+#include "daemon/link.h"
+#include "daemon/vhostconf.h"
+#include "protocol/unix.h"
+
+#define RETRY_MS 1000
+#define FIRST_MS 100
+
+struct one {
+	bool down;      /* the machine says so */
+	bool attaching; /* a connection is on its way */
+	bool told;      /* that nobody is there: once in the log is enough */
+	char why[160];  /* of one that is down */
+};
+
+struct vhosts {
+	struct vm *vm; /* NULL: ended, only the timer is left to close */
+	uv_timer_t timer;
+	size_t count;
+	struct one one[VHOSTS_MAX];
+};
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void vhosts_adopt(struct vm *vm)
+{
+	struct vhosts *vhosts = calloc(1, sizeof(*vhosts));
+
+	vm->vhosts = vhosts;
+	if (!vhosts)
+		return;
+	vhosts->vm = vm;
+	vhosts->count = vhostconf_count(vm->config);
+	if (vhosts->count > VHOSTS_MAX)
+		vhosts->count = VHOSTS_MAX;
+	uv_timer_init(vm->daemon->loop, &vhosts->timer);
+	vhosts->timer.data = vhosts;
+}
+
+struct vhosts *vhosts_free(struct vhosts *vhosts)
+{
+	if (!vhosts || !vhosts->vm)
+		return NULL;
+	vhosts->vm = NULL;
+	uv_close((uv_handle_t *)&vhosts->timer, on_timer_closed);
+	return NULL;
+}
+
+/* --- connecting ------------------------------------------------------------------------------- */
+
+static int connect_socket(const struct vhostconf *conf, int *ret_fd, struct rpc_error *error)
+{
+	bool absent;
+	char field[48];
+	int fd = unix_connect(conf->socket, 1);
+
+	if (fd >= 0) {
+		*ret_fd = fd;
+		return 0;
+	}
+	absent = fd == -ENOENT || fd == -ECONNREFUSED;
+	snprintf(field, sizeof(field), "%s.socket", conf->field);
+	rpc_fail(error, RPC_INVALID_PARAMS,
+		 absent ? "no-such-peer" : fd == -EACCES ? "not-accessible" : "not-usable", field,
+		 "%s: %s: %s%s", field, conf->socket, strerror(-fd),
+		 absent ? ": start the program that serves it first" : "");
+	error->err = -fd;
+	return -EINVAL;
+}
+
+static int open_one(struct vm *vm, const struct vhostconf *conf, int *ret_fd,
+		    struct rpc_error *error)
+{
+	(void)vm;
+	return connect_socket(conf, ret_fd, error);
+}
+
+int vhosts_open(struct vm *vm, struct config_files *files, struct rpc_error *error)
+{
+	int r = 0;
+
+	vhosts_adopt(vm);
+	if (!vm->vhosts)
+		return rpc_fail(error, RPC_INTERNAL, NULL, NULL, "out of memory");
+	for (size_t i = 0; i < vm->vhosts->count && r == 0; i++) {
+		struct vhostconf conf;
+		int fd = -1;
+
+		r = vhostconf_get(vm->config, i, &conf, error);
+		if (r == 0)
+			r = open_one(vm, &conf, &fd, error);
+		if (r == 0)
+			r = config_hand(files, "vhost", i, fd, error);
+	}
+	return r;
+}
+
+/* --- mending ---------------------------------------------------------------------------------- */
+
+static void on_attached(struct vm *vm, void *opaque, json_object *result,
+			const struct rpc_error *error)
+{
+	size_t index = (size_t)(uintptr_t)opaque;
+
+	(void)result;
+	if (!vm->vhosts)
+		return;
+	vm->vhosts->one[index].attaching = false;
+	if (error && strcmp(error->reason, "ended") != 0)
+		log_line(vm->daemon->log, LOG_LEVEL_WARNING, "vm %s: %s", vm->name, error->message);
+}
+
+static void mend(struct vm *vm, size_t index)
+{
+	struct one *one = &vm->vhosts->one[index];
+	struct vhostconf conf;
+	struct rpc_error error;
+	json_object *params;
+	int fd = -1, r = vhostconf_get(vm->config, index, &conf, &error);
+
+	if (r == 0)
+		r = open_one(vm, &conf, &fd, &error);
+	if (r < 0) {
+		if (!one->told)
+			log_line(vm->daemon->log, LOG_LEVEL_WARNING,
+				 "vm %s: %s; trying again every second", vm->name, error.message);
+		one->told = true;
+		return;
+	}
+	one->told = false;
+	params = json_object_new_object();
+	json_add_int(params, "index", (int64_t)index);
+	one->attaching = link_request_fd(vm->link, "machine.vhost_attach", params, fd, on_attached,
+					 (void *)(uintptr_t)index) == 0;
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct vhosts *vhosts = timer->data;
+	struct vm *vm = vhosts->vm;
+	bool more = false;
+
+	if (!vm || !vm->link)
+		return;
+	for (size_t i = 0; i < vhosts->count; i++) {
+		if (vhosts->one[i].down && !vhosts->one[i].attaching)
+			mend(vm, i);
+		more |= vhosts->one[i].down;
+	}
+	if (!more)
+		uv_timer_stop(timer);
+}
+
+static void tell(struct vm *vm, size_t index)
+{
+	const struct one *one = &vm->vhosts->one[index];
+	json_object *event = json_object_new_object();
+	struct vhostconf conf;
+	struct rpc_error error;
+
+	if (vhostconf_get(vm->config, index, &conf, &error) < 0)
+		conf.field[0] = '\0';
+	json_add_str(event, "vm", vm->name);
+	json_add_str(event, "device", conf.field);
+	json_add_bool(event, "up", !one->down);
+	json_add_str(event, "why", one->why);
+	log_line(vm->daemon->log, one->down ? LOG_LEVEL_WARNING : LOG_LEVEL_NOTICE,
+		 "vm %s: %s: %s%s", vm->name, conf.field,
+		 one->down ? "its peer is gone, the device waits: " : "its peer is there again",
+		 one->why);
+	events_add(vm->daemon, "vm.peer", event);
+}
+
+void vhosts_report(struct vm *vm, json_object *peers)
+{
+	struct vhosts *vhosts = vm->vhosts;
+	bool any = false;
+
+	for (size_t i = 0; vhosts && peers && i < vhosts->count; i++) {
+		json_object *peer = json_object_array_get_idx(peers, i);
+		bool down = peer && !json_get_bool(peer, "up", true);
+		const char *why = down ? json_get_str(peer, "why", "") : "";
+		struct one *one = &vhosts->one[i];
+		bool news = down != one->down || strcmp(why, one->why) != 0;
+
+		one->down = down;
+		snprintf(one->why, sizeof(one->why), "%s", why);
+		any |= down;
+		if (news)
+			tell(vm, i);
+	}
+	if (any && !uv_is_active((uv_handle_t *)&vhosts->timer))
+		uv_timer_start(&vhosts->timer, on_timer, FIRST_MS, RETRY_MS);
+}
+
+json_object *vhosts_json(const struct vm *vm)
+{
+	json_object *list = json_object_new_array();
+	size_t count = vhostconf_count(vm->config);
+
+	for (size_t i = 0; list && i < count && i < VHOSTS_MAX; i++) {
+		const struct one *one = vm->vhosts && vm->link ? &vm->vhosts->one[i] : NULL;
+		json_object *out = json_object_new_object();
+		struct rpc_error error;
+		struct vhostconf conf;
+
+		if (vhostconf_get(vm->config, i, &conf, &error) < 0) { /* kept by another version */
+			json_object_put(out);
+			continue;
+		}
+		json_add_str(out, "device", conf.field);
+		json_add_str(out, "kind", conf.device);
+		json_add_bool(out, "up", one && !one->down);
+		json_add_str(out, "why", one ? one->why : "");
+		json_object_array_add(list, out);
+	}
+	return list;
+}
