@@ -3,8 +3,9 @@
 #include "vmx-driver/soft/ept.h"
 
 #include "vmx-driver/soft/mmu.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
-enum { EXIT_EPT_VIOLATION = 48, EXIT_EPT_MISCONFIG = 49 };
+#define PML_ENTRIES 512u
 enum {
 	EPTE_PS = 1u << 7,
 	EPTE_A = 1u << 8,
@@ -24,7 +25,7 @@ static int violation(struct soft_vcpu *v, uint64_t gpa, const struct soft_ept_ac
 		     uint32_t rights)
 {
 	v->vmexit = (struct soft_vmexit){
-		.reason = EXIT_EPT_VIOLATION,
+		.reason = REASON_EPT_VIOLATION,
 		.qualification = a->need | rights << EPT_Q_RIGHTS_SHIFT | a->what,
 		.gla = a->gla,
 		.gpa = gpa,
@@ -35,7 +36,7 @@ static int violation(struct soft_vcpu *v, uint64_t gpa, const struct soft_ept_ac
 static int misconfiguration(struct soft_vcpu *v, uint64_t gpa, const struct soft_ept_access *a)
 {
 	v->vmexit = (struct soft_vmexit){
-		.reason = EXIT_EPT_MISCONFIG, .gla = a->gla, .gpa = gpa,
+		.reason = REASON_EPT_MISCONFIG, .gla = a->gla, .gpa = gpa,
 	};
 	return SOFT_VMEXIT;
 }
@@ -86,6 +87,28 @@ static int walk(struct soft_vcpu *v, uint64_t gpa, const struct soft_ept_access 
 	}
 }
 
+/* 29.3.6: what becomes dirty is logged. SOFT_OK, or SOFT_VMEXIT: the log is full. */
+static int log_room(struct soft_vcpu *v)
+{
+	if (v->vmx.vmcs.pml_index < PML_ENTRIES)
+		return SOFT_OK;
+	v->vmexit = (struct soft_vmexit){ .reason = REASON_PML_FULL };
+	return SOFT_VMEXIT;
+}
+
+static void log_dirty(struct soft_vcpu *v, uint64_t gpa)
+{
+	uint64_t at = v->vmx.vmcs.pml_address + v->vmx.vmcs.pml_index * 8u;
+	uint8_t *p = soft_gpa_ptr(v, at, true);
+
+	v->vmx.vmcs.pml_index--;
+	if (!p)
+		return;
+	__atomic_store_n((uint64_t *)(void *)p, gpa & PAGE_BASE, __ATOMIC_RELAXED);
+	if (soft_code_overlaps(soft_vm_of(v), at, 8))
+		soft_code_written(soft_vm_of(v), v, at, 8);
+}
+
 /* False: an entry changed meanwhile. */
 static bool set_ad(struct soft_vcpu *v, struct ept_path *path, bool write)
 {
@@ -118,7 +141,7 @@ int soft_ept_translate(struct soft_vcpu *v, uint64_t gpa, const struct soft_ept_
 		       struct soft_ept_entry *ret)
 {
 	struct soft_ept_entry *e = &v->ept_cache[(gpa >> 12) % SOFT_EPT_CACHE];
-	bool ad = v->eptp & EPTP_AD;
+	bool ad = v->eptp & EPTP_AD, log;
 	struct ept_path path;
 	uint64_t leaf;
 
@@ -135,9 +158,15 @@ int soft_ept_translate(struct soft_vcpu *v, uint64_t gpa, const struct soft_ept_
 				e->gpa = SOFT_TAG_INVALID;
 			return rc;
 		}
+		log = ad && a->set_ad && (a->need & EPT_W) && (v->vmx.proc2 & PROC2_PML) &&
+		      !(path.value[path.count - 1] & EPTE_D);
+		if (log && log_room(v) != SOFT_OK)
+			return SOFT_VMEXIT;
 		if (!ad || !a->set_ad || set_ad(v, &path, a->need & EPT_W) || retry == EPT_RETRIES)
 			break;
 	}
+	if (log)
+		log_dirty(v, gpa);
 	leaf = path.value[path.count - 1];
 	ret->gpa = gpa & PAGE_BASE;
 	ret->mem = (leaf & EPT_ADDR & ~((1ull << path.shift) - 1)) |

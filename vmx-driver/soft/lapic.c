@@ -187,7 +187,7 @@ void soft_lapic_accept(struct soft_vcpu *v, unsigned vector)
 	soft_set_bit(v->lapic->isr, vector);
 }
 
-static void end_of_interrupt(struct soft_vcpu *v)
+void soft_lapic_eoi(struct soft_vcpu *v)
 {
 	struct soft_lapic *a = v->lapic;
 	int vector = highest(a->isr);
@@ -333,7 +333,7 @@ static bool write_register(struct soft_vcpu *v, unsigned offset, uint32_t value)
 		soft_events_recheck(v);
 		return true;
 	case APIC_EOI:
-		end_of_interrupt(v);
+		soft_lapic_eoi(v);
 		return true;
 	case APIC_SVR:
 		write_svr(v, value);

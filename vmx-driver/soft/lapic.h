@@ -79,6 +79,8 @@ void soft_lapic_fire(struct soft_vcpu *v, unsigned entry);
 int soft_lapic_pending(const struct soft_vcpu *v);
 /* That vector goes from IRR to ISR. */
 void soft_lapic_accept(struct soft_vcpu *v, unsigned vector);
+/* EOI of the highest interrupt in service. Owner. */
+void soft_lapic_eoi(struct soft_vcpu *v);
 /* Would the processor answer the PIC's INTR wire? (IF is not looked at.) */
 bool soft_lapic_takes_extint(const struct soft_vcpu *v);
 /* Fires the timer if it is due, else sees to it that the host's is set. Owner. */

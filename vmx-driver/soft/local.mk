@@ -36,4 +36,4 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/vmcs.h vmx-driver/soft/vmx_ops.h \
 	vmx-driver/soft/vmcs.c vmx-driver/soft/vmx_caps.c vmx-driver/soft/vmx_insn.c \
 	vmx-driver/soft/vmx_check_ctls.c vmx-driver/soft/vmx_check_guest.c \
 	vmx-driver/soft/vmx_entry.c vmx-driver/soft/vmx_exit.c vmx-driver/soft/vmx_event.c \
-	vmx-driver/soft/vmx_intercept.c vmx-driver/soft/vmx_state.c
+	vmx-driver/soft/vmx_intercept.c vmx-driver/soft/vmx_state.c vmx-driver/soft/vmx_virq.c

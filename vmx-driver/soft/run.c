@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #include "vmx-driver/soft/lapic.h"
-#include "vmx-driver/soft/vmx_ops.h"
+#include "vmx-driver/soft/vmx_apic.h"
 
 /* What the steps of the loop say beyond enum soft_rc: *exit is filled, return to the caller. */
 #define RUN_RETURN 100
@@ -323,6 +323,18 @@ static int deliver_injected(struct soft_vcpu *v)
 	return rc;
 }
 
+/* A virtual interrupt of the VMX guest; it is in service before its delivery can exit. */
+static int deliver_virtual(struct soft_vcpu *v)
+{
+	int rc;
+
+	if (!v->vmx.virtual_taken)
+		v->vmx.virtual_vector = (uint8_t)soft_virq_take(v);
+	rc = deliver_interrupt(v, EVENT_EXTERNAL, v->vmx.virtual_vector);
+	v->vmx.virtual_taken = rc == SOFT_EXIT;
+	return rc;
+}
+
 /* An interrupt that the VMX host wants to see. */
 static int external_exit(struct soft_vcpu *v, struct vmx_exit *exit)
 {
@@ -346,6 +358,8 @@ static int external_exit(struct soft_vcpu *v, struct vmx_exit *exit)
 	if (!acknowledge)
 		return soft_vmx_external(v, -1);
 	soft_lapic_accept(v, (unsigned)vector);
+	if (soft_virq_posted(v, (unsigned)vector))
+		return SOFT_OK;
 	return soft_vmx_external(v, vector);
 }
 
@@ -377,6 +391,8 @@ static int deliver_event(struct soft_vcpu *v, struct vmx_exit *exit)
 		return deliver_injected(v);
 	if (v->exc_pending)
 		return deliver_exception(v);
+	if (v->vmx.virtual_taken)
+		return deliver_virtual(v);
 	if (soft_nonroot(v))
 		rc = soft_vmx_between(v);
 	if (rc == SOFT_OK && nmi_due(v))
@@ -385,6 +401,8 @@ static int deliver_event(struct soft_vcpu *v, struct vmx_exit *exit)
 		rc = soft_vmx_interrupt_window(v);
 	if (rc != SOFT_OK)
 		return rc;
+	if (v->vmx.virtual_pending && (v->rflags & FL_IF) && !v->shadow)
+		return deliver_virtual(v);
 	if (soft_vmx_pin(v, PIN_EXTERNAL))
 		return external_exit(v, exit);
 	if (!(v->rflags & FL_IF) || v->shadow)

@@ -292,6 +292,7 @@ struct soft_vmexit {
 	uint64_t gla, gpa;      /* guest-linear and guest-physical address, where the reason has them */
 	uint32_t insn_info;     /* VM-exit instruction information */
 	uint32_t event, event_error; /* VM-exit interruption information */
+	uint64_t host_tsc;      /* at that moment; 0: not asked */
 };
 
 /* Guest-physical mappings: what EPT says of a page. Index (gpa >> 12) % SIZE. */

@@ -317,12 +317,9 @@ int sys_op_rdmsr(struct soft_vcpu *v, const struct soft_insn *insn)
 		if (rc != SOFT_OK)
 			return rc;
 	}
-	if (soft_vmx_virtual_tpr(v, index)) {
-		value = soft_vmx_get_tpr(v);
-		rc = SOFT_OK;
-	} else {
+	rc = soft_vmx_x2apic_read(v, index, &value);
+	if (rc == SOFT_AGAIN)
 		rc = sys_read_msr(v, index, &value);
-	}
 	if (rc == SOFT_AGAIN)
 		rc = msr_exit(v, index, false, &value);
 	if (rc != SOFT_OK)
@@ -346,13 +343,9 @@ int sys_op_wrmsr(struct soft_vcpu *v, const struct soft_insn *insn)
 		if (rc != SOFT_OK)
 			return rc;
 	}
-	if (soft_vmx_virtual_tpr(v, index)) {
-		if (value >> 8)
-			return sys_gp0(v);
-		soft_vmx_set_tpr(v, (uint32_t)value);
-		return sys_done(v);
-	}
-	rc = sys_write_msr(v, index, value);
+	rc = soft_vmx_x2apic_write(v, index, value);
+	if (rc == SOFT_AGAIN)
+		rc = sys_write_msr(v, index, value);
 	if (rc == SOFT_AGAIN)
 		rc = msr_exit(v, index, true, &value);
 	return rc == SOFT_OK ? sys_done(v) : rc;

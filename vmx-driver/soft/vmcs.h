@@ -217,6 +217,7 @@ struct soft_vmx {
 	bool on;       /* in VMX operation; v->nonroot: in that of a guest (L2) */
 	bool launched; /* launch state of the current VMCS */
 	bool dirty;    /* vmcs is newer than guest memory */
+	bool shadow;   /* the current VMCS is a shadow VMCS: no entry with it */
 	uint64_t vmxon;   /* pointer given to VMXON, VMCS_NONE */
 	uint64_t current; /* pointer of the current VMCS, VMCS_NONE */
 	struct soft_vmcs vmcs; /* the current VMCS */
@@ -230,7 +231,12 @@ struct soft_vmx {
 				 * VMX operation */
 	bool nmi_unblocked_by_iret; /* the IRET that is being executed ended NMI blocking */
 	bool mtf_pending;  /* an MTF exit comes before the next instruction */
-	bool tpr_exit;     /* one because the TPR fell below its threshold */
+	bool virtual_pending; /* a virtual interrupt is recognized */
+	bool virtual_taken;   /* one is in service, but its delivery has to begin again */
+	uint8_t virtual_vector;
+	uint32_t trap_reason; /* an exit comes before the next instruction, 0: none: the TPR fell below
+			       * its threshold, EOI, or a write to the APIC */
+	uint64_t trap_qualification;
 	uint64_t timer_end; /* preemption timer: host TSC at which it reaches 0 */
 	bool timer_on;
 };

@@ -10,13 +10,31 @@
 uint32_t soft_vmx_get_tpr(struct soft_vcpu *v);
 void soft_vmx_set_tpr(struct soft_vcpu *v, uint32_t tpr);
 
-/* IA32_X2APIC_TPR, where "virtualize x2APIC mode" makes it that (29.5). */
-static inline bool soft_vmx_virtual_tpr(const struct soft_vcpu *v, uint32_t msr)
-{
-	return msr == 0x808 && soft_vmx_proc2(v, PROC2_X2APIC);
-}
-/* The value that VM entry finds (26.7.7). */
+/* MSRs of the x2APIC where "virtualize x2APIC mode" has them go to the virtual-APIC page (29.5).
+ * SOFT_OK: it is done; SOFT_EXCEPTION; SOFT_AGAIN: the MSR is the processor's own. */
+int soft_vmx_x2apic_read(struct soft_vcpu *v, uint32_t msr, uint64_t *ret_value);
+int soft_vmx_x2apic_write(struct soft_vcpu *v, uint32_t msr, uint64_t value);
+/* What VM entry finds: the TPR against its threshold, or virtual interrupts (26.7.7, 26.3.2.5). */
 void soft_vmx_tpr_begin(struct soft_vcpu *v);
+/* A register on the virtual-APIC page; 0 and nothing where no memory is. */
+uint32_t soft_vapic_get(struct soft_vcpu *v, unsigned offset);
+void soft_vapic_set(struct soft_vcpu *v, unsigned offset, uint32_t value);
+/* An exit before the next instruction, because of what this one did to the APIC. */
+void soft_vmx_apic_trap(struct soft_vcpu *v, uint32_t reason, uint64_t qualification);
+
+/* --- virtual interrupts (vmx_virq.c); with "virtual-interrupt delivery" only ------------------ */
+
+/* The TPR, or what VM entry loaded, may have changed what is recognized (PPR virtualization). */
+void soft_virq_priority(struct soft_vcpu *v);
+/* Self-IPI virtualization. */
+void soft_virq_request(struct soft_vcpu *v, unsigned vector);
+/* The recognized interrupt goes into service: its vector, to be delivered. */
+unsigned soft_virq_take(struct soft_vcpu *v);
+/* EOI virtualization. */
+void soft_virq_end(struct soft_vcpu *v);
+/* An acknowledged interrupt of that vector: was it the notification of posted ones (29.6)? Then they
+ * are requested now. */
+bool soft_virq_posted(struct soft_vcpu *v, unsigned vector);
 
 /* Is that physical address on the APIC-access page? */
 static inline bool soft_vmx_apic_page(const struct soft_vcpu *v, uint64_t gpa)

@@ -20,7 +20,7 @@ struct word {
 static const struct word words[VMX_WORDS] = {
 	[VMX_PIN] = {
 		.default1 = 0x16,
-		.offered = PIN_EXTERNAL | PIN_NMI | PIN_VIRTUAL_NMI | PIN_TIMER,
+		.offered = PIN_EXTERNAL | PIN_NMI | PIN_VIRTUAL_NMI | PIN_TIMER | PIN_POSTED,
 	},
 	[VMX_PROC] = {
 		.default1 = 0x0401e172,
@@ -33,7 +33,8 @@ static const struct word words[VMX_WORDS] = {
 	[VMX_PROC2] = {
 		.offered = PROC2_APIC_ACCESS | PROC2_EPT | PROC2_TABLES | PROC2_RDTSCP |
 			   PROC2_X2APIC | PROC2_VPID | PROC2_WBINVD | PROC2_UNRESTRICTED |
-			   PROC2_INVPCID,
+			   PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY | PROC2_INVPCID |
+			   PROC2_SHADOW_VMCS | PROC2_PML,
 	},
 	[VMX_EXIT_CTLS] = {
 		.default1 = 0x36dff,
@@ -53,9 +54,10 @@ static const struct word words[VMX_WORDS] = {
 #define EPT_CAPS (1ull << 0 | 1ull << 6 | 1ull << 8 | 1ull << 14 | 1ull << 16 | 1ull << 17 | \
 		  1ull << 20 | 1ull << 21 | 1ull << 25 | 1ull << 26)
 #define VPID_CAPS (1ull << 32 | 0xfull << 40)
-/* Timer at TSC / 32, LMA is stored on exit, HLT and wait-for-SIPI states, 4 CR3 targets, events
- * of instructions of length 0. */
-#define MISC_CAPS (5ull | 1ull << 5 | 1ull << 6 | 1ull << 8 | 4ull << 16 | 1ull << 30)
+/* Timer at TSC / 32, LMA is stored on exit, HLT and wait-for-SIPI states, 4 CR3 targets, VMWRITE to
+ * all fields, events of instructions of length 0. */
+#define MISC_CAPS (5ull | 1ull << 5 | 1ull << 6 | 1ull << 8 | 4ull << 16 | \
+		   MISC_WRITE_ALL | 1ull << 30)
 /* Write-back, INS and OUTS tell their operands, TRUE MSRs. */
 #define BASIC_CAPS ((uint64_t)VMCS_REGION_SIZE << 32 | 6ull << 50 | 1ull << 54 | 1ull << 55)
 

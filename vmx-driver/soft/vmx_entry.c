@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vmx_entry.c - VM entry: loading the guest (SDM 3C 26.3.2 - 26.8) and MSR areas. GENERAL. */
+#include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/sys.h"
 #include "vmx-driver/soft/vmx_ops.h"
 
 /* --- MSR areas (26.4, 27.4, 27.6) ----------------------------------------------------------- */
 
 enum {
-	MSR_UCODE_WRITE = 0x79, MSR_SMM_MONITOR = 0x9b, MSR_SMBASE = 0x9e,
+	MSR_TSC = 0x10, MSR_UCODE_WRITE = 0x79, MSR_SMM_MONITOR = 0x9b, MSR_SMBASE = 0x9e,
 	MSR_FS_BASE = 0xc0000100, MSR_GS_BASE = 0xc0000101,
 };
 /* IA32_VMX_MISC recommends to stay below; what is beyond fails, or a guest could keep its processor
@@ -48,7 +49,7 @@ unsigned soft_vmx_load_msrs(struct soft_vcpu *v, uint64_t list, uint32_t count)
 	return 0;
 }
 
-bool soft_vmx_store_msrs(struct soft_vcpu *v, uint64_t list, uint32_t count)
+bool soft_vmx_store_msrs(struct soft_vcpu *v, uint64_t list, uint32_t count, uint64_t tsc)
 {
 	struct soft_exc kept = v->exc;
 	struct msr_entry e;
@@ -64,6 +65,8 @@ bool soft_vmx_store_msrs(struct soft_vcpu *v, uint64_t list, uint32_t count)
 			v->exc = kept;
 			return false;
 		}
+		if (e.index == MSR_TSC)
+			e.value = tsc;
 		soft_copy(p + 8, &e.value, 8);
 		if (soft_code_overlaps(soft_vm_of(v), at, sizeof(e)))
 			soft_code_written(soft_vm_of(v), v, at, sizeof(e));
@@ -174,6 +177,10 @@ static void load_guest(struct soft_vcpu *v)
 	v->vmx.proc = c->proc;
 	v->vmx.proc2 = c->proc & PROC_SECONDARY ? c->proc2 : 0;
 	soft_tlb_leave(v, soft_vmx_vpid(v));
+	/* Without VPIDs no translation survives an entry; hypervisors that log what becomes dirty count
+	 * on guest-physical ones to be forgotten as well. */
+	if (!soft_vmx_vpid(v) && (v->vmx.proc2 & PROC2_PML))
+		soft_ept_cache_flush(v);
 	v->nonroot = true;
 	v->eptp = v->vmx.proc2 & PROC2_EPT ? c->eptp : 0;
 	load_control(v, c);

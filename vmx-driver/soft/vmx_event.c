@@ -53,8 +53,8 @@ static int pending_debug(struct soft_vcpu *v)
 
 int soft_vmx_between(struct soft_vcpu *v)
 {
-	if (v->vmx.tpr_exit)
-		return soft_vmx_exit(v, REASON_TPR, 0);
+	if (v->vmx.trap_reason)
+		return soft_vmx_exit(v, v->vmx.trap_reason, v->vmx.trap_qualification);
 	if (v->vmx.mtf_pending)
 		return soft_vmx_exit(v, REASON_MTF, 0);
 	if (v->vmx.pending_debug && v->shadow != SHADOW_MOV_SS && v->activity == VMX_ACTIVE) {
@@ -110,6 +110,7 @@ void soft_vmx_event_enter(struct soft_vcpu *v)
 
 void soft_vmx_event_leave(struct soft_vcpu *v)
 {
-	v->vmx.mtf_pending = v->vmx.tpr_exit = false;
+	v->vmx.mtf_pending = v->vmx.virtual_pending = v->vmx.virtual_taken = false;
+	v->vmx.trap_reason = 0;
 	soft_vmx_timer_stop(v);
 }

@@ -98,6 +98,8 @@ static bool has_length(uint32_t reason, uint32_t event)
 	case REASON_NMI_WINDOW:
 	case REASON_MTF:
 	case REASON_TPR:
+	case REASON_EOI:
+	case REASON_APIC_WRITE:
 	case REASON_TIMER:
 		return false;
 	default:
@@ -127,7 +129,7 @@ static void tell(struct soft_vcpu *v)
 		c->guest_physical = x->gpa;
 	c->entry_event &= ~EVENT_VALID;
 	/* Such an instruction is resumed as after a fault. */
-	if ((memory || x->reason == REASON_APIC_ACCESS) && !v->vmx.idt_event)
+	if ((memory || x->reason == REASON_APIC_ACCESS || x->reason == REASON_PML_FULL) && !v->vmx.idt_event)
 		v->rflags |= FL_RF;
 }
 
@@ -240,6 +242,9 @@ static int load_host(struct soft_vcpu *v, bool was_nmi)
 
 int soft_vmx_leave(struct soft_vcpu *v)
 {
+	/* The areas' TSC is the processor's own. */
+	uint64_t host_tsc = v->vmexit.host_tsc ? v->vmexit.host_tsc : __builtin_ia32_rdtsc();
+	uint64_t tsc = host_tsc + v->tsc_offset - v->vmx.tsc_offset;
 	struct soft_vmcs *c = &v->vmx.vmcs;
 	bool nmi = v->vmexit.reason == REASON_EXCEPTION &&
 		   (v->vmexit.event & EVENT_TYPE) == TYPE_NMI;
@@ -250,10 +255,7 @@ int soft_vmx_leave(struct soft_vcpu *v)
 	tell(v);
 	soft_vmx_event_leave(v);
 	save_guest(v);
-	/* The areas' TSC is the processor's own. */
-	v->tsc_offset -= v->vmx.tsc_offset;
-	v->vmx.tsc_offset = 0;
-	if (!soft_vmx_store_msrs(v, c->exit_msr_store, c->exit_store_count)) {
+	if (!soft_vmx_store_msrs(v, c->exit_msr_store, c->exit_store_count, tsc)) {
 		(void)load_host(v, nmi);
 		return vm_abort(v, ABORT_SAVE_MSR);
 	}

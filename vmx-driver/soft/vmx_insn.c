@@ -183,10 +183,17 @@ static int op_vmclear(struct soft_vcpu *v, const struct soft_insn *insn)
 	return succeed(v);
 }
 
+/* The bit of the revision identifier that a processor with VMCS shadowing accepts. */
+static uint32_t shadow_bit(const struct soft_vcpu *v)
+{
+	return soft_vmx_has(soft_vmx_caps(v), VMX_NEED(VMX_PROC2, 14)) ? VMCS_SHADOW : 0;
+}
+
 static int op_vmptrld(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	const struct soft_vmcs_region *r;
 	uint64_t gpa = 0;
+	uint32_t revision;
 	int rc = begin(v, insn, REASON_VMPTRLD);
 
 	if (rc == SOFT_OK)
@@ -198,12 +205,14 @@ static int op_vmptrld(struct soft_vcpu *v, const struct soft_insn *insn)
 	if (gpa == v->vmx.vmxon)
 		return fail(v, VMERR_VMPTRLD_VMXON);
 	r = region_at(v, gpa, false);
-	if (!r || revision_at(v, gpa) != VMCS_REVISION)
+	revision = revision_at(v, gpa);
+	if (!r || (revision & ~shadow_bit(v)) != VMCS_REVISION)
 		return fail(v, VMERR_VMPTRLD_REVISION);
 	if (gpa != v->vmx.current) {
 		soft_vmx_flush(v);
 		soft_copy(&v->vmx.vmcs, &r->vmcs, sizeof(v->vmx.vmcs));
 		v->vmx.launched = r->launched != 0;
+		v->vmx.shadow = revision & VMCS_SHADOW;
 		v->vmx.current = gpa;
 		v->vmx.dirty = false;
 	}
@@ -232,47 +241,86 @@ static const struct vmcs_field *find_field(const struct soft_vcpu *v, uint64_t e
 	return encoding >> 32 ? NULL : soft_vmcs_field(soft_vmx_caps(v), (uint32_t)encoding);
 }
 
-static int op_vmread(struct soft_vcpu *v, const struct soft_insn *insn)
-{
-	const struct vmcs_field *f;
-	uint64_t encoding = 0;
-	int rc = begin(v, insn, REASON_VMREAD);
+/* A VMREAD or VMWRITE: which field of which VMCS. */
+struct access {
+	uint64_t encoding;
+	struct soft_vmcs *vmcs; /* in non-root operation the shadow VMCS, in guest memory */
+	const struct vmcs_field *field;
+};
 
-	if (rc == SOFT_OK && v->vmx.current == VMCS_NONE)
-		return fail_invalid(v);
-	if (rc == SOFT_OK)
-		rc = soft_read_operand(v, insn, 1, &encoding);
+/* The VMCS that the access is for, NULL if there is none. */
+static struct soft_vmcs *accessed(struct soft_vcpu *v)
+{
+	struct soft_vmcs_region *r;
+
+	if (!soft_nonroot(v))
+		return v->vmx.current == VMCS_NONE ? NULL : &v->vmx.vmcs;
+	if (v->vmx.vmcs.link_pointer == VMCS_NONE)
+		return NULL;
+	r = region_at(v, v->vmx.vmcs.link_pointer, true);
+	return r ? &r->vmcs : NULL;
+}
+
+/* operand: the one with the encoding, a register; bitmap: which fields exit. SOFT_OK: go on, with
+ * a->field NULL if there is no such field, and a->vmcs NULL if there is no VMCS. */
+static int begin_access(struct soft_vcpu *v, const struct soft_insn *insn, enum vmx_reason reason,
+			unsigned operand, uint64_t bitmap, struct access *a)
+{
+	int rc;
+
+	if (!v->vmx.on || undefined(v))
+		return sys_ud(v);
+	rc = soft_read_operand(v, insn, operand, &a->encoding);
 	if (rc != SOFT_OK)
 		return rc;
-	f = find_field(v, encoding);
-	if (!f)
+	if (soft_nonroot(v) &&
+	    (!soft_vmx_proc2(v, PROC2_SHADOW_VMCS) || a->encoding >> 15 ||
+	     soft_vmx_bitmap_bit(v, bitmap, (unsigned)a->encoding)))
+		return soft_vmx_exit_operands(v, insn, reason, 0);
+	if (v->cpl != 0)
+		return sys_gp0(v);
+	a->vmcs = accessed(v);
+	a->field = find_field(v, a->encoding);
+	return SOFT_OK;
+}
+
+static int op_vmread(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	struct access a = { 0 };
+	int rc = begin_access(v, insn, REASON_VMREAD, 1, v->vmx.vmcs.vmread_bitmap, &a);
+
+	if (rc != SOFT_OK)
+		return rc;
+	if (!a.vmcs)
+		return fail_invalid(v);
+	if (!a.field)
 		return fail(v, VMERR_FIELD);
-	rc = soft_write_operand(v, insn, 0,
-				soft_vmcs_get(&v->vmx.vmcs, f, (uint32_t)encoding));
+	rc = soft_write_operand(v, insn, 0, soft_vmcs_get(a.vmcs, a.field, (uint32_t)a.encoding));
 	return rc == SOFT_OK ? succeed(v) : rc;
 }
 
 static int op_vmwrite(struct soft_vcpu *v, const struct soft_insn *insn)
 {
-	const struct vmcs_field *f;
-	uint64_t encoding = 0, value = 0;
-	int rc = begin(v, insn, REASON_VMWRITE);
+	struct access a = { 0 };
+	uint64_t value = 0;
+	int rc = begin_access(v, insn, REASON_VMWRITE, 0, v->vmx.vmcs.vmwrite_bitmap, &a);
 
-	if (rc == SOFT_OK && v->vmx.current == VMCS_NONE)
+	if (rc == SOFT_OK && !a.vmcs)
 		return fail_invalid(v);
-	if (rc == SOFT_OK)
-		rc = soft_read_operand(v, insn, 0, &encoding);
 	if (rc == SOFT_OK)
 		rc = soft_read_operand(v, insn, 1, &value);
 	if (rc != SOFT_OK)
 		return rc;
-	f = find_field(v, encoding);
-	if (!f)
+	if (!a.field)
 		return fail(v, VMERR_FIELD);
-	if (vmcs_type((uint32_t)encoding) == VMCS_READ_ONLY)
+	if (vmcs_type((uint32_t)a.encoding) == VMCS_READ_ONLY &&
+	    !(soft_vmx_caps(v)->misc & MISC_WRITE_ALL))
 		return fail(v, VMERR_READ_ONLY);
-	soft_vmcs_set(&v->vmx.vmcs, f, (uint32_t)encoding, value);
-	v->vmx.dirty = true;
+	soft_vmcs_set(a.vmcs, a.field, (uint32_t)a.encoding, value);
+	if (soft_nonroot(v))
+		region_written(v, v->vmx.vmcs.link_pointer);
+	else
+		v->vmx.dirty = true;
 	return succeed(v);
 }
 
@@ -285,7 +333,7 @@ static int enter(struct soft_vcpu *v, const struct soft_insn *insn, bool launch)
 
 	if (rc != SOFT_OK)
 		return rc;
-	if (v->vmx.current == VMCS_NONE)
+	if (v->vmx.current == VMCS_NONE || v->vmx.shadow)
 		return fail_invalid(v);
 	if (v->shadow == SHADOW_MOV_SS)
 		return fail(v, VMERR_MOV_SS);

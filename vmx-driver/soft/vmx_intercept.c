@@ -80,8 +80,7 @@ int soft_vmx_exit_operands(struct soft_vcpu *v, const struct soft_insn *insn, ui
 
 /* --- ports and MSRs ------------------------------------------------------------------------- */
 
-/* A bit in a page of guest memory; 1 where there is none. */
-static bool bitmap_bit(struct soft_vcpu *v, uint64_t page, unsigned bit)
+bool soft_vmx_bitmap_bit(struct soft_vcpu *v, uint64_t page, unsigned bit)
 {
 	const uint8_t *p = soft_gpa_ptr(v, page, false);
 
@@ -95,7 +94,7 @@ static bool port_exits(struct soft_vcpu *v, unsigned port, unsigned size)
 	if (!(v->vmx.proc & PROC_IO_BITMAPS))
 		return v->vmx.proc & PROC_IO;
 	for (unsigned i = port; i < port + size; i++)
-		if (i > 0xffff || bitmap_bit(v, c->io_bitmap[i >> 15], i & 0x7fff))
+		if (i > 0xffff || soft_vmx_bitmap_bit(v, c->io_bitmap[i >> 15], i & 0x7fff))
 			return true;
 	return false;
 }
@@ -149,7 +148,7 @@ int soft_vmx_intercept_msr(struct soft_vcpu *v, uint32_t index, bool write)
 		if ((index & 0x3fffe000u) == 0 && (index >> 30 == 0 || index >> 30 == 3)) {
 			if (index >> 30)
 				base += 1024 * 8;
-			if (!bitmap_bit(v, v->vmx.vmcs.msr_bitmap, base + (index & 0x1fff)))
+			if (!soft_vmx_bitmap_bit(v, v->vmx.vmcs.msr_bitmap, base + (index & 0x1fff)))
 				return SOFT_OK;
 		}
 	}

@@ -100,6 +100,8 @@ enum { /* guest interruptibility state */
 enum { ACTIVITY_ACTIVE = 0, ACTIVITY_HLT = 1, ACTIVITY_SHUTDOWN = 2, ACTIVITY_SIPI = 3 };
 #define RIGHTS_UNUSABLE (1u << 16)
 
+#define MISC_WRITE_ALL (1ull << 29) /* IA32_VMX_MISC: VMWRITE knows no read-only fields */
+
 /* --- what is offered (vmx_caps.c) ----------------------------------------------------------- */
 
 /* cr4_mask: CR4 bits that the VM's processor has. */
@@ -137,7 +139,11 @@ static inline bool soft_vmx_pin(const struct soft_vcpu *v, uint32_t bits)
  * instruction's length. The caller may fill the rest of v->vmexit afterwards. */
 static inline int soft_vmx_exit(struct soft_vcpu *v, uint32_t reason, uint64_t qualification)
 {
-	v->vmexit = (struct soft_vmexit){ .reason = reason, .qualification = qualification };
+	v->vmexit = (struct soft_vmexit){
+		.reason = reason,
+		.qualification = qualification,
+		.host_tsc = v->vmx.vmcs.exit_store_count ? __builtin_ia32_rdtsc() : 0,
+	};
 	return SOFT_VMEXIT;
 }
 /* Carries out what v->vmexit asks for: saves the guest's state and the exit information (the event
@@ -161,7 +167,8 @@ bool soft_vmx_check_guest(struct soft_vcpu *v, uint64_t *ret_qualification);
 int soft_vmx_enter(struct soft_vcpu *v);
 /* Loads an MSR list; 0, or 1 + the index of the entry that failed. entry: of a VM entry. */
 unsigned soft_vmx_load_msrs(struct soft_vcpu *v, uint64_t list, uint32_t count);
-bool soft_vmx_store_msrs(struct soft_vcpu *v, uint64_t list, uint32_t count);
+/* tsc: the processor's at the moment of the exit. */
+bool soft_vmx_store_msrs(struct soft_vcpu *v, uint64_t list, uint32_t count, uint64_t tsc);
 
 /* --- instructions (vmx_insn.c) --------------------------------------------------------------- */
 
@@ -212,6 +219,8 @@ void soft_vmx_event_leave(struct soft_vcpu *v);
  * (27.2.5). info: bits that the operands do not say. */
 int soft_vmx_exit_operands(struct soft_vcpu *v, const struct soft_insn *insn, uint32_t reason,
 			   uint32_t info);
+/* A bit in a page of guest memory; true where there is none. */
+bool soft_vmx_bitmap_bit(struct soft_vcpu *v, uint64_t page, unsigned bit);
 /* These: SOFT_OK: go on with the instruction. */
 /* Port access by IN, OUT, INS, OUTS. */
 int soft_vmx_intercept_io(struct soft_vcpu *v, uint16_t port, unsigned size, bool in,

@@ -4,9 +4,10 @@
 #include "vmx-driver/soft/vmx_ops.h"
 
 /* The layout is that of struct soft_vmcs, which its size tells apart too. */
-#define NESTED_MAGIC 0x31584d56u /* VMX1 */
+#define NESTED_MAGIC 0x32584d56u /* VMX2 */
 enum { NESTED_ON = 1u << 0, NESTED_NONROOT = 1u << 1, NESTED_LAUNCHED = 1u << 2,
-       NESTED_TIMER = 1u << 3, NESTED_MTF = 1u << 4, NESTED_TPR = 1u << 5, NESTED_ALL = 0x3f };
+       NESTED_TIMER = 1u << 3, NESTED_MTF = 1u << 4, NESTED_TAKEN = 1u << 5,
+       NESTED_RECOGNIZED = 1u << 6, NESTED_SHADOW = 1u << 7, NESTED_ALL = 0xff };
 
 struct nested {
 	uint32_t magic, size;
@@ -15,6 +16,8 @@ struct nested {
 	uint64_t tsc_offset, pending_debug;
 	uint64_t timer_left; /* TSC ticks */
 	uint64_t pdpte[4];
+	uint64_t trap_qualification;
+	uint32_t trap_reason, virtual_vector;
 	struct soft_vmcs vmcs;
 };
 
@@ -35,7 +38,12 @@ void soft_vmx_state_read(struct soft_vcpu *v, void *buf)
 	n->size = sizeof(*n);
 	n->flags = (x->on ? NESTED_ON : 0u) | (v->nonroot ? NESTED_NONROOT : 0u) |
 		   (x->launched ? NESTED_LAUNCHED : 0u) | (x->timer_on ? NESTED_TIMER : 0u) |
-		   (x->mtf_pending ? NESTED_MTF : 0u) | (x->tpr_exit ? NESTED_TPR : 0u);
+		   (x->mtf_pending ? NESTED_MTF : 0u) | (x->virtual_taken ? NESTED_TAKEN : 0u) |
+		   (x->virtual_pending ? NESTED_RECOGNIZED : 0u) |
+		   (x->shadow ? NESTED_SHADOW : 0u);
+	n->trap_reason = x->trap_reason;
+	n->trap_qualification = x->trap_qualification;
+	n->virtual_vector = x->virtual_vector;
 	n->inject = x->inject;
 	n->vmxon = x->vmxon;
 	n->current = x->current;
@@ -58,6 +66,14 @@ static bool possible(const struct soft_vcpu *v, const struct nested *n)
 		       n->current == VMCS_NONE && !n->inject && !n->tsc_offset;
 	if (!soft_vmx_address_ok(v, n->vmxon, VMX_PAGE_SIZE))
 		return false;
+	if (n->trap_reason && n->trap_reason != REASON_TPR && n->trap_reason != REASON_EOI &&
+	    n->trap_reason != REASON_APIC_WRITE)
+		return false;
+	if (nonroot && (n->flags & NESTED_SHADOW))
+		return false;
+	if ((n->flags & (NESTED_TAKEN | NESTED_RECOGNIZED)) &&
+	    !(n->vmcs.proc & PROC_SECONDARY && n->vmcs.proc2 & PROC2_INTERRUPT_DELIVERY))
+		return false;
 	if (n->current == VMCS_NONE)
 		return !nonroot;
 	return soft_vmx_address_ok(v, n->current, VMX_PAGE_SIZE) && n->current != n->vmxon &&
@@ -77,7 +93,11 @@ static void resume_nonroot(struct soft_vcpu *v, const struct nested *n)
 	x->timer_on = n->flags & NESTED_TIMER;
 	x->timer_end = __builtin_ia32_rdtsc() + n->timer_left;
 	x->mtf_pending = n->flags & NESTED_MTF;
-	x->tpr_exit = n->flags & NESTED_TPR;
+	x->virtual_taken = n->flags & NESTED_TAKEN;
+	x->virtual_pending = n->flags & NESTED_RECOGNIZED;
+	x->virtual_vector = (uint8_t)n->virtual_vector;
+	x->trap_reason = n->trap_reason;
+	x->trap_qualification = n->trap_qualification;
 	v->nonroot = true;
 	v->eptp = x->proc2 & PROC2_EPT ? x->vmcs.eptp : 0;
 	soft_copy(v->pdpte, n->pdpte, sizeof(v->pdpte));
@@ -106,6 +126,7 @@ bool soft_vmx_state_write(struct soft_vcpu *v, const void *buf)
 	v->tsc_offset += n->tsc_offset - old.tsc_offset;
 	v->vmx.on = n->flags & NESTED_ON;
 	v->vmx.launched = n->flags & NESTED_LAUNCHED;
+	v->vmx.shadow = n->flags & NESTED_SHADOW;
 	v->vmx.vmxon = n->vmxon;
 	v->vmx.current = n->current;
 	v->vmx.dirty = n->current != VMCS_NONE;

@@ -120,7 +120,7 @@ static void vmwrite(uint32_t field, uint64_t value)
 	}
 }
 
-enum { MSR_FEATURE_CONTROL = 0x3a, MSR_EFER = 0xc0000080 };
+enum { MSR_FEATURE_CONTROL = 0x3a, MSR_MISC = 0x485, MSR_PROC2 = 0x48b, MSR_EFER = 0xc0000080 };
 enum { PIN = 0x4000, PROC = 0x4002, EXCEPTIONS = 0x4004, CR3_TARGETS = 0x400a, EXIT_CTLS = 0x400c,
        EXIT_STORES = 0x400e, EXIT_LOADS = 0x4010, ENTRY_CTLS = 0x4012, ENTRY_LOADS = 0x4014,
        EVENT = 0x4016, EVENT_ERROR = 0x4018, EVENT_LEN = 0x401a, PROC2 = 0x401e,
@@ -281,7 +281,16 @@ static void pointers(void)
 	*(volatile uint32_t *)vmcs_page[1] = revision() + 1;
 	fails("vmptrld, wrong revision", with(try_vmptrld, b), 11);
 	*(volatile uint32_t *)vmcs_page[1] = revision() | 1u << 31;
-	fails("vmptrld, bit 31", with(try_vmptrld, b), 11);
+	if (rdmsr(MSR_PROC2) >> (32 + 14) & 1) {
+		succeeds("vmptrld of a shadow VMCS", with(try_vmptrld, b));
+		fails_invalid("vmlaunch with it", attempt(try_vmlaunch, KERNEL));
+		operand_field = GUEST_RIP;
+		operand_value = 0x5a5a;
+		succeeds("vmwrite to it", attempt(try_vmwrite, KERNEL));
+		succeeds("vmptrld of the first again", with(try_vmptrld, a));
+	} else {
+		fails("vmptrld, bit 31", with(try_vmptrld, b), 11);
+	}
 	*(volatile uint32_t *)vmcs_page[1] = revision();
 	succeeds("vmptrst", with(try_vmptrst, 0));
 	check("a failure leaves the current VMCS", operand[0], a);
@@ -299,7 +308,10 @@ static void fields(void)
 		fails("vmwrite of no field", attempt(try_vmwrite, KERNEL), 12);
 	}
 	operand_field = EXIT_REASON;
-	fails("vmwrite of a read-only field", attempt(try_vmwrite, KERNEL), 13);
+	if (rdmsr(MSR_MISC) >> 29 & 1)
+		succeeds("vmwrite of a read-only field", attempt(try_vmwrite, KERNEL));
+	else
+		fails("vmwrite of a read-only field", attempt(try_vmwrite, KERNEL), 13);
 	operand_field = GUEST_RIP;
 	operand_value = 0x123456789abcdef0;
 	succeeds("vmwrite", attempt(try_vmwrite, KERNEL));
