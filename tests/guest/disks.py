@@ -397,21 +397,28 @@ CASES = [
 ]
 
 
-def main():
-    for path in KERNEL, INITRD, ROOTFS:
+def absent(files, programs):
+    """Why the cases cannot run, or None."""
+    for path in files:
         if not os.path.exists(path):
-            print('skip: %s is not there: ./bootstrap check fetches it' % path)
-            print('0 passed, 0 failed, 1 skipped')
-            return 77
-    for program in 'e2fsck', 'debugfs', 'qemu-img':
+            return '%s is not there: ./bootstrap check fetches it' % path
+    for program in programs:
         if not shutil.which(program):
-            print('skip: %s is not installed' % program)
-            print('0 passed, 0 failed, 1 skipped')
-            return 77
+            return '%s is not installed' % program
+    return None
+
+
+def run_cases(cases, files=(KERNEL, INITRD), programs=()):
+    """Runs (name, function of a daemon) pairs, all or those that are named; the program's exit status."""
+    why = absent(files, programs)
+    if why:
+        print('skip: ' + why)
+        print('0 passed, 0 failed, 1 skipped')
+        return 77
     passed = failed = skipped = 0
     vmxd = Vmxd()
     try:
-        for name, case in CASES:
+        for name, case in cases:
             start = time.monotonic()
             try:
                 if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
@@ -422,9 +429,9 @@ def main():
             except Skip as e:
                 skipped += 1
                 print('skip: %s: %s' % (name, e), flush=True)
-            except (Failure, OSError) as e:
+            except Exception as e:
                 failed += 1
-                print('FAIL: %s: %s' % (name, e), flush=True)
+                print('FAIL: %s: %s: %s' % (name, type(e).__name__, e), flush=True)
                 with open(vmxd.dir + '/log') as log:
                     print(''.join(log.readlines()[-10:]))
     finally:
@@ -434,4 +441,4 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_cases(CASES, (KERNEL, INITRD, ROOTFS), ('e2fsck', 'debugfs', 'qemu-img')))

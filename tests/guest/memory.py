@@ -9,8 +9,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from devices import Guest, check, main, resident, stats, until
-from disks import KERNEL, Failure
+from devices import Guest, check, refused, resident, stats, until
+from disks import KERNEL, run_cases
 
 MIB = 1 << 20
 
@@ -18,15 +18,6 @@ MIB = 1 << 20
 def total(guest):
     """The memory that the guest says it has."""
     return int(guest.run('grep MemTotal /proc/meminfo').split()[1]) * 1024
-
-
-def refused(vmxd, why, method, **params):
-    try:
-        vmxd.rpc.call(method, **params)
-    except Failure as e:
-        check('%s: %s' % (params, e), why in str(e))
-    else:
-        raise Failure('%s was taken' % params)
 
 
 def grows(vmxd):
@@ -130,7 +121,7 @@ def shrinks(vmxd):
     guest.close()
 
 
-CASES = [grows, persistent, shrinks]
+CASES = [('grows', grows), ('persistent', persistent), ('shrinks', shrinks)]
 
 if __name__ == '__main__':
-    sys.exit(main(CASES))
+    sys.exit(run_cases(CASES, programs=('mkfs.ext4', 'e2fsck', 'debugfs')))
