@@ -57,3 +57,10 @@ TESTS += tests/fuzz/fuzz-p9
 EXTRA_DIST += tests/fuzz/corpus/p9
 tests_fuzz_fuzz_p9_SOURCES = tests/fuzz/fuzz_p9.c tests/fuzz/replay.c tests/fuzz/input.h
 tests_fuzz_fuzz_p9_LDADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread
+# Memory that is a device.
+check_PROGRAMS += tests/fuzz/fuzz-virtio-memory
+TESTS += tests/fuzz/fuzz-virtio-memory
+EXTRA_DIST += tests/fuzz/corpus/virtio-memory
+tests_fuzz_fuzz_virtio_memory_SOURCES = tests/fuzz/fuzz_virtio_memory.c tests/fuzz/replay.c \
+	tests/fuzz/input.h
+tests_fuzz_fuzz_virtio_memory_LDADD = librig.la
