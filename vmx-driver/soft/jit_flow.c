@@ -349,28 +349,28 @@ uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned
 	return slow->l0;
 }
 
-uint32_t jit_emit_check_loop(struct tr *t, const struct loop *loop, unsigned k)
+void jit_loop_slots(const struct tr *t, struct loop *loop)
 {
-	const struct loop_stream *s = &loop->stream[k];
-	uint32_t slot = site_slot(t, s->write, false);
-	unsigned size = (unsigned)(s->hi - s->lo);
-	struct slow_path *slow;
+	for (unsigned k = 0; k < loop->stream_count; k++) {
+		struct loop_stream *s = &loop->stream[k];
 
-	/* all streams have theirs at the same time */
-	for (unsigned other = 0; other < k; other++)
-		if (loop->stream[other].l0 == slot_offset(t, slot)) {
-			slot = (slot + SOFT_L0_KINDS) % SOFT_L0_SIZE;
-			other = -1u;
-		}
-	slow = add_slow_path(t, slot, size, s->write, false);
+		s->slot = (site_slot(t, s->write, false) + k * SOFT_L0_KINDS) % SOFT_L0_SIZE;
+		s->l0 = slot_offset(t, s->slot);
+	}
+}
+
+void jit_emit_check_loop(struct tr *t, const struct loop_stream *s)
+{
+	unsigned size = (unsigned)(s->hi - s->lo);
+	struct slow_path *slow = add_slow_path(t, s->slot, size, s->write, false);
+
 	if (!slow)
-		return 0;
+		return;
 	slow->loop = slow->group = true;
 	slow->site |= JIT_SITE_LOOP;
 	slow->where = (struct jit_place){ .base = H_R10 };
 	e_mov(&t->b, H_R11, H_R10);
 	emit_compare(t, H_R11, size, slow);
-	return slow->l0;
 }
 
 /* Checks the address in `reg`, r10 or r11, which becomes that of the host. */

@@ -30,7 +30,7 @@ struct loop_stream {
 	unsigned item;   /* one of its accesses */
 	int64_t stride;
 	int64_t lo, hi;  /* of its first iteration, from base + (index << log2) as they are then */
-	uint32_t l0;     /* GS displacement of its L0 entry */
+	uint32_t slot, l0; /* its L0 entry, and the GS displacement of that */
 };
 
 struct loop_access { /* an item's operand in memory */
@@ -49,6 +49,7 @@ struct loop {
 	uint32_t borrowed;  /* pinned guest registers whose values wait in v->gpr */
 	uint8_t counter;    /* host register */
 	uint8_t *head;      /* of the fast body */
+	uint8_t *miss;      /* a jump to the ordinary body, or NULL */
 };
 
 /* jit_loop.c: is the block such a loop, and what are its streams? */

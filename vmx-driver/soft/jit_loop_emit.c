@@ -18,8 +18,8 @@ jit_recipe jit_loop_recipe(const struct loop *loop, jit_recipe r)
 
 /* --- before the iterations ------------------------------------------------------------------------ */
 
-/* dst = base + (index << log2) + disp by the registers as they are at the start */
-static void emit_stream_address(struct tr *t, const struct loop_stream *s, unsigned dst)
+/* dst = where its first iteration begins, + add, by the registers as they are at the start */
+static void emit_stream_address(struct tr *t, const struct loop_stream *s, unsigned dst, int32_t add)
 {
 	ZydisDecodedOperand op = { .type = ZYDIS_OPERAND_TYPE_MEMORY };
 
@@ -28,7 +28,7 @@ static void emit_stream_address(struct tr *t, const struct loop_stream *s, unsig
 	if (s->index != JIT_NOBODYS)
 		op.mem.index = (ZydisRegister)(ZYDIS_REGISTER_RAX + s->index);
 	op.mem.scale = (uint8_t)(1u << s->log2);
-	op.mem.disp.value = s->lo;
+	op.mem.disp.value = s->lo + add;
 	jit_emit_ea(&t->b, dst, &t->s->item[s->item].insn, &op, 0, false);
 }
 
@@ -67,24 +67,89 @@ static bool same_strides(const struct loop *loop, unsigned *ret_stride)
 	return same;
 }
 
-/* r11: the offset of the stream's first iteration in its page. r9 = the least number of further ones
- * that stay there (divide), or of bytes. */
-static void emit_room(struct jit_buf *b, const struct loop_stream *s, bool first, bool divide)
+/* cmp a, b; cmovcc a, b */
+static void emit_choose(struct jit_buf *b, bool w, unsigned cc, unsigned to, unsigned from)
 {
-	if (s->stride > 0) {
-		e_alu_imm(b, false, 6, H_R11, 4095); /* xor: 4095 - r11 */
-		if (s->hi - s->lo > 1)
+	e_rr(b, w, 0x39, to, from);
+	e2(b, 0x45 | (w ? 8 : 0), 0x0f); /* both of r9 to r11 */
+	e2(b, 0x40 | cc, 0xc0 | (to & 7) << 3 | (from & 7));
+}
+
+static void check_one(struct tr *t, const struct loop_stream *s)
+{
+	emit_stream_address(t, s, H_R10, 0);
+	jit_emit_check_loop(t, s);
+}
+
+/* Streams that move differently. r9 = how many more iterations stay in the page of each. */
+static void check_each(struct tr *t, const struct loop *loop)
+{
+	struct jit_buf *b = &t->b;
+	bool first = true;
+
+	for (unsigned k = 0; k < loop->stream_count; k++) {
+		const struct loop_stream *s = &loop->stream[k];
+
+		if (!s->stride)
+			continue;
+		check_one(t, s);
+		if (s->stride > 0) {
+			e_alu_imm(b, false, 6, H_R11, 4095); /* xor: 4095 - r11 */
 			e_alu_imm(b, false, 5, H_R11, (uint32_t)(s->hi - s->lo - 1));
-	}
-	if (divide)
+		}
 		emit_divide(b, H_R11, distance(s));
-	if (first) {
-		e_rr(b, false, 0x89, H_R9, H_R11);
-		return;
+		if (first)
+			e_rr(b, false, 0x89, H_R9, H_R11);
+		else
+			emit_choose(b, false, CC_A, H_R9, H_R11);
+		first = false;
 	}
-	e_rr(b, false, 0x39, H_R11, H_R9); /* cmp r11d, r9d */
-	e2(b, 0x45, 0x0f);                 /* cmovb r9d, r11d */
-	e2(b, 0x40 | CC_B, 0xc0 | (H_R9 & 7) << 3 | (H_R11 & 7));
+}
+
+/* Streams that all move by as much, up or down: the one that is least far from the border that it moves
+ * to stands for all. */
+static void check_together(struct tr *t, struct loop *loop, unsigned stride)
+{
+	struct jit_buf *b = &t->b;
+	unsigned reg = H_R9;
+	int32_t last = 4096;
+	uint8_t *hole;
+
+	for (unsigned k = 0; k < loop->stream_count; k++) {
+		const struct loop_stream *s = &loop->stream[k];
+
+		if (s->stride && 4096 - (s->hi - s->lo) < last)
+			last = (int32_t)(4096 - (s->hi - s->lo));
+	}
+	for (unsigned k = 0; k < loop->stream_count; k++) {
+		const struct loop_stream *s = &loop->stream[k];
+
+		if (!s->stride)
+			continue;
+		if (s->stride > 0) { /* offset in the page */
+			emit_stream_address(t, s, reg, 0);
+			e_gs(b, true, 0x2b, reg, s->l0);
+		} else { /* last - offset */
+			emit_stream_address(t, s, H_R10, -last);
+			e_load(b, reg, s->l0);
+			e_rr(b, true, 0x29, reg, H_R10);
+		}
+		if (reg == H_R11)
+			emit_choose(b, true, CC_B, H_R9, H_R11);
+		reg = H_R11;
+	}
+	e_alu_imm(b, true, 7, H_R9, (uint32_t)last);
+	hole = e_jcc_fwd(b, CC_A);
+	jit_cold_begin(t);
+	e_fix(b, hole, b->p);
+	for (unsigned k = 0; k < loop->stream_count; k++)
+		if (loop->stream[k].stride)
+			check_one(t, &loop->stream[k]);
+	loop->miss = e_jmp_fwd(b);
+	jit_cold_end(t);
+	e_rr(b, false, 0xf7, H_R9, 3); /* neg */
+	e_alu_imm(b, false, 0, H_R9, (uint32_t)last);
+	emit_divide(b, H_R9, stride);
 }
 
 /* Checks all streams; r9 = the number of iterations that are free of checks, less one. */
@@ -92,30 +157,23 @@ static void emit_checks(struct tr *t, struct loop *loop)
 {
 	struct jit_buf *b = &t->b;
 	uint32_t cap = LOOP_POLL / (loop->back + 1);
-	bool first = true, same;
 	unsigned stride;
+	bool same;
 
+	jit_loop_slots(t, loop);
 	same = same_strides(loop, &stride);
-	for (unsigned k = 0; k < loop->stream_count; k++) {
-		struct loop_stream *s = &loop->stream[k];
-
-		emit_stream_address(t, s, H_R10);
-		s->l0 = jit_emit_check_loop(t, loop, k);
-		if (s->stride)
-			emit_room(b, s, first, !same);
-		first = first && !s->stride;
-	}
-	if (first) {
+	for (unsigned k = 0; k < loop->stream_count; k++)
+		if (!loop->stream[k].stride)
+			check_one(t, &loop->stream[k]);
+	if (!stride)
 		e_mov_imm(b, H_R9, cap - 1);
-		return;
-	}
-	if (same)
-		emit_divide(b, H_R9, stride);
-	if (4095 / stride >= cap) {
+	else if (same)
+		check_together(t, loop, stride);
+	else
+		check_each(t, loop);
+	if (stride && 4095 / stride >= cap) {
 		e_mov_imm(b, H_R11, cap - 1);
-		e_rr(b, false, 0x39, H_R9, H_R11); /* cmp r9d, r11d */
-		e2(b, 0x45, 0x0f);                 /* cmova r9d, r11d */
-		e2(b, 0x40 | CC_A, 0xc0 | (H_R9 & 7) << 3 | (H_R11 & 7));
+		emit_choose(b, false, CC_A, H_R9, H_R11);
 	}
 }
 
@@ -325,6 +383,8 @@ void jit_loop_emit(struct tr *t)
 		t->where = before.where;
 		t->recipe = before.recipe;
 		t->ordinary = t->b.p;
+		if (loop.miss)
+			e_fix(&t->b, loop.miss, t->ordinary);
 		return;
 	}
 	*t = before;

@@ -68,6 +68,7 @@ struct jit_scratch {
 };
 
 struct loop;
+struct loop_stream;
 struct tr { /* one translation */
 	struct soft_vcpu *v;
 	struct soft_cache *cache;
@@ -161,9 +162,11 @@ struct jit_place jit_emit_check_within(struct tr *t, const struct item *it,
  * r9, comes before. */
 struct jit_place jit_emit_access(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
 				 unsigned size, bool write);
-/* r10: address of the loop's k-th stream in its first iteration. r11 = its offset in its page, or on to
- * the ordinary body. Returns the GS displacement of the L0 entry. */
-uint32_t jit_emit_check_loop(struct tr *t, const struct loop *loop, unsigned k);
+/* Gives each stream of a loop an L0 entry of its own. */
+void jit_loop_slots(const struct tr *t, struct loop *loop);
+/* r10: address of the stream in its first iteration. r11 = its offset in its page, or on to the
+ * ordinary body. */
+void jit_emit_check_loop(struct tr *t, const struct loop_stream *s);
 void jit_emit_slow_paths(struct tr *t);
 
 /* jit_insns.c */
