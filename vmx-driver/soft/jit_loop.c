@@ -116,6 +116,12 @@ static bool join_stream(struct loop *loop, const struct loop_stream *one, struct
 	return true;
 }
 
+/* Fits a displacement, also with a page more or less. */
+static bool is_near(int64_t disp)
+{
+	return disp > -(1ll << 30) && disp < 1ll << 30;
+}
+
 static bool add_access(struct loop *loop, const struct item *it, unsigned item,
 		       const struct value value[16], const struct value last[16])
 {
@@ -151,9 +157,9 @@ static bool add_access(struct loop *loop, const struct item *it, unsigned item,
 	one.hi = one.lo + mem->size / 8;
 	access->at = one.lo;
 	access->bias = one.base_moves ? index.off << one.log2 : base.off;
-	if (base.root != JIT_NOBODYS || index.root != JIT_NOBODYS)
-		if (one.lo != (int32_t)one.lo || one.hi != (int32_t)one.hi)
-			return false;
+	if ((base.root != JIT_NOBODYS || index.root != JIT_NOBODYS) &&
+	    (!is_near(one.lo) || !is_near(mem->mem.disp.value + access->bias)))
+		return false;
 	return join_stream(loop, &one, access);
 }
 

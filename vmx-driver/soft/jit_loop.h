@@ -20,6 +20,7 @@
 #define LOOP_STREAMS 8u
 #define LOOP_SPAN 512      /* bytes that a stream has in one iteration, at most */
 #define LOOP_STRIDE 1024   /* bytes that it moves */
+#define LOOP_TWICE 24u     /* guest instructions of a body that may stand there a second time */
 #define LOOP_POLL 4096u    /* guest instructions without a look at what the vCPU is wanted for */
 
 struct loop_stream {

@@ -281,43 +281,69 @@ static void emit_side_exit(struct tr *t, struct loop *loop, const struct item *i
 	jit_cold_end(t);
 }
 
-/* The jump back: counts, and goes to the checks when the iterations are used up. False: flags do not come
- * around as they were. */
-static bool emit_back(struct tr *t, struct loop *loop)
+static jit_recipe recipe_outside(const struct tr *t)
+{
+	return t->where & IN_MEM ? 0 : jit_loop_recipe(t->loop, t->recipe);
+}
+
+/* The end of the iterations that were counted: to the checks of the block that takes flags as they are. */
+static void emit_counted_out(struct tr *t, struct loop *loop)
+{
+	if (recipe_outside(t) != t->block->recipe) {
+		emit_out(t, loop, t->rip, t->rip);
+		return;
+	}
+	emit_restore(t, loop);
+	e_jmp(&t->b, t->start);
+}
+
+/* The jump back: counts. False: flags do not come around as they were at the head; then what follows
+ * takes them as they are. */
+static bool emit_back(struct tr *t, struct loop *loop, jit_recipe at_head)
 {
 	const struct item *it = &t->s->item[loop->back];
 	uint64_t next = it->rip + it->insn.len;
 	struct jit_buf *b = &t->b;
-	unsigned where, c = loop->counter;
-	jit_recipe recipe;
-	uint8_t *hole = NULL;
+	uint8_t *out = NULL, *counted;
+	unsigned where_jumped;
+	jit_recipe recipe_jumped;
+	bool around;
 
 	if (it->kind == K_JCC) {
 		jit_flags_to_reg(t);
-		hole = e_jcc_fwd(b, (it->insn.zi.opcode & 15) ^ 1);
+		out = e_jcc_fwd(b, (it->insn.zi.opcode & 15) ^ 1);
 	}
-	where = t->where;
-	recipe = t->recipe;
+	where_jumped = t->where;
+	recipe_jumped = t->recipe;
 	jit_flags_settle(t);
-	if ((t->where & IN_MEM ? 0 : jit_loop_recipe(loop, t->recipe)) != t->block->recipe)
-		return false;
-	e_rr(b, false, 0xff, c, 1); /* dec c */
-	e2(b, 0x0f, 0x80 | CC_NE);
-	e_rel32(b, loop->head);
-	emit_restore(t, loop);
-	e_jmp(b, t->start);
-	if (hole) {
-		e_fix(b, hole, b->p);
+	around = recipe_outside(t) == at_head;
+	e_rr(b, false, 0xff, loop->counter, 1); /* dec */
+	t->where &= IN_MEM;
+	counted = e_jcc_fwd(b, around ? CC_NE : CC_E);
+	if (!around)
+		jit_cold_begin(t);
+	e_fix(b, counted, around ? loop->head : b->p);
+	emit_counted_out(t, loop);
+	if (out) {
+		unsigned where = t->where;
+		jit_recipe recipe = t->recipe;
+
+		e_fix(b, out, b->p);
+		t->where = where_jumped;
+		t->recipe = recipe_jumped;
+		emit_out(t, loop, next, it->rip);
 		t->where = where;
 		t->recipe = recipe;
-		emit_out(t, loop, next, it->rip);
 	}
-	return true;
+	if (!around)
+		jit_cold_end(t);
+	return around;
 }
 
 static bool emit_body(struct tr *t, struct loop *loop)
 {
 	struct jit_scratch *s = t->s;
+	jit_recipe at_head = recipe_outside(t);
 
 	while ((uintptr_t)t->b.p & 15 && !t->b.full)
 		e1(&t->b, 0x90);
@@ -330,7 +356,7 @@ static bool emit_body(struct tr *t, struct loop *loop)
 		else
 			jit_emit_item(t, it);
 	}
-	return emit_back(t, loop);
+	return emit_back(t, loop, at_head);
 }
 
 static void note_holders(struct jit_block *block, const struct loop *loop)
@@ -358,7 +384,8 @@ static bool emit_loop(struct tr *t, struct loop *loop)
 	jit_loop_rename(t, loop);
 	t->loop = loop;
 	t->recipe = jit_loop_recipe(loop, t->recipe);
-	ok = emit_body(t, loop);
+	/* the first iteration may have its flags from elsewhere: then it stands before the others */
+	ok = emit_body(t, loop) || (loop->back <= LOOP_TWICE && emit_body(t, loop));
 	t->loop = NULL;
 	jit_loop_rename(t, loop);
 	s->count = count;
