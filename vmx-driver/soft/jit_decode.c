@@ -196,6 +196,7 @@ void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 
 	s->count = 0;
 	s->open_end = true;
+	s->to_loop = false;
 	while (s->count < limit && at < 4096) {
 		struct item *it = &s->item[s->count];
 

@@ -41,10 +41,14 @@ static inline void e3(struct jit_buf *b, unsigned v0, unsigned v1, unsigned v2)
 static inline void e4(struct jit_buf *b, uint32_t v) { e_bytes(b, &v, 4); }
 static inline void e8(struct jit_buf *b, uint64_t v) { e_bytes(b, &v, 8); }
 
-/* One NOP of 0 to 3 bytes. */
+/* One NOP of 0 to 8 bytes. */
 static inline void e_nop(struct jit_buf *b, unsigned len)
 {
-	static const uint8_t nop[4][3] = { { 0 }, { 0x90 }, { 0x66, 0x90 }, { 0x0f, 0x1f, 0x00 } };
+	static const uint8_t nop[9][8] = {
+		{ 0 }, { 0x90 }, { 0x66, 0x90 }, { 0x0f, 0x1f, 0x00 }, { 0x0f, 0x1f, 0x40 },
+		{ 0x0f, 0x1f, 0x44 }, { 0x66, 0x0f, 0x1f, 0x44 }, { 0x0f, 0x1f, 0x80 },
+		{ 0x0f, 0x1f, 0x84 },
+	};
 
 	e_bytes(b, nop[len], len);
 }

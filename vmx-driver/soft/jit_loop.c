@@ -205,20 +205,20 @@ static uint32_t used_by(const struct item *it)
 	return used;
 }
 
-/* The item that jumps to the start of the block: all before it are such as can be in a loop. */
-static bool find_back(const struct tr *t, struct loop *loop)
+/* The item that jumps to the first one: all before it are such as can be in a loop. */
+static bool find_back(const struct tr *t, struct loop *loop, unsigned first)
 {
 	const struct jit_scratch *s = t->s;
 
-	for (unsigned k = 0; k < s->count && k < LOOP_ITEMS; k++) {
+	for (unsigned k = first; k < s->count && k < LOOP_ITEMS; k++) {
 		const struct item *it = &s->item[k];
 
 		if ((it->kind == K_JCC || it->kind == K_JMP) && jit_is_direct(it) &&
-		    jit_branch_target(it) == t->rip) {
+		    jit_branch_target(it) == s->item[first].rip) {
 			loop->back = k;
 			return true;
 		}
-		if (!suits(it) || ((!k || jit_memory_operand(&it->insn)) && jit_is_l1_site(t, it)))
+		if (!suits(it) || ((k == first || jit_memory_operand(&it->insn)) && jit_is_l1_site(t, it)))
 			return false;
 		loop->used |= used_by(it);
 	}
@@ -283,18 +283,18 @@ static uint32_t used_by_recipe(jit_recipe r)
 	return (r ? 1u << jit_recipe_a(r) : 0) | (r && jit_recipe_has_b(r) ? 1u << jit_recipe_b(r) : 0);
 }
 
-bool jit_loop_find(const struct tr *t, struct loop *loop)
+bool jit_loop_find(const struct tr *t, struct loop *loop, unsigned first)
 {
 	struct value value[16], last[16];
 
 	*loop = (struct loop){ .used = used_by_recipe(t->recipe) & 0xffff };
-	if (!find_back(t, loop) || loop->back == 0)
+	if (!find_back(t, loop, first) || loop->back == first)
 		return false;
 	values_at_start(last);
-	for (unsigned k = 0; k < loop->back; k++)
+	for (unsigned k = first; k < loop->back; k++)
 		values_after(last, &t->s->item[k]);
 	values_at_start(value);
-	for (unsigned k = 0; k < loop->back; k++) {
+	for (unsigned k = first; k < loop->back; k++) {
 		const struct item *it = &t->s->item[k];
 
 		loop->access[k].stream = JIT_NOBODYS;
@@ -304,6 +304,31 @@ bool jit_loop_find(const struct tr *t, struct loop *loop)
 		values_after(value, it);
 	}
 	return assign(loop);
+}
+
+void jit_loop_cut(struct tr *t)
+{
+	struct jit_scratch *s = t->s;
+	struct loop loop;
+
+	for (unsigned k = 1; k < s->count; k++) {
+		const struct item *it = &s->item[k];
+		uint64_t target;
+		unsigned first = 1;
+
+		if ((it->kind != K_JCC && it->kind != K_JMP) || !jit_is_direct(it))
+			continue;
+		target = jit_branch_target(it);
+		while (first <= k && s->item[first].rip != target)
+			first++;
+		if (first > k || !jit_linkable(t, target) || jit_after_sti(s) ||
+		    !jit_loop_find(t, &loop, first))
+			continue;
+		s->count = first;
+		s->end_rip = target;
+		s->open_end = s->to_loop = true;
+		return;
+	}
 }
 
 /* --- renaming --------------------------------------------------------------------------------------- */

@@ -53,8 +53,8 @@ struct loop {
 	uint8_t *miss;      /* a jump to the ordinary body, or NULL */
 };
 
-/* jit_loop.c: is the block such a loop, and what are its streams? */
-bool jit_loop_find(const struct tr *t, struct loop *loop);
+/* jit_loop.c: is there such a loop from that item on, and what are its streams? */
+bool jit_loop_find(const struct tr *t, struct loop *loop, unsigned first);
 /* Its items' registers by the names that they have in the fast body, and, called again, by their own. */
 void jit_loop_rename(struct tr *t, const struct loop *loop);
 

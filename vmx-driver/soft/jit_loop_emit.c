@@ -345,8 +345,8 @@ static bool emit_body(struct tr *t, struct loop *loop)
 	struct jit_scratch *s = t->s;
 	jit_recipe at_head = recipe_outside(t);
 
-	while ((uintptr_t)t->b.p & 15 && !t->b.full)
-		e1(&t->b, 0x90);
+	e_nop(&t->b, -(unsigned)(uintptr_t)t->b.p & 7);
+	e_nop(&t->b, -(unsigned)(uintptr_t)t->b.p & 8);
 	loop->head = t->b.p;
 	for (t->i = 0; t->i < loop->back; t->i++) {
 		struct item *it = &s->item[t->i];
@@ -402,7 +402,7 @@ void jit_loop_emit(struct tr *t)
 	struct loop loop;
 
 	t->i = 0;
-	if (!jit_loop_find(t, &loop))
+	if (!jit_loop_find(t, &loop, 0))
 		return;
 	if (emit_loop(t, &loop)) {
 		note_holders(t->block, &loop);

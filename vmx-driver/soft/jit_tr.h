@@ -59,6 +59,7 @@ struct slow_path { /* cold part of a memory access */
 struct jit_scratch {
 	unsigned count;
 	bool open_end; /* falls through to `end_rip` */
+	bool to_loop;  /* which is the start of a loop */
 	uint64_t end_rip;
 	struct item item[JIT_BLOCK_INSNS];
 	unsigned slow_count, link_count, point_count;
@@ -181,6 +182,9 @@ void jit_start_group(struct tr *t);
 unsigned jit_push_run(struct tr *t);
 unsigned jit_pop_run(struct tr *t);
 
+/* jit_loop.c */
+/* A block that goes on into a loop ends there. */
+void jit_loop_cut(struct tr *t);
 /* jit_loop_emit.c */
 /* For a block that is a loop by itself: its checks and its fast body. The ordinary one follows. */
 void jit_loop_emit(struct tr *t);

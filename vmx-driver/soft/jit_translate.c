@@ -60,10 +60,14 @@ static bool emit_block(struct tr *t)
 {
 	struct jit_scratch *s = t->s;
 
+	bool loops = t->cache->chain && t->cache->use_l0;
+
 	t->group.end = 0;
+	if (loops)
+		jit_loop_cut(t);
 	if (t->mode & JIT_LOOP)
 		jit_emit_poll(t, t->rip);
-	if ((t->mode & (JIT_LOOP | JIT_UNGROUPED)) == JIT_LOOP && t->cache->chain && t->cache->use_l0)
+	if ((t->mode & (JIT_LOOP | JIT_UNGROUPED)) == JIT_LOOP && loops)
 		jit_loop_emit(t);
 	for (t->i = 0; t->i < s->count;) {
 		bool groups = t->cache->chain && !(t->mode & JIT_UNGROUPED);
@@ -81,7 +85,7 @@ static bool emit_block(struct tr *t)
 	}
 	if (s->open_end) {
 		t->i = s->count - 1;
-		jit_emit_edge(t, s->end_rip, false);
+		jit_emit_edge(t, s->end_rip, s->to_loop);
 	}
 	jit_cold_begin(t);
 	jit_emit_slow_paths(t);
