@@ -352,6 +352,46 @@ static void kick_running(struct env *e)
 	}
 }
 
+PAYLOAD(summing, ".code64\n xor %ecx, %ecx\n"
+		 "1: mov 0x100000(%rdi,%rcx,8), %rax\n add %rax, %r9\n mov %r9, (%rsi,%rcx,8)\n"
+		 "add $1, %rcx\n lea 3(%r10), %r10\n cmp $4096, %rcx\n jne 1b\n"
+		 "incl 0x5000\n jmp summing");
+
+/* Wherever in a loop over memory a kick finds the guest, its registers are those of one iteration, and
+ * those that the loop does not use are untouched. */
+static void kick_in_loop(struct env *e)
+{
+	static const enum vmx_reg others[] = { VMX_RDX, VMX_RBX, VMX_RBP, VMX_R8, VMX_R11,
+					       VMX_R12, VMX_R13, VMX_R14, VMX_R15 };
+
+	env_long_payload(e, summing);
+	for (unsigned i = 0; i < 4096; i++)
+		e->ram[0x100000 + 8 * i] = 1;
+	set_reg(e, VMX_RDI, 0);
+	set_reg(e, VMX_RSI, 0x180000);
+	set_reg(e, VMX_R9, 0);
+	set_reg(e, VMX_R10, 0);
+	for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		set_reg(e, others[i], 0x1234567800000000ull + i);
+	for (unsigned turn = 0; turn < 20; turn++) {
+		pthread_t t = start(kick_counting, e);
+		uint64_t sum, steps;
+
+		CHECK_EQ(vmx_vcpu_resume(e->vcpu, &e->exit), -ECANCELED);
+		join(t);
+		sum = reg(e, VMX_R9);
+		steps = reg(e, VMX_R10) / 3;
+		CHECK(sum - steps <= 1 && reg(e, VMX_R10) % 3 == 0);
+		CHECK(reg(e, VMX_RCX) <= 4096);
+		if (reg(e, VMX_RIP) == CODE + 2)
+			CHECK(sum == steps && (sum - reg(e, VMX_RCX)) % 4096 == 0);
+		CHECK_EQ(reg(e, VMX_RDI), 0);
+		CHECK_EQ(reg(e, VMX_RSI), 0x180000);
+		for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+			CHECK_EQ(reg(e, others[i]), 0x1234567800000000ull + i);
+	}
+}
+
 PAYLOAD(halt, ".code16\n cli\n 1: hlt\n jmp 1b");
 
 static void kick_halted(struct env *e)
@@ -432,6 +472,7 @@ static const struct test tests[] = {
 	{ "resume-arguments", "Z4", resume_arguments },
 	{ "kick-before", "Z5 W13 K", kick_before },
 	{ "kick-running", "Z5 K", kick_running },
+	{ "kick-in-loop", "Z5 K", kick_in_loop },
 	{ "kick-halted", "Z5 K", kick_halted },
 	{ "kick-with-pending-input", "Z5 K", kick_with_pending_input },
 	{ "kick-races", "Z5", kick_races },

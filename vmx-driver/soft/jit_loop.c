@@ -306,6 +306,16 @@ bool jit_loop_find(const struct tr *t, struct loop *loop, unsigned first)
 	return assign(loop);
 }
 
+/* Loops over arrays of floats are mostly long; many of the others end in their first iterations, which
+ * the block that they follow has done by then. */
+static bool is_long(const struct tr *t, const struct loop *loop, unsigned first)
+{
+	for (unsigned k = first; k < loop->back; k++)
+		if (t->s->item[k].insn.fp != FP_NONE && loop->access[k].stream != JIT_NOBODYS)
+			return true;
+	return false;
+}
+
 void jit_loop_cut(struct tr *t)
 {
 	struct jit_scratch *s = t->s;
@@ -322,7 +332,7 @@ void jit_loop_cut(struct tr *t)
 		while (first <= k && s->item[first].rip != target)
 			first++;
 		if (first > k || !jit_linkable(t, target) || jit_after_sti(s) ||
-		    !jit_loop_find(t, &loop, first))
+		    !jit_loop_find(t, &loop, first) || !is_long(t, &loop, first))
 			continue;
 		s->count = first;
 		s->end_rip = target;
