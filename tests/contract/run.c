@@ -443,6 +443,19 @@ static void kick_races(struct env *e)
 	CHECK_EQ(cancels, 250);
 }
 
+static uint64_t stat_named(const struct vmx_stat *s, size_t n, const char *name)
+{
+	uint64_t value = UINT64_MAX;
+
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(s[i].name, name) != 0)
+			continue;
+		CHECK_EQ(value, UINT64_MAX); /* once */
+		value = s[i].value;
+	}
+	return value;
+}
+
 static void stats(struct env *e)
 {
 	struct vmx_stat s[64];
@@ -456,6 +469,14 @@ static void stats(struct env *e)
 	CHECK_EQ(vmx_vm_stats(e->vm, s, 64), n);
 	for (size_t i = 0; i < n; i++)
 		CHECK(s[i].name && s[i].name[0]);
+	if (vmx_vm_engine(e->vm) != VMX_ENGINE_SOFT)
+		return;
+	CHECK_EQ(stat_named(s, n, "exits_io"), 10);
+	CHECK_EQ(stat_named(s, n, "exits"), 10);
+	CHECK_EQ(stat_named(s, n, "exits_mem"), 0);
+	CHECK(stat_named(s, n, "steps") >= 10); /* real mode */
+	CHECK_EQ(stat_named(s, n, "translated_insns"), 0);
+	CHECK_EQ(stat_named(s, n, "halts"), 0);
 }
 
 static const struct test tests[] = {

@@ -9,7 +9,7 @@
  *     --timeout SECONDS   (default 60)         --expect TEXT   end with success once it is printed
  *     --on-reboot stop    --debug-exit         --soft-debug BITS  --stdin  --log LEVEL
  *     --nested            offer VMX to the guest   --code-cache MIB
- *     --test-device       ports of pc-testdev
+ *     --test-device       ports of pc-testdev      --stats   counters at the end
  *     --pause-every MS    pauses and resumes all the time
  *     --virtio BITS       BOARD_VIRTIO_*
  *     --when TEXT --do power-button|reset|pause-resume|kill   once TEXT is printed, once
@@ -29,6 +29,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/checked.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "devices/board.h"
@@ -48,6 +49,7 @@ struct run {
 	struct log *log;
 	enum log_level level;
 	unsigned timeout, pauses;
+	bool stats;
 	struct look expect, when;
 	const char *action;
 };
@@ -91,7 +93,7 @@ static void parse(struct run *run, int argc, char **argv)
 {
 	enum { ENGINE = 256, MEMORY, CPUS, INITRD, CMDLINE, DISK, TIMEOUT, EXPECT, REBOOT,
 	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE, WHEN, DO, NESTED, VIRTIO,
-	       CODE_CACHE, TEST_DEVICE };
+	       CODE_CACHE, TEST_DEVICE, STATS };
 	static const struct option options[] = {
 		{ "engine", 1, 0, ENGINE },     { "memory", 1, 0, MEMORY },
 		{ "cpus", 1, 0, CPUS },         { "initrd", 1, 0, INITRD },
@@ -103,7 +105,7 @@ static void parse(struct run *run, int argc, char **argv)
 		{ "when", 1, 0, WHEN },         { "do", 1, 0, DO },
 		{ "nested", 0, 0, NESTED },
 		{ "virtio", 1, 0, VIRTIO },     { "code-cache", 1, 0, CODE_CACHE },
-		{ "test-device", 0, 0, TEST_DEVICE },
+		{ "test-device", 0, 0, TEST_DEVICE }, { "stats", 0, 0, STATS },
 		{ 0 },
 	};
 	struct board_config *c = &run->config;
@@ -146,6 +148,9 @@ static void parse(struct run *run, int argc, char **argv)
 			break;
 		case TEST_DEVICE:
 			c->test_device = true;
+			break;
+		case STATS:
+			run->stats = true;
 			break;
 		case SOFT_DEBUG:
 			c->soft_debug = (uint32_t)strtoul(optarg, NULL, 0);
@@ -299,6 +304,15 @@ static int verdict(const struct run *run, const struct board_info *info)
 	return !(info->stop == BOARD_STOP_DEBUG_EXIT && info->exit_code == 1);
 }
 
+static void print_stats(struct board *board)
+{
+	struct vmx_stat stats[128];
+	size_t n = board_stats(board, stats, ARRAY_SIZE(stats));
+
+	for (size_t i = 0; i < n && i < ARRAY_SIZE(stats); i++)
+		fprintf(stderr, "boot: %s %" PRIu64 "\n", stats[i].name, stats[i].value);
+}
+
 int main(int argc, char **argv)
 {
 	struct run run = { .config = { .memory_bytes = 256ull << 20,
@@ -336,6 +350,8 @@ int main(int argc, char **argv)
 		board_state_name(info.state), board_stop_name(info.stop),
 		info.detail[0] ? ": " : "", info.detail, info.boot_ns / 1000,
 		info.run_ns / 1000000, info.resets, run.pauses);
+	if (run.stats)
+		print_stats(run.board);
 	board_destroy(run.board);
 	log_free(run.log);
 	close(run.console);

@@ -98,6 +98,7 @@ static int resolve(struct soft_vcpu *v, uint64_t la, unsigned flags, struct page
 
 	if ((v->efer & EFER_LMA) && !soft_canonical(la))
 		return soft_raise_error(v, EXC_GP, 0);
+	soft_count(&v->n_walks);
 	rc = soft_walk_tables(v, la, flags, ctx, true, &p->walk);
 	if (rc != SOFT_OK)
 		return rc == SOFT_EXCEPTION ? soft_raise_pf(v, la, p->walk.error) : rc;

@@ -64,6 +64,8 @@ void soft_park(struct soft_vcpu *v)
 
 void soft_exclusive_begin(struct soft_vm *vm, struct soft_vcpu *v)
 {
+	uint64_t began;
+
 	if (vm->excl_owner == this_thread()) {
 		vm->excl_depth++;
 		return;
@@ -71,6 +73,7 @@ void soft_exclusive_begin(struct soft_vm *vm, struct soft_vcpu *v)
 	if (v)
 		soft_fp_save(v);
 	pthread_mutex_lock(&vm->excl_lock);
+	began = __builtin_ia32_rdtsc();
 	atomic_fetch_add(&vm->excl_pending, 1);
 	if (v && !v->parked) {
 		v->parked = v->parked_since = true;
@@ -87,6 +90,8 @@ void soft_exclusive_begin(struct soft_vm *vm, struct soft_vcpu *v)
 	vm->excl_owner = this_thread();
 	vm->excl_depth = 1;
 	vm->excl_vcpu = v;
+	vm->pause_began = began;
+	vm->section_began = __builtin_ia32_rdtsc();
 }
 
 void soft_exclusive_end(struct soft_vm *vm, struct soft_vcpu *v)
@@ -95,6 +100,9 @@ void soft_exclusive_end(struct soft_vm *vm, struct soft_vcpu *v)
 	if (--vm->excl_depth)
 		return;
 	vm->excl_owner = 0;
+	soft_count(&vm->n_pauses);
+	soft_longest(&vm->longest_pause, vm->pause_began);
+	soft_longest(&vm->longest_section, vm->section_began);
 	if (vm->excl_vcpu) {
 		atomic_fetch_add(&vm->excl_running, 1);
 		vm->excl_vcpu->parked = false;
@@ -122,10 +130,12 @@ void soft_wait(struct soft_vcpu *v)
 {
 	uint64_t hz = soft_vm_of(v)->tsc_hz, expires = soft_next_expiry(v), start, slept;
 
+	soft_count(&v->n_halts);
 	soft_fp_save(v);
 	soft_leave_running(v);
 	start = __builtin_ia32_rdtsc();
 	if (!poll_requests(v, v->poll_ns * (hz / 1000000) / 1000, expires)) {
+		soft_count(&v->n_sleeps);
 		soft_sleep(v);
 		/* Spin longer where spinning would have done; stop where it was in vain. */
 		slept = __builtin_ia32_rdtsc() - start;

@@ -21,6 +21,9 @@ void soft_complete(struct soft_vcpu *v);
 /* State was written from outside: a restarted instruction would no longer be the same. */
 void soft_forget_exit(struct soft_vcpu *v);
 
+/* stats.c */
+size_t soft_stats(struct vmx_vm *base, struct vmx_stat *stats, size_t n);
+
 /* soft.c */
 void soft_describe_internal(const struct soft_vcpu *v, struct vmx_exit *exit, int rc);
 

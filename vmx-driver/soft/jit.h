@@ -172,7 +172,7 @@ struct soft_cache {
 	 * they look into L1 at once. Hints: one may push out another. */
 	uint64_t l1_sites[JIT_L1_SITES];
 	unsigned block_insns;
-	uint64_t n_blocks, n_insns, n_flushes, n_killed, n_bytes;
+	uint64_t n_blocks, n_insns, n_flushes, n_killed, n_bytes, translation_ticks;
 };
 
 struct jit_vcpu {
@@ -191,7 +191,7 @@ static inline unsigned jit_l1_site(uint64_t gpa)
 }
 
 #define JIT_BRANCH_HASH 0x9e3779b1u
-#define JIT_BRANCH_SHIFT 20 /* 32 - log2(SOFT_IBTC_SIZE) */
+#define JIT_BRANCH_SHIFT 18 /* 32 - log2(SOFT_IBTC_SIZE) */
 _Static_assert(SOFT_IBTC_SIZE == 1u << (32 - JIT_BRANCH_SHIFT), "size of the branch table");
 /* Index of a guest address in an indirect-branch table; e_branch_slot() computes the same. */
 static inline unsigned jit_branch_slot(uint64_t rip)

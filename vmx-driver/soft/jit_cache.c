@@ -311,7 +311,7 @@ static void kill_block(struct soft_vm *vm, struct jit_block *block)
 	}
 	block->dead = true;
 	forget_branches(vm, block);
-	cache->n_killed++;
+	soft_count(&cache->n_killed);
 }
 
 /* Kills the blocks of a page that touch the lines; others parked, cache->lock held. A block in two
@@ -417,7 +417,7 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 	cache->meta_used = 0;
 	cache->used = cache->stubs_end;
 	cache->used_cold = cache->size / 2;
-	cache->n_flushes++;
+	soft_count(&cache->n_flushes);
 	soft_unlock(&cache->lock);
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
 		struct soft_vcpu *at = vm->vcpus[i];

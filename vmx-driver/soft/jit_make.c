@@ -107,7 +107,10 @@ static struct jit_block *make_once(struct soft_vcpu *v, const struct jit_key *ke
 		bytes2 = soft_gpa_ptr(v, key->gpa2, false);
 	*ret_page_ok = bytes != NULL;
 	if (!block && bytes) {
+		uint64_t began = __builtin_ia32_rdtsc();
+
 		block = jit_translate(v, key, bytes, bytes2, adapter);
+		soft_add(&cache->translation_ticks, __builtin_ia32_rdtsc() - began);
 		if (block) {
 			jit_block_add(vm, block);
 			soft_count(&v->n_translations);

@@ -75,7 +75,8 @@ static void count_misses(struct soft_vcpu *v, uint64_t rip, uint32_t site)
 
 	if (v->l0_misses[slot] != 0)
 		return;
-	v->l0_misses[slot] = -JIT_MISSES;
+	__atomic_store_n(&v->l0_misses[slot], -JIT_MISSES, __ATOMIC_RELAXED);
+	soft_count(&v->n_l0_rounds);
 	j->missed_at[slot] = now;
 	if (!often)
 		return;
@@ -144,10 +145,14 @@ static void ibtc_note_page(struct soft_vcpu *v, uint64_t page)
 static void ibtc_set(struct soft_vcpu *v, uint64_t rip, const struct jit_block *block)
 {
 	struct soft_ibtc *slot = ibtc_slot(v, rip);
+	struct soft_tlb *t = &v->tlb[v->ctx];
 
 	slot->rip = rip;
 	slot->host = block->host;
-	v->tlb[v->ctx].ibtc_chunks |= 1ull << jit_branch_slot(rip) / (SOFT_IBTC_SIZE / 64);
+	if (t->ibtc_filled < SOFT_IBTC_LOG)
+		t->ibtc_log[t->ibtc_filled] = (uint16_t)jit_branch_slot(rip);
+	if (t->ibtc_filled <= SOFT_IBTC_LOG)
+		t->ibtc_filled++;
 	ibtc_note_page(v, rip >> 12);
 	if (block->gpa2 != JIT_NO_PAGE)
 		ibtc_note_page(v, (rip >> 12) + 1);
@@ -250,10 +255,12 @@ int soft_jit_run(struct soft_vcpu *v)
 		v->flag_recipe = 0;
 		switch (rc) {
 		case JIT_LINK:
+			(void)__atomic_load_n(&cache->n_blocks, __ATOMIC_ACQUIRE);
 			link = (struct jit_link *)(uintptr_t)v->scratch[0];
 			jit_recipe_follow(v, link->recipe);
 			break;
 		case JIT_BRANCH:
+			soft_count(&v->n_branch_misses);
 			if (!canonical(v->rip)) { /* the branch itself faults */
 				v->gpr[SOFT_RSP] -= v->scratch[4];
 				v->rip = v->scratch[5];

@@ -132,10 +132,11 @@ struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key, 
 	if (adapter ? !emit_adapter(&t) : !emit_block(&t))
 		return NULL;
 	cache->used = (size_t)(t.b.p - cache->rw);
-	cache->n_bytes += (size_t)(t.other.p - cache->rw) - cache->used_cold;
+	soft_add(&cache->n_bytes, (size_t)(t.other.p - cache->rw) - cache->used_cold);
 	cache->used_cold = (size_t)(t.other.p - cache->rw);
-	cache->n_blocks++;
-	cache->n_insns += s->count;
-	cache->n_bytes += t.block->host_size;
+	/* Who comes into the block over a link took no lock since: soft_jit_run() reads this. */
+	__atomic_store_n(&cache->n_blocks, cache->n_blocks + 1, __ATOMIC_RELEASE);
+	soft_add(&cache->n_insns, s->count);
+	soft_add(&cache->n_bytes, t.block->host_size);
 	return t.block;
 }

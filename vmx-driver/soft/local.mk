@@ -25,7 +25,7 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/mmu.c vmx-driver/soft/ept.c vmx-dri
 	vmx-driver/soft/run.c
 libsoft_la_SOURCES += vmx-driver/soft/mmu.h vmx-driver/soft/ept.h vmx-driver/soft/lapic.h \
 	vmx-driver/soft/glue.h vmx-driver/soft/timer.c vmx-driver/soft/exclusive.c vmx-driver/soft/soft.c \
-	vmx-driver/soft/state.c
+	vmx-driver/soft/state.c vmx-driver/soft/stats.c
 libsoftgeneral_la_SOURCES += vmx-driver/soft/sys.h vmx-driver/soft/segment.c \
 	vmx-driver/soft/exception.c vmx-driver/soft/transfer.c vmx-driver/soft/task.c \
 	vmx-driver/soft/syscall.c vmx-driver/soft/system.c vmx-driver/soft/system_cr.c \

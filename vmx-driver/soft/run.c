@@ -42,6 +42,7 @@ static void fill_common(struct soft_vcpu *v, struct vmx_exit *exit)
 	exit->rflags = soft_get_rflags(v);
 	exit->cr8 = soft_lapic_get_cr8(v);
 	soft_count(&v->n_exits);
+	soft_count(&v->n_exits_for[exit->reason]);
 }
 
 static int plain_exit(struct soft_vcpu *v, struct vmx_exit *exit, enum vmx_exit_reason reason)

@@ -188,39 +188,6 @@ static int soft_exit_options(struct vmx_vm *base, const struct vmx_exit_options 
 	return 0;
 }
 
-static const struct {
-	const char *name;
-	size_t offset;
-} counters[] = {
-	{ "exits", offsetof(struct soft_vcpu, n_exits) },
-	{ "translations", offsetof(struct soft_vcpu, n_translations) },
-	{ "steps", offsetof(struct soft_vcpu, n_steps) },
-	{ "tlb_fills", offsetof(struct soft_vcpu, n_tlb_fills) },
-	{ "tlb_flushes", offsetof(struct soft_vcpu, n_flushes) },
-	{ "interrupts", offsetof(struct soft_vcpu, n_interrupts) },
-	{ "exceptions", offsetof(struct soft_vcpu, n_exceptions) },
-	{ "code_invalidations", offsetof(struct soft_vcpu, n_invalidations) },
-};
-
-static size_t soft_stats(struct vmx_vm *base, struct vmx_stat *stats, size_t n)
-{
-	struct soft_vm *vm = soft_vm_from(base);
-
-	soft_lock(&vm->apic_lock);
-	for (size_t i = 0; i < ARRAY_SIZE(counters) && i < n; i++) {
-		stats[i].name = counters[i].name;
-		stats[i].value = 0;
-		for (unsigned c = 0; c < VMX_VCPUS_MAX; c++)
-			if (vm->vcpus[c])
-				stats[i].value += __atomic_load_n(
-					(uint64_t *)(void *)((char *)vm->vcpus[c] +
-							     counters[i].offset),
-					__ATOMIC_RELAXED);
-	}
-	soft_unlock(&vm->apic_lock);
-	return ARRAY_SIZE(counters);
-}
-
 /* --- vCPU ----------------------------------------------------------------------------------- */
 
 /* Translated code finds its vCPU at GS. */
@@ -338,7 +305,8 @@ static int soft_vcpu_init(struct vmx_vcpu *vcpu)
 	soft_ept_cache_flush(v);
 	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++) {
 		v->tlb[ctx].used = true; /* so that everything is set */
-		v->tlb[ctx].l1_chunks = v->tlb[ctx].ibtc_chunks = ~0ull;
+		v->tlb[ctx].l1_chunks = ~0ull;
+		v->tlb[ctx].ibtc_filled = SOFT_IBTC_LOG + 1;
 		soft_tlb_flush_ctx(v, ctx);
 	}
 	r = create_vcpu_parts(v);

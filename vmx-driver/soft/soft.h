@@ -126,7 +126,8 @@ enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_KINDS = 3, CTX_COUNT
 
 #define SOFT_L0_SIZE 4096u
 #define SOFT_L1_SIZE 4096u
-#define SOFT_IBTC_SIZE 4096u
+#define SOFT_IBTC_SIZE 16384u
+#define SOFT_IBTC_LOG 2048u
 #define SOFT_TAG_INVALID 0x8000000000000000ull /* not canonical: no access gets there and lives */
 #define SOFT_DELTA_INVALID 0x8100000000000000ull /* tag + this is not a host address: #GP */
 
@@ -153,7 +154,9 @@ struct soft_tlb {
 	struct soft_l1 l1[SOFT_L1_SIZE];
 	struct soft_ibtc ibtc[SOFT_IBTC_SIZE];
 	/* Bit n: something was put into the n-th 64th of the table since it was cleared. */
-	uint64_t l0_chunks, l1_chunks, ibtc_chunks;
+	uint64_t l0_chunks, l1_chunks;
+	uint32_t ibtc_filled; /* entries since it was cleared: the first ones are in ibtc_log */
+	uint16_t ibtc_log[SOFT_IBTC_LOG];
 	uint64_t ibtc_pages[64]; /* bloom filter over linear pages with ibtc entries: bit
 				  * (page ^ page >> 12) % 4096 */
 	uint32_t ibtc_mode;      /* v->mode the ibtc entries are for */
@@ -273,6 +276,9 @@ struct soft_vm {
 	uint64_t tsc_offset;   /* of new vCPUs: guest time begins at 0 */
 	_Atomic bool tsc_split; /* a guest gave its processors different TSCs */
 	struct soft_vmx_caps vmx_caps;
+	/* With excl_lock, in TSC ticks: the longest from wanting a section to its end, and of that the
+	 * longest with all parked; when the present one was wanted and began */
+	uint64_t n_pauses, longest_pause, longest_section, pause_began, section_began;
 	_Atomic unsigned lowest_next; /* lowest-priority interrupts go round */
 };
 
@@ -391,13 +397,25 @@ struct soft_vcpu {
 	struct soft_vmx vmx; /* VMX operation: vmcs.h, vmx_ops.h */
 	/* counters for vmx_vm_stats */
 	uint64_t n_exits, n_translations, n_steps, n_tlb_fills, n_flushes, n_interrupts, n_exceptions,
-		n_invalidations;
+		n_invalidations, n_branch_misses, n_walks, n_halts, n_sleeps, n_l0_rounds,
+		n_exits_for[VMX_EXIT_DEBUG + 1];
 };
 
-/* One more of a counter of this vCPU's, which soft_stats() may be reading. */
+/* A counter that only one thread at a time changes, while soft_stats() may be reading it. */
+static inline void soft_add(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
 static inline void soft_count(uint64_t *counter)
 {
-	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+	soft_add(counter, 1);
+}
+static inline void soft_longest(uint64_t *longest, uint64_t since)
+{
+	uint64_t ticks = __builtin_ia32_rdtsc() - since;
+
+	if (ticks > *longest)
+		__atomic_store_n(longest, ticks, __ATOMIC_RELAXED);
 }
 
 static inline struct soft_vm *soft_vm_of(const struct soft_vcpu *v)

@@ -52,7 +52,6 @@ static void invalidate(void *table, size_t size)
 
 #define L0_CHUNK (SOFT_L0_SIZE / 64)
 #define L1_CHUNK (SOFT_L1_SIZE / 64)
-#define IBTC_CHUNK (SOFT_IBTC_SIZE / 64)
 
 static void clear_l0(struct soft_tlb *t)
 {
@@ -98,10 +97,12 @@ void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx)
 {
 	struct soft_tlb *t = &v->tlb[ctx];
 
-	for (uint64_t left = t->ibtc_chunks; left; left &= left - 1)
-		invalidate(&t->ibtc[(unsigned)__builtin_ctzll(left) * IBTC_CHUNK],
-			   IBTC_CHUNK * sizeof(t->ibtc[0]));
-	t->ibtc_chunks = 0;
+	if (t->ibtc_filled > SOFT_IBTC_LOG)
+		invalidate(t->ibtc, sizeof(t->ibtc));
+	else
+		for (unsigned i = 0; i < t->ibtc_filled; i++)
+			invalidate(&t->ibtc[t->ibtc_log[i]], sizeof(t->ibtc[0]));
+	t->ibtc_filled = 0;
 	/* A jump to SOFT_TAG_INVALID itself looks in set 0: put there what no jump looks for. */
 	t->ibtc[0].rip = 1;
 	for (unsigned i = 0; i < sizeof(t->ibtc_pages) / sizeof(t->ibtc_pages[0]); i++)
