@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-net with a peer that sends whatever it likes, and virtio-rng beside it: rings of both,
- * frames good and bad, resets, in any order.
+ * virtio-net with a peer that sends whatever it likes, as a stream of frames or in packets with headers:
+ * frames good and bad, every offload, commands of the control queue, limits.
  */
 #include <config.h>
 
@@ -10,171 +10,190 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "devices/virtio/net.h"
-#include "devices/virtio/rng.h"
-#include "machine/loop.h"
-#include "machine/memory.h"
-#include "tests/device/vdriver.h"
-#include "tests/fuzz/input.h"
+#include "common/bytes.h"
+#include "devices/virtio/net_internal.h"
+#include "tests/fuzz/vfuzz.h"
 
-#define QUEUE_SIZE 16u
+#define HEADER 12u
+enum { RX = 0, TX = 1, CONTROL = 2 };
 
 struct state {
-	struct rig rig;
-	struct vdriver net, rng;
-	struct input in;
+	struct vfuzz f;
 	int peer;
+	bool packets; /* NET_PACKET */
 };
 
-static void start(struct state *s, struct vdriver *d, unsigned queues)
+static void put_net_header(struct input *in, uint8_t *h, uint32_t len)
 {
-	static const uint64_t features[] = { 0, VF_INDIRECT, VF_EVENT_IDX,
-					     VF_INDIRECT | VF_EVENT_IDX };
-	uint64_t f = features[pick(&s->in, 4)] | VF_VERSION_1;
-	unsigned i;
+	static const uint8_t gso[] = { 0, 0, 1, 4, 5, 0x81, 3 };
 
-	vd_cfg_write(d, 4, 2, 6);
-	vd_set(d, VC_STATUS, 1, 0);
-	vd_set(d, VC_STATUS, 1, 3);
-	vd_set(d, VC_GFSEL, 4, 0);
-	vd_set(d, VC_GF, 4, (uint32_t)f);
-	vd_set(d, VC_GFSEL, 4, 1);
-	vd_set(d, VC_GF, 4, f >> 32);
-	vd_set(d, VC_STATUS, 1, 0xb);
-	for (i = 0; i < queues; i++)
-		vd_queue(d, i, QUEUE_SIZE);
-	vd_set(d, VC_STATUS, 1, 0xf);
-	d->queue_size = QUEUE_SIZE;
-	d->queue = 0;
-	d->avail = d->ring[0].avail = d->ring[1].avail = 0;
+	h[0] = rarely(in) ? input8(in) : (uint8_t)pick(in, 4);
+	h[1] = rarely(in) ? input8(in) : gso[pick(in, sizeof(gso))];
+	put_le16(h + 2, rarely(in) ? input16(in) : 54);
+	put_le16(h + 4, rarely(in) ? input16(in) : (uint16_t)(100 + input8(in)));
+	put_le16(h + 6, rarely(in) ? input16(in) : 34);
+	put_le16(h + 8, rarely(in) ? (uint16_t)len : 16);
+	put_le16(h + 10, rarely(in) ? input16(in) : 0);
 }
 
-/* A chain of one to three descriptors in the selected queue. */
-static void push(struct state *s, struct vdriver *d, bool writable)
+/* Ethernet, IPv4 or IPv6, TCP or UDP; lengths that are mostly right. */
+static uint32_t put_frame(struct input *in, uint8_t *at)
 {
-	struct input *in = &s->in;
-	uint16_t first = (uint16_t)pick(in, QUEUE_SIZE);
-	unsigned n = 1 + pick(in, 3), i;
+	uint32_t len = rarely(in) ? pick(in, 60) : 60u + 8u * input8(in);
+	bool six = input8(in) & 1;
 
-	for (i = 0; i < n; i++) {
-		uint16_t flags = (uint16_t)((writable ? VD_WRITE : 0) | (i + 1 < n ? VD_NEXT : 0));
-		uint32_t len = rarely(in) ? (uint32_t)input_edge(in) : 8u * input8(in);
+	memset(at, 0, 60);
+	memset(at, input8(in) & 1 ? 0xff : 2, 6);
+	at[12] = six ? 0x86 : 8;
+	at[13] = six ? 0xdd : 0;
+	at[14] = six ? 0x60 : rarely(in) ? input8(in) : 0x45;
+	put_be16(at + (six ? 18 : 16), rarely(in) ? input16(in) : (uint16_t)(len - (six ? 54 : 14)));
+	at[six ? 20 : 23] = rarely(in) ? input8(in) : input8(in) & 1 ? 6 : 17;
+	if (!six)
+		at[46] = rarely(in) ? input8(in) : 0x50;
+	return len;
+}
 
-		if (rarely(in))
-			flags ^= (uint16_t)(1u << pick(in, 3));
-		vd_desc(d, (first + i) % QUEUE_SIZE,
-			rarely(in) ? input_edge(in) : VD_BUFFERS + 0x1000ull * pick(in, 64), len,
-			flags, rarely(in) ? input16(in) : (uint16_t)((first + i + 1) % QUEUE_SIZE));
+static void guest_sends(struct state *s)
+{
+	static uint8_t bytes[HEADER + 4096];
+	struct input *in = &s->f.in;
+	uint32_t len = put_frame(in, bytes + HEADER);
+
+	put_net_header(in, bytes, len);
+	vf_push(&s->f, TX, bytes, rarely(in) ? pick(in, HEADER) + 1u : HEADER + len, 0);
+}
+
+static void give_buffers(struct state *s)
+{
+	struct input *in = &s->f.in;
+	unsigned n = 1 + pick(in, 4);
+
+	while (n--)
+		vf_push(&s->f, RX, NULL, 0, rarely(in) ? input8(in) :
+			input8(in) & 1 ? 1526 : 128u + 8u * input8(in));
+}
+
+static void commands(struct state *s)
+{
+	static const uint8_t known[][2] = { { 0, 0 }, { 0, 1 }, { 0, 2 }, { 0, 3 }, { 0, 4 }, { 0, 5 },
+					    { 1, 0 }, { 1, 1 }, { 2, 0 }, { 3, 0 }, { 4, 0 }, { 5, 0 } };
+	struct input *in = &s->f.in;
+	unsigned which = pick(in, 12), n = input8(in) & 1 ? 1 : pick(in, 100), i;
+	uint8_t bytes[2 + 200];
+
+	for (i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)i;
+	bytes[0] = rarely(in) ? input8(in) : known[which][0];
+	bytes[1] = rarely(in) ? input8(in) : known[which][1];
+	if (bytes[0] == 1 && !bytes[1]) { /* two tables of addresses */
+		put_le32(bytes + 2, rarely(in) ? (uint32_t)input_edge(in) : pick(in, 3));
+		n = 4 + 12 + 4 + 6;
+	} else {
+		put_le64(bytes + 2, rarely(in) ? input64(in) : input8(in));
 	}
-	vd_push(d, rarely(in) ? input16(in) : first);
+	vf_push(&s->f, CONTROL, bytes, 2 + n, rarely(in) ? pick(in, 4) : 1);
 }
 
 static void peer_sends(struct state *s)
 {
-	static const uint8_t payload[2048];
-	struct input *in = &s->in;
-	uint32_t len = rarely(in) ? (uint32_t)input_edge(in) : 14u + input8(in) * 6u;
-	uint8_t head[4] = { (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
-			    (uint8_t)len };
+	static uint8_t bytes[HEADER + 4096];
+	struct input *in = &s->f.in;
+	uint32_t len = put_frame(in, bytes + HEADER);
 
-	if (send(s->peer, head, rarely(in) ? pick(in, 4) : 4, MSG_NOSIGNAL) < 0)
-		return; /* full, or shut down */
-	(void)!send(s->peer, payload, len < sizeof(payload) ? len : sizeof(payload), MSG_NOSIGNAL);
+	if (s->packets) {
+		put_net_header(in, bytes, len);
+		(void)!send(s->peer, bytes, rarely(in) ? pick(in, HEADER + 14) : HEADER + len,
+			    MSG_NOSIGNAL);
+		return;
+	}
+	put_be32(bytes + HEADER - 4, rarely(in) ? (uint32_t)input_edge(in) : len);
+	(void)!send(s->peer, bytes + HEADER - 4, rarely(in) ? pick(in, 4) : 4 + len, MSG_NOSIGNAL);
 }
 
-static void peer_reads(struct state *s)
+static void peer_does(struct state *s)
 {
-	uint8_t buf[4096];
+	uint8_t buf[8192];
 
-	while (read(s->peer, buf, sizeof(buf)) > 0)
-		;
-}
-
-static void step(struct state *s)
-{
-	struct input *in = &s->in;
-	struct vdriver *d = &s->net;
-
-	switch (pick(in, 12)) {
+	switch (pick(&s->f.in, 4)) {
 	case 0:
-		start(s, d, 2);
+		if (rarely(&s->f.in))
+			shutdown(s->peer, (int)pick(&s->f.in, 3));
 		break;
 	case 1:
-	case 2:
-	case 3:
-		vd_select(d, input8(in) & 1u);
-		push(s, d, d->queue == 0);
-		vd_kick(d, d->queue);
-		break;
-	case 4:
-	case 5:
-		peer_sends(s);
-		break;
-	case 6:
-		peer_reads(s);
-		break;
-	case 7:
-	case 8:
-		loop_turn(s->rig.machine->loop, 0);
-		break;
-	case 9:
-		push(s, &s->rng, true);
-		vd_kick(&s->rng, 0);
-		break;
-	case 10:
-		(void)mem_store16(s->rig.machine->memory,
-				  VD_DESC(input8(in) & 1u) + (input8(in) & ~1u), input16(in));
+		(void)!read(s->peer, buf, sizeof(buf));
 		break;
 	default:
-		if (rarely(in))
-			machine_reset_devices(s->rig.machine);
-		else if (rarely(in))
-			shutdown(s->peer, SHUT_WR);
-		else
-			vd_set(d, VC_STATUS, 1, 0);
+		peer_sends(s);
 		break;
 	}
 }
 
-/* After a reset a buffer that is posted for random numbers comes back filled. */
+/* A frame is taken, whether its peer is still there or not. */
 static void must_still_work(struct state *s)
 {
-	machine_reset_devices(s->rig.machine);
-	s->in.left = 0;
-	start(s, &s->rng, 1);
-	vd_desc(&s->rng, 0, VD_BUFFERS, 16, VD_WRITE, 0);
-	vd_push(&s->rng, 0);
-	vd_kick(&s->rng, 0);
-	rig_turn(&s->rig);
-	if (vd_used_idx(&s->rng) != 1)
-		abort();
+	static const uint8_t bytes[HEADER + 60];
+	uint8_t buf[65536];
+
+	vf_again(&s->f);
+	vf_push(&s->f, TX, bytes, sizeof(bytes), 0);
+	do {
+		rig_advance(&s->f.rig, 10000000000ull); /* limits let go */
+		rig_turn(&s->f.rig);
+	} while (read(s->peer, buf, sizeof(buf)) > 0);
+	vf_must_come_back(&s->f, TX, 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct virtio_net_config config = { .mac = { 2, 0, 0, 0, 0, 1 } };
-	static const struct virtio_rng_config rng;
-	struct state s = { .in = { data, size } };
-	unsigned i;
+	struct virtio_net_config config = { .mac = { 2, 0, 0, 0, 0, 1 }, .fd_count = 1, .mtu = 1500 };
+	struct state *s = calloc(1, sizeof(*s));
+	unsigned i, kind;
 	int fds[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
+	if (!s)
 		abort();
-	s.peer = fds[0];
-	config.kind = NET_STREAM;
+	s->f.features = NET_FEATURES & ~(1ull << NET_F_MQ);
+	s->f.queues = 3;
+	s->f.device_id = 1;
+	vf_open(&s->f, data, size, &config.place);
+	kind = input8(&s->f.in);
+	s->packets = kind & 1;
+	if (kind & 2) {
+		config.from_guest.packets.per_second = 100;
+		config.to_guest.bytes.per_second = 100000;
+	}
+	if (socketpair(AF_UNIX, (s->packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC,
+		       0, fds) < 0)
+		abort();
+	s->peer = fds[0];
+	config.kind = s->packets ? NET_PACKET : NET_STREAM;
 	config.fds[0] = fds[1];
-	config.fd_count = 1;
-	rig_open(&s.rig);
-	rig_add(&s.rig, &virtio_net_class, &config);
-	rig_add(&s.rig, &virtio_rng_class, &rng);
-	if (!vd_find(&s.rig, &s.net, 0x1041) || !vd_find(&s.rig, &s.rng, 0x1044))
-		abort();
-	start(&s, &s.rng, 1); /* they share memory for their rings: each spoils the other's */
-	start(&s, &s.net, 2);
-	for (i = 0; i < 1000 && s.in.left; i++)
-		step(&s);
-	must_still_work(&s);
-	rig_close(&s.rig);
-	close(s.peer);
+	vf_add(&s->f, &virtio_net_class, &config);
+	for (i = 0; i < 1000 && s->f.in.left; i++) {
+		switch (pick(&s->f.in, 8)) {
+		case 0:
+		case 1:
+			guest_sends(s);
+			break;
+		case 2:
+			give_buffers(s);
+			break;
+		case 3:
+			commands(s);
+			break;
+		case 4:
+		case 5:
+			peer_does(s);
+			break;
+		default:
+			vf_step(&s->f);
+			break;
+		}
+	}
+	must_still_work(s);
+	vf_close(&s->f);
+	close(s->peer);
+	free(s);
 	return 0;
 }

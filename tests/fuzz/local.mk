@@ -23,12 +23,6 @@ tests_fuzz_fuzz_boot_SOURCES = tests/fuzz/fuzz_boot.c tests/fuzz/replay.c tests/
 tests_fuzz_fuzz_boot_LDADD = libmachine.la
 tests_fuzz_fuzz_pci_SOURCES = tests/fuzz/fuzz_pci.c tests/fuzz/replay.c tests/fuzz/input.h
 tests_fuzz_fuzz_pci_LDADD = librig.la
-check_PROGRAMS += tests/fuzz/fuzz-virtio-net
-TESTS += tests/fuzz/fuzz-virtio-net
-EXTRA_DIST += tests/fuzz/corpus/virtio-net
-tests_fuzz_fuzz_virtio_net_SOURCES = tests/fuzz/fuzz_virtio_net.c tests/fuzz/replay.c \
-	tests/fuzz/input.h
-tests_fuzz_fuzz_virtio_net_LDADD = librig.la
 
 # The software processor's system instructions.
 check_PROGRAMS += tests/fuzz/fuzz-soft-system
@@ -55,7 +49,8 @@ tests_fuzz_fuzz_qcow2_LDADD = libdevices.la libmachine.la libvmxdriver.la libcom
 check_PROGRAMS += tests/fuzz/fuzz-p9
 TESTS += tests/fuzz/fuzz-p9
 EXTRA_DIST += tests/fuzz/corpus/p9
-tests_fuzz_fuzz_p9_SOURCES = tests/fuzz/fuzz_p9.c tests/fuzz/replay.c tests/fuzz/input.h
+tests_fuzz_fuzz_p9_SOURCES = tests/fuzz/fuzz_p9.c tests/fuzz/p9input.h tests/fuzz/replay.c \
+	tests/fuzz/input.h
 tests_fuzz_fuzz_p9_LDADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread
 # Memory that is a device.
 check_PROGRAMS += tests/fuzz/fuzz-virtio-memory
@@ -64,3 +59,45 @@ EXTRA_DIST += tests/fuzz/corpus/virtio-memory
 tests_fuzz_fuzz_virtio_memory_SOURCES = tests/fuzz/fuzz_virtio_memory.c tests/fuzz/replay.c \
 	tests/fuzz/input.h
 tests_fuzz_fuzz_virtio_memory_LDADD = librig.la
+
+# Virtio devices: each has vfuzz.c around it.
+check_LTLIBRARIES += libvfuzz.la
+libvfuzz_la_SOURCES = tests/fuzz/vfuzz.c tests/fuzz/vfuzz.h tests/fuzz/input.h
+libvfuzz_la_LIBADD = librig.la
+vfuzz_ldflags = $(AM_LDFLAGS) -Wl,--wrap=mem_read -Wl,--wrap=mem_load16
+check_PROGRAMS += tests/fuzz/fuzz-virtio-9p
+TESTS += tests/fuzz/fuzz-virtio-9p
+EXTRA_DIST += tests/fuzz/corpus/virtio-9p
+tests_fuzz_fuzz_virtio_9p_SOURCES = tests/fuzz/fuzz_virtio_9p.c tests/fuzz/p9input.h tests/fuzz/replay.c
+tests_fuzz_fuzz_virtio_9p_LDADD = libvfuzz.la
+tests_fuzz_fuzz_virtio_9p_LDFLAGS = $(vfuzz_ldflags)
+check_PROGRAMS += tests/fuzz/fuzz-virtio-balloon
+TESTS += tests/fuzz/fuzz-virtio-balloon
+EXTRA_DIST += tests/fuzz/corpus/virtio-balloon
+tests_fuzz_fuzz_virtio_balloon_SOURCES = tests/fuzz/fuzz_virtio_balloon.c tests/fuzz/replay.c
+tests_fuzz_fuzz_virtio_balloon_LDADD = libvfuzz.la
+tests_fuzz_fuzz_virtio_balloon_LDFLAGS = $(vfuzz_ldflags)
+check_PROGRAMS += tests/fuzz/fuzz-virtio-console
+TESTS += tests/fuzz/fuzz-virtio-console
+EXTRA_DIST += tests/fuzz/corpus/virtio-console
+tests_fuzz_fuzz_virtio_console_SOURCES = tests/fuzz/fuzz_virtio_console.c tests/fuzz/replay.c
+tests_fuzz_fuzz_virtio_console_LDADD = libvfuzz.la
+tests_fuzz_fuzz_virtio_console_LDFLAGS = $(vfuzz_ldflags)
+check_PROGRAMS += tests/fuzz/fuzz-virtio-net
+TESTS += tests/fuzz/fuzz-virtio-net
+EXTRA_DIST += tests/fuzz/corpus/virtio-net
+tests_fuzz_fuzz_virtio_net_SOURCES = tests/fuzz/fuzz_virtio_net.c tests/fuzz/replay.c
+tests_fuzz_fuzz_virtio_net_LDADD = libvfuzz.la
+tests_fuzz_fuzz_virtio_net_LDFLAGS = $(vfuzz_ldflags)
+check_PROGRAMS += tests/fuzz/fuzz-virtio-rng
+TESTS += tests/fuzz/fuzz-virtio-rng
+EXTRA_DIST += tests/fuzz/corpus/virtio-rng
+tests_fuzz_fuzz_virtio_rng_SOURCES = tests/fuzz/fuzz_virtio_rng.c tests/fuzz/replay.c
+tests_fuzz_fuzz_virtio_rng_LDADD = libvfuzz.la
+tests_fuzz_fuzz_virtio_rng_LDFLAGS = $(vfuzz_ldflags)
+check_PROGRAMS += tests/fuzz/fuzz-virtio-vsock
+TESTS += tests/fuzz/fuzz-virtio-vsock
+EXTRA_DIST += tests/fuzz/corpus/virtio-vsock
+tests_fuzz_fuzz_virtio_vsock_SOURCES = tests/fuzz/fuzz_virtio_vsock.c tests/fuzz/replay.c
+tests_fuzz_fuzz_virtio_vsock_LDADD = libvfuzz.la
+tests_fuzz_fuzz_virtio_vsock_LDFLAGS = $(vfuzz_ldflags)

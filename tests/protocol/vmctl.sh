@@ -94,6 +94,15 @@ case ${PIPESTATUS[0]} in 141) good ;; *) bad "closed pipe: ${PIPESTATUS[0]}" ;; 
 
 # The rest of a life.
 mkdir sh:are
+run 1 "$vmctl" create b --kernel k --vsock "$dir/v,cid=x"
+has err 'vsock.cid'
+run 1 "$vmctl" create b --kernel k --vsock "$dir/v,cid=2"
+has err 'vsock.cid'
+run 0 "$vmctl" create b --kernel k --vsock v,w,cid=77
+run 0 "$vmctl" --json info b
+has out '"cid":77'
+has out "\"path\":\"$dir/v,w\""
+run 0 "$vmctl" delete b
 run 1 "$vmctl" create b --kernel k --share /usr:t
 has err 'shares[0].path: /usr: outside of what this vmxd may share (--share-root '
 run 1 "$vmctl" create b --kernel k --share sh:are:t,rw
