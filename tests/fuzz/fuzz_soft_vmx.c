@@ -118,6 +118,10 @@ static const struct field base[] = {
 	{ 0x680e, 0 }, { 0x6810, 0 }, { 0x6812, 0 }, { 0x6814, TSS }, { 0x6816, GDT },
 	{ 0x6818, IDT }, { 0x681a, 0x400 }, { 0x681c, L2_STACK }, { 0x681e, L2_CODE },
 	{ 0x6820, 2 }, { 0x6822, 0 },
+	/* virtual interrupts, posted ones, the log of dirty pages, bitmaps of a shadow VMCS */
+	{ 0x0002, 0x40 }, { 0x0810, 0x30 }, { 0x0812, 511 }, { 0x200e, AREA + 0x2000 },
+	{ 0x2016, AREA + 0x3000 }, { 0x201c, 0 }, { 0x201e, 0 }, { 0x2020, 0 }, { 0x2022, 0 },
+	{ 0x2026, AREA }, { 0x2028, AREA },
 };
 #define BASE_COUNT (sizeof(base) / sizeof(base[0]))
 
@@ -144,8 +148,8 @@ static void fill_vmcs(struct input *in)
 {
 	uint64_t *at = q(&rig.g, WRITES);
 	/* execution controls that are offered, each now and then */
-	uint32_t pin = input32(in) & input32(in) & 0x69, proc = input32(in) & input32(in);
-	uint32_t proc2 = input32(in) & input32(in) & 0x10ff;
+	uint32_t pin = input32(in) & input32(in) & 0xe9, proc = input32(in) & input32(in);
+	uint32_t proc2 = input32(in) & input32(in) & 0x253ff;
 
 	for (unsigned i = 0; i < BASE_COUNT; i++) {
 		uint64_t value = base[i].value;
@@ -156,6 +160,8 @@ static void fill_vmcs(struct input *in)
 			value |= proc & 0x7ffffffe;
 		else if (base[i].encoding == 0x401e)
 			value |= proc2;
+		else if (base[i].encoding == 0x400c) /* acknowledge: posted interrupts want it */
+			value |= (pin & 0x80) << 8;
 		*at++ = base[i].encoding;
 		*at++ = rarely(in) && rarely(in) ? odd_value(in, value) : value;
 	}
