@@ -55,12 +55,12 @@ class Daemon:
     def ctl(self, *args):
         return [os.path.join(BUILD, 'vmctl')] + list(args)
 
-    def run_command(self, initrd, cmdline, memory='512M', cpus=1, more=()):
+    def run_command(self, initrd, cmdline, memory='1G', cpus=1, more=()):
         return self.ctl('run', 'bench', '--rm', '--engine', 'soft', '--memory', memory, '--cpus', str(cpus),
                         '--kernel', KERNEL, '--initrd', initrd, '--cmdline', cmdline, *more)
 
 
-def qemu_command(initrd, cmdline, memory='512M', cpus=1, more=()):
+def qemu_command(initrd, cmdline, memory='1G', cpus=1, more=()):
     return ['qemu-system-x86_64', '-M', 'q35', '-accel', 'tcg', '-cpu', 'max', '-m', memory, '-smp', str(cpus),
             '-nographic', '-no-reboot', '-nodefaults', '-serial', 'stdio', '-kernel', KERNEL,
             '-initrd', initrd, '-append', cmdline, *more]

@@ -261,6 +261,29 @@ static void test_codeswap(void)
 	guest_destroy(&g);
 }
 
+/* One load that goes to and fro in a large page, across a border of 4 KiB too, often enough to be
+ * translated for large pages; then the page moves. */
+PAYLOAD(large, "mov $0x400000,%edi\n mov $100000,%ecx\n call 2f\n mov %rbx,%rsi\n xor %ebx,%ebx\n"
+	       "movq $0xe3,0x6010\n invlpg 0x5ff000\n mov $2,%ecx\n call 2f\n hlt\n"
+	       "2: mov (%rdi),%rax\n add %rax,%rbx\n xor $0x1ffc,%rdi\n dec %ecx\n jnz 2b\n ret");
+
+static void test_large(void)
+{
+	struct guest g;
+
+	start(&g);
+	LOAD(&g, CODE, large);
+	q(&g, PD)[2] = 0x2000e3;
+	*q(&g, 0x200000) = 5;
+	memcpy(g.ram + 0x201ffc, &(uint64_t){ 7 | 1ull << 32 }, 8);
+	*q(&g, 0) = 9;
+	memcpy(g.ram + 0x1ffc, &(uint64_t){ 11 | 1ull << 33 }, 8);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RSI), 50000 * (5 + 7 + (1ull << 32)));
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 9 + 11 + (1ull << 33));
+	guest_destroy(&g);
+}
+
 /* Tables in memory that is not there: a fault with reserved bits, not a crash. */
 static void test_no_tables(void)
 {
@@ -284,6 +307,7 @@ int main(void)
 		{ "page crossing", test_cross },
 		{ "global pages", test_global },
 		{ "code pages change places", test_codeswap },
+		{ "large pages", test_large },
 		{ "no page tables", test_no_tables },
 		CU_TEST_INFO_NULL,
 	};

@@ -67,6 +67,17 @@ static bool is_lapic_page(const struct soft_vcpu *v, uint64_t gpa)
 	       !((v->apic_base ^ gpa) & 0x000ffffffffff000ull);
 }
 
+/* Does the page lie in a large one whose SOFT_LARGE_SIZE bytes around it are one piece of host memory?
+ * EPT may map each of its 4-KiB pages elsewhere. */
+static bool is_large(const struct soft_vcpu *v, const struct vmx_slot *s, const struct page *p)
+{
+	uint64_t lo = p->gpa & ~(uint64_t)(SOFT_LARGE_SIZE - 1);
+
+	return p->walk.level > 1 && !v->nonroot && lo >= s->gpa &&
+	       lo - s->gpa + SOFT_LARGE_SIZE <= s->size &&
+	       !is_lapic_page(v, (v->apic_base & (SOFT_LARGE_SIZE - 1) & PAGE_BASE) | lo);
+}
+
 static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct vmx_slot *s,
 		    const struct page *p)
 {
@@ -81,7 +92,8 @@ static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct
 	e->tag_r = page;
 	e->tag_w = write ? page : SOFT_TAG_INVALID;
 	e->delta = (uint64_t)(uintptr_t)p->host - la;
-	e->gpa = (p->gpa & PAGE_BASE) | (w->global ? 1 : 0) | (w->level > 1 ? 2 : 0);
+	e->gpa = (p->gpa & PAGE_BASE) | (w->global ? SOFT_L1_GLOBAL : 0) |
+		 (is_large(v, s, p) ? SOFT_L1_LARGE : 0);
 	v->tlb[ctx].used = true;
 	v->tlb[ctx].l1_chunks |= 1ull << ((la >> 12) % SOFT_L1_SIZE) / (SOFT_L1_SIZE / 64);
 	soft_tlb_note(v, ctx, la, w, false);

@@ -114,7 +114,8 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 };
 
 /* A site word: what the cold path of a memory access hands to the slow stub. */
-#define JIT_SITE_SLOT_MASK 0xffffu  /* byte offset of its L0 entry in tlb.l0 */
+#define JIT_SITE_SLOT_MASK 0xfff0u  /* byte offset of its L0 entry in tlb.l0 */
+#define JIT_SITE_LARGE 1u           /* JIT_BY_LARGE: its L0 entry is for SOFT_LARGE_SIZE bytes */
 #define JIT_SITE_SIZE_SHIFT 16      /* bytes that must lie in one page */
 #define JIT_SITE_SIZE_MASK 0xfffu
 #define JIT_SITE_LOOP (1u << 28)    /* of a whole loop: nothing is done to memory on its behalf */
@@ -124,8 +125,11 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 #define JIT_SITE_WRITE (1u << 31)
 
 #define JIT_KEPT_SIZE 1024u
-#define JIT_L1_SITES 4096u
-/* So many misses of L0, one in less than so many cycles on average, make an access one of those. */
+#define JIT_SITES 4096u
+/* How an access finds its page: in its L0 entry; in one that holds a large page (for reads alone: code
+ * in one of its 4-KiB pages would have to be kept from writes); in L1, by the address. */
+enum jit_site_mode { JIT_BY_L0, JIT_BY_LARGE, JIT_BY_L1 };
+/* So many misses of L0, one in less than so many cycles on average, change the mode. */
 #define JIT_MISSES 1024u
 #define JIT_MISS_CYCLES 100u
 #define JIT_HASH_SIZE 65536u
@@ -168,10 +172,11 @@ struct soft_cache {
 	struct jit_page ***pages; /* [gpa >> 30][(gpa >> 12) & 0x3ffff] */
 	struct jit_scratch *scratch;
 	bool chain, use_l0;
-	/* Accesses that L0 does not serve, by the guest-physical address of the instruction, hashed:
-	 * they look into L1 at once. Hints: one may push out another. */
-	uint64_t l1_sites[JIT_L1_SITES];
+	/* Accesses that are not JIT_BY_L0, by the guest-physical address of the instruction, hashed:
+	 * gpa << 2 | enum jit_site_mode. Hints: one may push out another. */
+	uint64_t site_modes[JIT_SITES];
 	unsigned block_insns;
+	unsigned l0_next[SOFT_L0_KINDS / SOFT_L0_LINE]; /* how many slots of L0 each kind of site took */
 	uint64_t n_blocks, n_insns, n_flushes, n_killed, n_bytes, translation_ticks;
 };
 
@@ -184,8 +189,8 @@ struct jit_vcpu {
 	uint64_t retranslate; /* code at this guest-physical address is to be made anew, or JIT_NO_PAGE */
 };
 
-/* Where an instruction's address has its place in soft_cache.l1_sites. */
-static inline unsigned jit_l1_site(uint64_t gpa)
+/* Where an instruction's address has its place in soft_cache.site_modes. */
+static inline unsigned jit_site_place(uint64_t gpa)
 {
 	return (uint32_t)(gpa ^ gpa >> 12) * 0x9e3779b1u >> 20;
 }

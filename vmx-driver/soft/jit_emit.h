@@ -89,6 +89,12 @@ static inline void e_store_gpr(struct jit_buf *b, unsigned host, unsigned guest)
 {
 	e_store(b, host, GS_OFF(gpr) + 8 * guest);
 }
+/* test r8, imm8 */
+static inline void e_test_imm8(struct jit_buf *b, unsigned reg, uint8_t imm)
+{
+	e3(b, 0x40 | (reg >= 8 ? 1 : 0), 0xf6, 0xc0 | (reg & 7));
+	e1(b, imm);
+}
 /* op dst, src : 64-bit, MR form */
 static inline void e_rr(struct jit_buf *b, bool w, unsigned opcode, unsigned dst, unsigned src)
 {

@@ -238,15 +238,15 @@ void jit_emit_edge(struct tr *t, uint64_t target, bool backward)
 	jit_emit_link(t, ALWAYS, target, backward ? JIT_LOOP : 0);
 }
 
-/* A site's L0 slot: some for writes, so that a load never uses a store's permission, some for entries
- * that hold the host page. */
-static uint32_t site_slot(const struct tr *t, bool write, bool page)
+/* An L0 slot for a site: one after the other, so that what is translated together lies together in the
+ * host's cache. Some are for writes, so that a load never uses a store's permission, some for entries
+ * that hold the host page: lines of either kind take turns. */
+static uint32_t site_slot(struct tr *t, bool write, bool page)
 {
-	uint64_t rip = t->s->item[t->i].rip;
-	uint32_t hash = (uint32_t)((t->gpa ^ t->gpa >> 12) + (rip - t->rip)) * 2654435761u >> 20;
+	unsigned kind = (page ? SOFT_L0_PAGE : 0) | (write ? SOFT_L0_WRITE : 0);
+	unsigned n = t->cache->l0_next[kind / SOFT_L0_LINE]++;
 
-	return (hash * SOFT_L0_KINDS | (page ? SOFT_L0_PAGE : 0) | (write ? SOFT_L0_WRITE : 0)) %
-	       SOFT_L0_SIZE;
+	return (n / SOFT_L0_LINE * SOFT_L0_KINDS + kind + n % SOFT_L0_LINE) % SOFT_L0_SIZE;
 }
 
 static uint32_t slot_offset(const struct tr *t, uint32_t slot)
@@ -255,12 +255,14 @@ static uint32_t slot_offset(const struct tr *t, uint32_t slot)
 	       (uint32_t)offsetof(struct soft_tlb, l0) + slot * (uint32_t)sizeof(struct soft_l0);
 }
 
-/* Is this access one that L0 does not serve? */
-bool jit_is_l1_site(const struct tr *t, const struct item *it)
+enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it)
 {
-	uint64_t gpa = (t->gpa & ~4095ull) + (it->rip & 4095);
+	uint64_t gpa = (t->gpa & ~4095ull) + (it->rip & 4095), noted;
 
-	return __atomic_load_n(&t->cache->l1_sites[jit_l1_site(gpa)], __ATOMIC_RELAXED) == gpa;
+	if (!t->cache->use_l0)
+		return JIT_BY_L0;
+	noted = __atomic_load_n(&t->cache->site_modes[jit_site_place(gpa)], __ATOMIC_RELAXED);
+	return noted >> 2 == gpa ? noted & 3 : JIT_BY_L0;
 }
 
 static uint32_t l1_offset(const struct tr *t, size_t member)
@@ -274,10 +276,10 @@ static uint32_t l1_tag(const struct tr *t, bool write)
 	return l1_offset(t, write ? offsetof(struct soft_l1, tag_w) : offsetof(struct soft_l1, tag_r));
 }
 
-/* op reg, [tag]; op is SUB or ADD: of the L0 entry at l0 or, l1, of the L1 entry that r9 leads to. */
+/* op reg, [tag]; op is SUB or ADD: of its L0 entry or, JIT_BY_L1, of the L1 entry that r9 leads to. */
 static void emit_tag(struct tr *t, unsigned opcode, unsigned reg, const struct slow_path *slow)
 {
-	if (slow->l1)
+	if (slow->mode == JIT_BY_L1)
 		e_gs_idx(&t->b, true, opcode, reg, H_R9, l1_tag(t, slow->write));
 	else
 		e_gs(&t->b, true, opcode, reg, slow->l0);
@@ -286,22 +288,23 @@ static void emit_tag(struct tr *t, unsigned opcode, unsigned reg, const struct s
 /* reg holds the address: the slot of L1 into r9, if it is an L1 site; then compares with the tag. */
 static void emit_compare(struct tr *t, unsigned reg, unsigned size, struct slow_path *slow)
 {
+	uint32_t span = slow->mode == JIT_BY_LARGE ? SOFT_LARGE_SIZE : 4096;
 	struct jit_buf *b = &t->b;
 
-	if (slow->l1) {
+	if (slow->mode == JIT_BY_L1) {
 		e_mov(b, H_R9, reg);
 		e_shift_imm(b, true, 5, H_R9, 7);
 		e_alu_imm(b, false, 4, H_R9, (SOFT_L1_SIZE - 1) * (uint32_t)sizeof(struct soft_l1));
 	}
 	emit_tag(t, 0x2b, reg, slow);
-	e_alu_imm(b, true, 7, reg, 4096 - size);
+	e_alu_imm(b, true, 7, reg, span - size);
 	slow->hole = e_jcc_fwd(b, CC_A);
 }
 _Static_assert(sizeof(struct soft_l1) == 1u << (12 - 7), "the shift in emit_compare()");
 
 /* What happens when the check fails, emitted at the end. NULL: too many. */
 static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned size, bool write,
-				       bool page)
+				       bool page, enum jit_site_mode mode)
 {
 	struct jit_scratch *s = t->s;
 	struct slow_path *slow = &s->slow[s->slow_count];
@@ -320,7 +323,9 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	slow->write = write;
 	slow->page = page;
 	slow->within = false;
-	slow->l1 = t->cache->use_l0 && jit_is_l1_site(t, &s->item[t->i]);
+	slow->mode = write && mode == JIT_BY_LARGE ? JIT_BY_L1 : mode;
+	if (slow->mode == JIT_BY_LARGE)
+		slow->site |= JIT_SITE_LARGE;
 	slow->l0 = slot_offset(t, slot);
 	return slow;
 }
@@ -329,7 +334,8 @@ uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned
 			     bool group)
 {
 	struct jit_buf *b = &t->b;
-	struct slow_path *slow = add_slow_path(t, site_slot(t, write, false), size, write, false);
+	struct slow_path *slow = add_slow_path(t, site_slot(t, write, false), size, write, false,
+					       jit_site_mode(t, &t->s->item[t->i]));
 
 	if (!slow)
 		return 0;
@@ -338,7 +344,7 @@ uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned
 	if (t->cache->use_l0) {
 		e_lea(b, H_R11, base, disp);
 		emit_compare(t, H_R11, size, slow);
-		if (slow->l1)
+		if (slow->mode == JIT_BY_L1)
 			e_gs_idx(b, true, 0x8b, H_R11, H_R9, l1_offset(t, offsetof(struct soft_l1, delta)));
 		else
 			e_load(b, H_R11, slow->l0 + 8);
@@ -349,12 +355,12 @@ uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned
 	return slow->l0;
 }
 
-void jit_loop_slots(const struct tr *t, struct loop *loop)
+void jit_loop_slots(struct tr *t, struct loop *loop)
 {
 	for (unsigned k = 0; k < loop->stream_count; k++) {
 		struct loop_stream *s = &loop->stream[k];
 
-		s->slot = (site_slot(t, s->write, false) + k * SOFT_L0_KINDS) % SOFT_L0_SIZE;
+		s->slot = site_slot(t, s->write, false);
 		s->l0 = slot_offset(t, s->slot);
 	}
 }
@@ -362,7 +368,7 @@ void jit_loop_slots(const struct tr *t, struct loop *loop)
 void jit_emit_check_loop(struct tr *t, const struct loop_stream *s)
 {
 	unsigned size = (unsigned)(s->hi - s->lo);
-	struct slow_path *slow = add_slow_path(t, s->slot, size, s->write, false);
+	struct slow_path *slow = add_slow_path(t, s->slot, size, s->write, false, JIT_BY_L0);
 
 	if (!slow)
 		return;
@@ -377,14 +383,15 @@ void jit_emit_check_loop(struct tr *t, const struct loop_stream *s)
 static struct slow_path *check_in_place(struct tr *t, unsigned reg, unsigned size, bool write)
 {
 	struct jit_buf *b = &t->b;
-	struct slow_path *slow = add_slow_path(t, site_slot(t, write, true), size, write, true);
+	struct slow_path *slow = add_slow_path(t, site_slot(t, write, true), size, write, true,
+					       jit_site_mode(t, &t->s->item[t->i]));
 
 	if (!slow)
 		return NULL;
 	slow->where = (struct jit_place){ .base = (uint8_t)reg };
 	if (t->cache->use_l0) {
 		emit_compare(t, reg, size, slow);
-		if (slow->l1) {
+		if (slow->mode == JIT_BY_L1) {
 			emit_tag(t, 0x03, reg, slow);
 			e_gs_idx(b, true, 0x03, reg, H_R9, l1_offset(t, offsetof(struct soft_l1, delta)));
 		} else {
@@ -440,7 +447,7 @@ static struct jit_place check_constant(struct tr *t, uint64_t la, unsigned size,
 		e_mov_imm(b, H_R10, la);
 		return jit_emit_check(t, H_R10, 0, size, write);
 	}
-	slow = add_slow_path(t, slot, size, write, false);
+	slow = add_slow_path(t, slot, size, write, false, JIT_BY_L0);
 	if (!slow)
 		return place;
 	if (is_short) { /* cmp qword gs:[tag], imm32 */

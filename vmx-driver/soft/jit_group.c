@@ -98,7 +98,7 @@ void jit_start_group(struct tr *t)
 	if (!can_group(head, first))
 		return;
 	/* what it takes to check the group again after a miss within it */
-	lasts = is_direct(first) && !jit_is_l1_site(t, head);
+	lasts = is_direct(first) && jit_site_mode(t, head) == JIT_BY_L0;
 	lo = hi = first->mem.disp.value;
 	for (unsigned k = t->i; k < s->count && k < t->i + GROUP_ITEMS; k++) {
 		struct item *it = &s->item[k];

@@ -218,7 +218,8 @@ static bool find_back(const struct tr *t, struct loop *loop, unsigned first)
 			loop->back = k;
 			return true;
 		}
-		if (!suits(it) || ((k == first || jit_memory_operand(&it->insn)) && jit_is_l1_site(t, it)))
+		if (!suits(it) ||
+		    ((k == first || jit_memory_operand(&it->insn)) && jit_site_mode(t, it) == JIT_BY_L1))
 			return false;
 		loop->used |= used_by(it);
 	}

@@ -6,6 +6,7 @@
  */
 #include "vmx-driver/soft/jit.h"
 #include "vmx-driver/soft/jit_make.h"
+#include "vmx-driver/soft/mmu.h"
 
 /* After the guest's state is saved C code must find x87 and MXCSR as the ABI wants them. */
 void soft_fp_save(struct soft_vcpu *v)
@@ -45,7 +46,8 @@ static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 	struct soft_l0 now = { SOFT_TAG_INVALID, 0 };
 	int rc = soft_tlb_fill(v, la, size, site & JIT_SITE_WRITE, &now, &v->scratch[3]);
 
-	if (rc == SOFT_OK && now.tag != SOFT_TAG_INVALID && soft_vm_of(v)->cache->use_l0) {
+	if (rc == SOFT_OK && now.tag != SOFT_TAG_INVALID && soft_vm_of(v)->cache->use_l0 &&
+	    !(site & JIT_SITE_LARGE)) {
 		struct soft_tlb *t = &v->tlb[v->ctx];
 
 		t->l0_chunks |= 1ull << (unsigned)(l0 - t->l0) / (SOFT_L0_SIZE / 64);
@@ -62,14 +64,25 @@ static bool code_may_be_gone(const struct soft_vcpu *v)
 	return !v->fp_live || v->parked_since;
 }
 
-/* L0 missed for this access again and again, while L1 had it: from now on it looks there. */
-static void count_misses(struct soft_vcpu *v, uint64_t rip, uint32_t site)
+/* A better way for an access whose L0 entry did not do, though L1 had it. */
+static enum jit_site_mode next_mode(struct soft_vcpu *v, uint64_t la, uint32_t site)
+{
+	const struct soft_l1 *e = soft_l1_entry(v, v->ctx, la);
+
+	if ((site & (JIT_SITE_WRITE | JIT_SITE_LARGE | JIT_SITE_LOOP)) || e->tag_r != (la & ~4095ull) ||
+	    !(e->gpa & SOFT_L1_LARGE))
+		return JIT_BY_L1;
+	return JIT_BY_LARGE;
+}
+
+/* Counts how often L0 misses for this access while L1 has it. */
+static void count_misses(struct soft_vcpu *v, uint64_t la, uint32_t site)
 {
 	unsigned slot = (site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0), got = 0;
 	struct soft_cache *cache = soft_vm_of(v)->cache;
 	struct soft_exc kept = v->exc;
 	struct jit_vcpu *j = jit_of(v);
-	uint64_t now = __builtin_ia32_rdtsc(), gpa;
+	uint64_t now = __builtin_ia32_rdtsc(), gpa, mode;
 	bool often = now - j->missed_at[slot] < JIT_MISSES * JIT_MISS_CYCLES;
 	uint8_t byte;
 
@@ -80,11 +93,13 @@ static void count_misses(struct soft_vcpu *v, uint64_t rip, uint32_t site)
 	j->missed_at[slot] = now;
 	if (!often)
 		return;
-	if (soft_fetch(v, rip, &byte, 0, &got, &gpa) != SOFT_OK) {
+	mode = next_mode(v, la, site);
+	if (soft_fetch(v, v->rip, &byte, 0, &got, &gpa) != SOFT_OK) {
 		v->exc = kept;
 		return;
 	}
-	if (__atomic_exchange_n(&cache->l1_sites[jit_l1_site(gpa)], gpa, __ATOMIC_RELAXED) == gpa)
+	mode |= gpa << 2;
+	if (__atomic_exchange_n(&cache->site_modes[jit_site_place(gpa)], mode, __ATOMIC_RELAXED) == mode)
 		return;
 	j->retranslate = gpa;
 	atomic_fetch_or(&v->exit_req, SOFT_REQ_MODE);
@@ -100,7 +115,7 @@ int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret
 	v->rip = *(const u64_any *)(ret + 5);
 	rc = fill(v, la, site);
 	if (rc == SOFT_OK)
-		count_misses(v, v->rip, site);
+		count_misses(v, la, site);
 	else if (site & JIT_SITE_WIDE)
 		rc = SOFT_STEP;
 	if (rc == SOFT_OK && code_may_be_gone(v))
@@ -122,7 +137,7 @@ int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_
 	/* Which access of a loop comes first is not known: pages are marked as used one by one. */
 	rc = site & JIT_SITE_LOOP ? SOFT_STEP : fill(v, la, site);
 	if (rc == SOFT_OK || site & JIT_SITE_LOOP)
-		count_misses(v, v->rip, site);
+		count_misses(v, la, site);
 	v->exc = kept;
 	if (!code_may_be_gone(v))
 		return rc != SOFT_OK;

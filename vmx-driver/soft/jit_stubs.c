@@ -91,79 +91,131 @@ static void e_lea_sum(struct jit_buf *b, unsigned dst, unsigned src)
 	e2(b, 0x04 | (dst & 7) << 3, (src & 7) << 3 | (dst & 7)); /* dst is not rbp or r13 */
 }
 
+struct slow_stub { /* which of them */
+	unsigned ctx;
+	bool write, page, group;
+};
+
+static uint32_t tlb_offset(const struct slow_stub *stub, size_t member)
+{
+	return GS_OFF(tlb) + (uint32_t)(stub->ctx * sizeof(struct soft_tlb)) + (uint32_t)member;
+}
+
+static void pop_two(struct jit_buf *b)
+{
+	pop(b, H_RCX);
+	pop(b, H_RAX);
+}
+
+/* rax: offset of la's L1 entry, rcx and r11 are free. Returns the holes of the jumps for a miss. */
+static void emit_l1_check(struct jit_buf *b, const struct slow_stub *stub, uint8_t **ret_miss,
+			  uint8_t **ret_cross)
+{
+	size_t tag = stub->write ? offsetof(struct soft_l1, tag_w) : offsetof(struct soft_l1, tag_r);
+
+	e_mov(b, H_RAX, H_R10);
+	e_shift_imm(b, true, 5, H_RAX, 7);
+	e_alu_imm(b, false, 4, H_RAX, (SOFT_L1_SIZE - 1) * 32u);
+	e_mov(b, H_RCX, H_R10);
+	e_alu_imm(b, true, 4, H_RCX, (uint32_t)-4096);
+	e_gs_idx(b, true, 0x3b, H_RCX, H_RAX, tlb_offset(stub, offsetof(struct soft_tlb, l1) + tag));
+	*ret_miss = e_jcc_fwd(b, CC_NE);
+	e_rr(b, false, 0x89, H_RCX, H_R10);
+	e_alu_imm(b, false, 4, H_RCX, 4095);
+	e_rr(b, false, 0x89, H_R11, H_R9);
+	e_shift_imm(b, false, 5, H_R11, JIT_SITE_SIZE_SHIFT);
+	e_alu_imm(b, false, 4, H_R11, JIT_SITE_SIZE_MASK);
+	e_rr(b, false, 0x01, H_RCX, H_R11);
+	e_alu_imm(b, false, 7, H_RCX, 4096);
+	*ret_cross = e_jcc_fwd(b, CC_A);
+}
+
+/* Counts a miss that L1 serves. Returns the hole of the jump that is taken when there were many. */
+static uint8_t *emit_count(struct jit_buf *b)
+{
+	e_rr(b, false, 0x89, H_R11, H_R9);
+	e_alu_imm(b, false, 4, H_R11, JIT_SITE_SLOT_MASK);
+	e_shift_imm(b, false, 5, H_R11, 2);
+	e3(b, 0x65, 0x41, 0x83); /* add dword gs:[r11 + l0_misses], 1 */
+	e1(b, 0x80 | (H_R11 & 7));
+	e4(b, GS_OFF(l0_misses));
+	e1(b, 1);
+	return e_jcc_fwd(b, CC_E);
+}
+
+/* rax: offset of la's L1 entry, r11: its delta. Fills the site's L0 entry, with the whole large page
+ * for a site that is JIT_SITE_LARGE - if there is one. rax, rcx and r9 are clobbered. */
+static void emit_fill(struct jit_buf *b, const struct slow_stub *stub)
+{
+	uint32_t l0 = tlb_offset(stub, offsetof(struct soft_tlb, l0));
+	uint32_t chunks = tlb_offset(stub, offsetof(struct soft_tlb, l0_chunks));
+	size_t gpa = offsetof(struct soft_tlb, l1) + offsetof(struct soft_l1, gpa);
+	uint8_t *large, *small, *unfilled;
+
+	e_mov(b, H_RCX, H_R10);
+	e_test_imm8(b, H_R9, JIT_SITE_LARGE);
+	large = e_jcc_fwd(b, CC_NE);
+	e_alu_imm(b, true, 4, H_RCX, (uint32_t)-4096);
+	small = e_jmp_fwd(b);
+	e_fix(b, large, b->p);
+	e_gs_idx(b, false, 0x8b, H_RCX, H_RAX, tlb_offset(stub, gpa));
+	e_test_imm8(b, H_RCX, SOFT_L1_LARGE);
+	unfilled = e_jcc_fwd(b, CC_E);
+	e_mov(b, H_RCX, H_R10);
+	e_alu_imm(b, true, 4, H_RCX, -SOFT_LARGE_SIZE);
+	e_fix(b, small, b->p);
+	e_alu_imm(b, false, 4, H_R9, JIT_SITE_SLOT_MASK);
+	e_gs_idx(b, true, 0x89, H_RCX, H_R9, l0 + (uint32_t)offsetof(struct soft_l0, tag));
+	if (stub->page) /* of the host */
+		e_rr(b, true, 0x01, H_RCX, H_R11);
+	e_gs_idx(b, true, 0x89, stub->page ? H_RCX : H_R11, H_R9,
+		 l0 + (uint32_t)offsetof(struct soft_l0, delta));
+	e_shift_imm(b, false, 5, H_R9, L0_CHUNK_SHIFT);
+	e_load(b, H_RAX, chunks);
+	e2(b, 0x4c, 0x0f); /* bts rax, r9 */
+	e2(b, 0xab, 0xc0 | (H_R9 & 7) << 3 | H_RAX);
+	e_store(b, H_RAX, chunks);
+	e_fix(b, unfilled, b->p);
+}
+
+/* What L1 has, in line. */
+static void emit_from_l1(struct jit_buf *b, const struct slow_stub *stub)
+{
+	size_t delta = offsetof(struct soft_tlb, l1) + offsetof(struct soft_l1, delta);
+	uint8_t *miss, *cross, *often;
+
+	push(b, H_RAX);
+	push(b, H_RCX);
+	emit_l1_check(b, stub, &miss, &cross);
+	often = emit_count(b);
+	e_gs_idx(b, true, 0x8b, H_R11, H_RAX, tlb_offset(stub, delta));
+	emit_fill(b, stub);
+	if (stub->page)
+		e_rr(b, true, 0x01, H_R11, H_R10);
+	pop_two(b);
+	if (stub->group)
+		e1(b, 0xf8); /* clc */
+	e1(b, 0xc3);
+	if (stub->group) {
+		e_fix(b, cross, b->p);
+		pop_two(b);
+		e2(b, 0xf9, 0xc3); /* stc; ret */
+	}
+	e_fix(b, miss, b->p);
+	e_fix(b, often, b->p);
+	if (!stub->group)
+		e_fix(b, cross, b->p);
+	pop_two(b);
+}
+
 /* A miss in L0: r10 la, r9d a site word (jit.h); called. Gives r11 = delta, or la's host address for
  * a page site; keeps r10. First the hashed L1 in line, then jit_slow(). */
-static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx, bool write, bool page,
-		      bool group)
+static void emit_slow(struct soft_cache *cache, struct jit_buf *b, const struct slow_stub *stub)
 {
-	uint32_t tlb = GS_OFF(tlb) + (uint32_t)(ctx * sizeof(struct soft_tlb));
-	uint32_t l1 = tlb + (uint32_t)offsetof(struct soft_tlb, l1);
-	uint32_t tag = l1 + (uint32_t)(write ? offsetof(struct soft_l1, tag_w) :
-					       offsetof(struct soft_l1, tag_r));
-	uint8_t *miss = NULL, *cross = NULL, *often;
+	uint8_t *miss;
 
-	if (cache->use_l0) {
-		push(b, H_RAX);
-		push(b, H_RCX);
-		e_mov(b, H_RAX, H_R10);
-		e_shift_imm(b, true, 5, H_RAX, 7);
-		e_alu_imm(b, false, 4, H_RAX, (SOFT_L1_SIZE - 1) * 32u);
-		e_mov(b, H_RCX, H_R10);
-		e_alu_imm(b, true, 4, H_RCX, (uint32_t)-4096);
-		e_gs_idx(b, true, 0x3b, H_RCX, H_RAX, tag);
-		miss = e_jcc_fwd(b, CC_NE);
-		e_rr(b, false, 0x89, H_RCX, H_R10);
-		e_alu_imm(b, false, 4, H_RCX, 4095);
-		e_rr(b, false, 0x89, H_R11, H_R9);
-		e_shift_imm(b, false, 5, H_R11, JIT_SITE_SIZE_SHIFT);
-		e_alu_imm(b, false, 4, H_R11, JIT_SITE_SIZE_MASK);
-		e_rr(b, false, 0x01, H_RCX, H_R11);
-		e_alu_imm(b, false, 7, H_RCX, 4096);
-		cross = e_jcc_fwd(b, CC_A);
-		e_rr(b, false, 0x89, H_R11, H_R9);
-		e_alu_imm(b, false, 4, H_R11, JIT_SITE_SLOT_MASK);
-		e_shift_imm(b, false, 5, H_R11, 2);
-		e3(b, 0x65, 0x41, 0x83); /* add dword gs:[r11 + l0_misses], 1 */
-		e1(b, 0x80 | (H_R11 & 7));
-		e4(b, GS_OFF(l0_misses));
-		e1(b, 1);
-		often = e_jcc_fwd(b, CC_E);
-		e_gs_idx(b, true, 0x8b, H_R11, H_RAX, l1 + (uint32_t)offsetof(struct soft_l1, delta));
-		e_alu_imm(b, false, 4, H_R9, JIT_SITE_SLOT_MASK);
-		e_mov(b, H_RCX, H_R10);
-		e_alu_imm(b, true, 4, H_RCX, (uint32_t)-4096);
-		e_gs_idx(b, true, 0x89, H_RCX, H_R9, tlb + (uint32_t)offsetof(struct soft_tlb, l0));
-		if (page)
-			e_rr(b, true, 0x01, H_R11, H_RCX);
-		e_gs_idx(b, true, 0x89, H_R11, H_R9, tlb + (uint32_t)offsetof(struct soft_tlb, l0) + 8);
-		e_shift_imm(b, false, 5, H_R9, L0_CHUNK_SHIFT);
-		e_load(b, H_RAX, tlb + (uint32_t)offsetof(struct soft_tlb, l0_chunks));
-		e2(b, 0x4c, 0x0f); /* bts rax, r9 */
-		e2(b, 0xab, 0xc0 | (H_R9 & 7) << 3 | H_RAX);
-		e_store(b, H_RAX, tlb + (uint32_t)offsetof(struct soft_tlb, l0_chunks));
-		if (page) { /* the host page so far */
-			e_mov(b, H_RCX, H_R10);
-			e_alu_imm(b, false, 4, H_RCX, 4095);
-			e_rr(b, true, 0x01, H_R11, H_RCX);
-		}
-		pop(b, H_RCX);
-		pop(b, H_RAX);
-		if (group)
-			e1(b, 0xf8); /* clc */
-		e1(b, 0xc3);
-		if (group) {
-			e_fix(b, cross, b->p);
-			pop(b, H_RCX);
-			pop(b, H_RAX);
-			e2(b, 0xf9, 0xc3); /* stc; ret */
-		}
-		e_fix(b, miss, b->p);
-		e_fix(b, often, b->p);
-		if (!group)
-			e_fix(b, cross, b->p);
-		pop(b, H_RCX);
-		pop(b, H_RAX);
-	}
+	if (cache->use_l0)
+		emit_from_l1(b, stub);
 	save_all(b);
 	e_store(b, H_R10, GS_OFF(scratch) + 8 * 2);
 	e2(b, 0x48, 0x8b);
@@ -171,15 +223,15 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 	e_load(b, H_RDI, GS_OFF(self));
 	e_mov(b, H_RSI, H_R10);
 	e_rr(b, false, 0x89, H_RDX, H_R9);
-	if (write)
+	if (stub->write)
 		e_alu_imm(b, false, 1, H_RDX, JIT_SITE_WRITE); /* or */
 	e2(b, 0x48, 0x83);
 	e2(b, 0xec, 8);
-	e_mov_imm(b, H_RAX, group ? (uint64_t)(uintptr_t)jit_slow_group : (uint64_t)(uintptr_t)jit_slow);
+	e_mov_imm(b, H_RAX, (uint64_t)(uintptr_t)(stub->group ? jit_slow_group : jit_slow));
 	e2(b, 0xff, 0xd0);
 	e2(b, 0x48, 0x83);
 	e2(b, 0xc4, 8);
-	if (group) {
+	if (stub->group) {
 		e3(b, 0x83, 0xf8, 0x01); /* cmp eax, 1 */
 		miss = e_jcc_fwd(b, CC_A);
 		e1(b, 0xf5);             /* cmc: CF = eax != 0 */
@@ -190,7 +242,7 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, unsigned ctx,
 	load_volatile(b);
 	e_load(b, H_R10, GS_OFF(scratch) + 8 * 2);
 	e_load(b, H_R11, GS_OFF(scratch) + 8 * 3);
-	if (page)
+	if (stub->page)
 		e_lea_sum(b, H_R11, H_R10);
 	e1(b, 0xc3);
 	e_fix(b, miss, b->p);
@@ -280,12 +332,13 @@ void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b)
 	emit_exits(cache, b);
 	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
 		for (unsigned k = 0; k < 4; k++) {
-			bool write = k & 1, page = k & 2;
+			struct slow_stub stub = { .ctx = ctx, .write = k & 1, .page = k & 2 };
 
-			cache->stubs.slow[ctx][write][page] = here(cache, b);
-			emit_slow(cache, b, ctx, write, page, false);
-			cache->stubs.slow_group[ctx][write][page] = here(cache, b);
-			emit_slow(cache, b, ctx, write, page, true);
+			cache->stubs.slow[ctx][stub.write][stub.page] = here(cache, b);
+			emit_slow(cache, b, &stub);
+			stub.group = true;
+			cache->stubs.slow_group[ctx][stub.write][stub.page] = here(cache, b);
+			emit_slow(cache, b, &stub);
 		}
 	}
 	cache->stubs.op = here(cache, b);

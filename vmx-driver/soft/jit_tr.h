@@ -49,7 +49,7 @@ struct slow_path { /* cold part of a memory access */
 	/* the address: base + disp; base r11: the constant disp; page: base and the tag */
 	struct jit_place where;
 	uint32_t l0;        /* GS displacement of its L0 entry */
-	bool l1;            /* it looks into L1 at once */
+	enum jit_site_mode mode;
 	bool write, group, page;
 	bool loop;          /* of all iterations of a loop: if it fails, one by itself */
 	bool within;        /* a group, whose r11 must be right again afterwards; the address is r10's */
@@ -140,8 +140,8 @@ void jit_emit_indirect(struct tr *t, int32_t undo);
 /* A jump (on condition cc, or ALWAYS) to the block for a target in this page, bent to it when that
  * exists. */
 void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits);
-/* Is this access one that L0 does not serve? */
-bool jit_is_l1_site(const struct tr *t, const struct item *it);
+/* How the instruction's accesses find their page. */
+enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it);
 /* The target of a jump that may be bent: in this page, and wholly so. */
 bool jit_linkable(const struct tr *t, uint64_t target);
 /* Goes to a known guest address. */
@@ -164,7 +164,7 @@ struct jit_place jit_emit_check_within(struct tr *t, const struct item *it,
 struct jit_place jit_emit_access(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
 				 unsigned size, bool write);
 /* Gives each stream of a loop an L0 entry of its own. */
-void jit_loop_slots(const struct tr *t, struct loop *loop);
+void jit_loop_slots(struct tr *t, struct loop *loop);
 /* r10: address of the stream in its first iteration. r11 = its offset in its page, or on to the
  * ordinary body. */
 void jit_emit_check_loop(struct tr *t, const struct loop_stream *s);

@@ -133,15 +133,20 @@ enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_KINDS = 3, CTX_COUNT
 
 /* L0, one entry per access site: (la - tag) <= 4096 - size is a hit; host = la + delta, or, in entries
  * with SOFT_L0_PAGE in their index, host = la - tag + delta. SOFT_L0_WRITE: may be written. */
-enum { SOFT_L0_WRITE = 1, SOFT_L0_PAGE = 2, SOFT_L0_KINDS = 4 };
+enum { SOFT_L0_LINE = 4, SOFT_L0_WRITE = 4, SOFT_L0_PAGE = 8, SOFT_L0_KINDS = 16 };
 struct soft_l0 {
 	uint64_t tag, delta;
 };
 /* L1, hashed by page number: index (la >> 12) % SOFT_L1_SIZE. tag_r / tag_w are the page's linear
  * address when it may be read / written by this context, else SOFT_TAG_INVALID. */
+enum {
+	SOFT_L1_GLOBAL = 1,
+	SOFT_L1_LARGE = 2, /* all SOFT_LARGE_SIZE bytes around it may be read with the same delta */
+};
+#define SOFT_LARGE_SIZE (2u << 20)
 struct soft_l1 {
 	uint64_t tag_r, tag_w, delta;
-	uint64_t gpa; /* page; bit 0: global, bit 1: part of a large page */
+	uint64_t gpa; /* page, and SOFT_L1_* */
 };
 /* Indirect-branch table: index jit_branch_slot(rip); host entry for guest address rip, valid
  * for the current mode of that context. Invalid: rip = SOFT_TAG_INVALID. */

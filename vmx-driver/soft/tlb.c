@@ -133,7 +133,7 @@ static void flush_nonglobal(struct soft_vcpu *v, unsigned ctx)
 
 	clear_l0(t);
 	for (unsigned i = next_l1(t, 0); i < SOFT_L1_SIZE; i = next_l1(t, i + 1))
-		if (!(t->l1[i].gpa & 1)) {
+		if (!(t->l1[i].gpa & SOFT_L1_GLOBAL)) {
 			t->l1[i].tag_r = t->l1[i].tag_w = SOFT_TAG_INVALID;
 			t->l1[i].delta = SOFT_DELTA_INVALID;
 		}
