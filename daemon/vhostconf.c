@@ -10,25 +10,11 @@
 
 #define MAC_INDEX 64 /* default addresses: apart from those of "nets" */
 
-static size_t length(json_object *config, const char *key)
-{
-	json_object *list = json_get(config, key);
-
-	return list ? json_object_array_length(list) : 0;
-}
-
-bool vhostconf_is_virtiofs(json_object *share)
-{
-	return strcmp(json_get_str(share, "by", "9p"), "virtiofs") == 0;
-}
-
 size_t vhostconf_count(json_object *config)
 {
-	size_t n = length(config, "vhost_user"), shares = length(config, "shares");
+	json_object *list = json_get(config, "vhost_user");
 
-	for (size_t i = 0; i < shares; i++)
-		n += vhostconf_is_virtiofs(json_object_array_get_idx(json_get(config, "shares"), i));
-	return n;
+	return list ? json_object_array_length(list) : 0;
 }
 
 static int bad(struct rpc_error *error, const struct vhostconf *v, const char *reason,
@@ -40,24 +26,6 @@ static int bad(struct rpc_error *error, const struct vhostconf *v, const char *r
 	return rpc_fail(error, RPC_INVALID_PARAMS, reason, where, "%s %s", where, what);
 }
 
-static int get_share(json_object *config, size_t nth, struct vhostconf *ret)
-{
-	json_object *shares = json_get(config, "shares");
-	size_t i = 0;
-
-	for (;; i++) {
-		json_object *share = json_object_array_get_idx(shares, i);
-
-		if (!vhostconf_is_virtiofs(share) || nth-- > 0)
-			continue;
-		ret->device = "fs";
-		ret->share = i;
-		ret->tag = json_get_str(share, "tag", "");
-		snprintf(ret->field, sizeof(ret->field), "shares[%zu]", i);
-		return 0;
-	}
-}
-
 /* What belongs to one kind of device only. */
 static const struct {
 	const char *key, *device;
@@ -65,14 +33,10 @@ static const struct {
 
 int vhostconf_get(json_object *config, size_t index, struct vhostconf *ret, struct rpc_error *error)
 {
-	size_t n = length(config, "vhost_user");
-	json_object *one;
+	json_object *one = json_object_array_get_idx(json_get(config, "vhost_user"), index);
 	const char *mac;
 
 	memset(ret, 0, sizeof(*ret));
-	if (index >= n)
-		return get_share(config, index - n, ret);
-	one = json_object_array_get_idx(json_get(config, "vhost_user"), index);
 	snprintf(ret->field, sizeof(ret->field), "vhost_user[%zu]", index);
 	ret->device = json_get_str(one, "device", "");
 	ret->socket = json_get_str(one, "socket", "");

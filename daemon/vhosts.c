@@ -82,13 +82,6 @@ static int connect_socket(const struct vhostconf *conf, int *ret_fd, struct rpc_
 	return -EINVAL;
 }
 
-static int open_one(struct vm *vm, const struct vhostconf *conf, int *ret_fd,
-		    struct rpc_error *error)
-{
-	(void)vm;
-	return connect_socket(conf, ret_fd, error);
-}
-
 int vhosts_open(struct vm *vm, struct config_files *files, struct rpc_error *error)
 {
 	int r = 0;
@@ -102,7 +95,7 @@ int vhosts_open(struct vm *vm, struct config_files *files, struct rpc_error *err
 
 		r = vhostconf_get(vm->config, i, &conf, error);
 		if (r == 0)
-			r = open_one(vm, &conf, &fd, error);
+			r = connect_socket(&conf, &fd, error);
 		if (r == 0)
 			r = config_hand(files, "vhost", i, fd, error);
 	}
@@ -133,7 +126,7 @@ static void mend(struct vm *vm, size_t index)
 	int fd = -1, r = vhostconf_get(vm->config, index, &conf, &error);
 
 	if (r == 0)
-		r = open_one(vm, &conf, &fd, &error);
+		r = connect_socket(&conf, &fd, &error);
 	if (r < 0) {
 		if (!one->told)
 			log_line(vm->daemon->log, LOG_LEVEL_WARNING,

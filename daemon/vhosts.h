@@ -4,8 +4,8 @@
  * of them has gone.
  *
  * The machine opens nothing, so it tells that a peer is gone and why, and gets another connection as
- * soon as somebody listens at that socket again; a virtiofsd of our own is started anew. A new daemon
- * does the same for machines of an old one. Loop thread.
+ * soon as somebody listens at that socket again. A new daemon does the same for machines of an old
+ * one. Loop thread.
  */
 #ifndef DAEMON_VHOSTS_H
 #define DAEMON_VHOSTS_H

@@ -101,7 +101,7 @@ struct board_vhost {       /* a device whose work another process does: vhost_us
 	uint8_t mac[6];
 };
 
-#define BOARD_VHOSTS_MAX 16
+#define BOARD_VHOSTS_MAX 8
 
 struct board_config {
 	uint64_t memory_bytes;  /* multiple of 1 MiB, at least 16 MiB */

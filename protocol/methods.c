@@ -376,7 +376,7 @@ static const struct schema_field net_result[] = {
 
 static const struct schema_field peer_result[] = {
 	{ .name = "device", .type = SCHEMA_STRING, .required = true,
-	  .summary = "As in the configuration: vhost_user[0], shares[1]." },
+	  .summary = "As in the configuration: vhost_user[0]." },
 	{ .name = "kind", .type = SCHEMA_STRING, .required = true, .summary = "blk, net or fs." },
 	{ .name = "up", .type = SCHEMA_BOOL, .required = true,
 	  .summary = "The program that does its work is there; else the device waits for it." },
@@ -421,7 +421,7 @@ static const struct schema_field info_result[] = {
 	  .summary = "How its process is confined (vm.info only, while it has one)." },
 	{ .name = "nets", .type = SCHEMA_OBJECTS, .required = true, .max = 8, .fields = net_result,
 	  .summary = "Its network cards." },
-	{ .name = "peers", .type = SCHEMA_OBJECTS, .required = true, .max = 16,
+	{ .name = "peers", .type = SCHEMA_OBJECTS, .required = true, .max = 8,
 	  .fields = peer_result, .summary = "Its vhost-user devices." },
 	{ .name = "config", .type = SCHEMA_ANY, .summary = "As it was created (vm.info only)." },
 	{ .name = "stats", .type = SCHEMA_ANY, .summary = "The engine's counters, if asked for." },

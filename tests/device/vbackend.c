@@ -44,6 +44,8 @@ static void unmap(struct vbackend *b)
 	for (unsigned i = 0; i < b->region_count; i++)
 		munmap(b->region[i].host, b->region[i].size);
 	b->region_count = 0;
+	for (unsigned i = 0; i < VB_QUEUES; i++)
+		b->ring[i].desc = b->ring[i].avail = b->ring[i].used = NULL;
 }
 
 void vb_close(struct vbackend *b)

@@ -101,3 +101,10 @@ EXTRA_DIST += tests/fuzz/corpus/virtio-vsock
 tests_fuzz_fuzz_virtio_vsock_SOURCES = tests/fuzz/fuzz_virtio_vsock.c tests/fuzz/replay.c
 tests_fuzz_fuzz_virtio_vsock_LDADD = libvfuzz.la
 tests_fuzz_fuzz_virtio_vsock_LDFLAGS = $(vfuzz_ldflags)
+# vhost-user: messages and used rings of a back-end, rings of the guest.
+check_PROGRAMS += tests/fuzz/fuzz-vhost
+TESTS += tests/fuzz/fuzz-vhost
+EXTRA_DIST += tests/fuzz/corpus/vhost
+tests_fuzz_fuzz_vhost_SOURCES = tests/fuzz/fuzz_vhost.c tests/fuzz/replay.c tests/fuzz/input.h \
+	tests/device/vbackend.c tests/device/vbackend.h
+tests_fuzz_fuzz_vhost_LDADD = librig.la
