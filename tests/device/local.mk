@@ -5,8 +5,10 @@ librig_la_SOURCES = tests/device/rig.c tests/device/rig.h \
 	tests/device/vdriver.c tests/device/vdriver.h
 librig_la_LIBADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la -lpthread
 
+blkdriver = tests/device/blkdriver.c tests/device/blkdriver.h
 DEVICE_TESTS = tests/device/test-chips-irq tests/device/test-chips-time \
 	tests/device/test-chips-serial tests/device/test-virtio-blk \
+	tests/device/test-virtio-blk-bad tests/device/test-virtio-blk-wait \
 	tests/device/test-virtio-rng
 check_PROGRAMS += $(DEVICE_TESTS)
 TESTS += $(DEVICE_TESTS)
@@ -16,8 +18,12 @@ tests_device_test_chips_time_SOURCES = tests/device/test_chips_time.c
 tests_device_test_chips_time_LDADD = librig.la
 tests_device_test_chips_serial_SOURCES = tests/device/test_chips_serial.c
 tests_device_test_chips_serial_LDADD = librig.la
-tests_device_test_virtio_blk_SOURCES = tests/device/test_virtio_blk.c
+tests_device_test_virtio_blk_SOURCES = tests/device/test_virtio_blk.c $(blkdriver)
 tests_device_test_virtio_blk_LDADD = librig.la
+tests_device_test_virtio_blk_bad_SOURCES = tests/device/test_virtio_blk_bad.c $(blkdriver)
+tests_device_test_virtio_blk_bad_LDADD = librig.la
+tests_device_test_virtio_blk_wait_SOURCES = tests/device/test_virtio_blk_wait.c $(blkdriver)
+tests_device_test_virtio_blk_wait_LDADD = librig.la
 tests_device_test_virtio_rng_SOURCES = tests/device/test_virtio_rng.c
 tests_device_test_virtio_rng_LDADD = librig.la
 check_PROGRAMS += tests/device/test-chips-threads

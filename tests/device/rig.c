@@ -186,29 +186,58 @@ void rig_check_equal(const char *file, int line, const char *what, uint64_t got,
 	       (unsigned long long)wanted);
 }
 
+struct tally {
+	unsigned passed, failed, skipped;
+};
+
+/* One run of a case, unless another one is named on the command line. */
+static void run_case(struct tally *t, const char *suite, const char *name,
+		     void (*fn)(struct rig *rig), bool mmio, const char *wanted)
+{
+	struct rig rig;
+
+	if (wanted && strcmp(wanted, name) != 0) {
+		t->skipped++;
+		return;
+	}
+	failed_checks = 0;
+	rig_open(&rig);
+	rig.mmio = mmio;
+	fn(&rig);
+	rig_close(&rig);
+	printf("%s %s: %s%s\n", failed_checks ? "FAIL" : "ok  ", suite, mmio ? "mmio: " : "", name);
+	fflush(stdout);
+	t->passed += !failed_checks;
+	t->failed += failed_checks != 0;
+}
+
+static int finish(const struct tally *t)
+{
+	printf("%u passed, %u failed, %u skipped\n", t->passed, t->failed, t->skipped);
+	return t->failed ? 1 : 0;
+}
+
 int rig_main(const char *suite, const struct rig_case *cases, size_t n, int argc, char **argv)
 {
-	unsigned passed = 0, failed = 0, skipped = 0;
-	size_t i;
+	struct tally t = { 0 };
 
-	for (i = 0; i < n; i++) {
-		struct rig rig;
+	for (size_t i = 0; i < n; i++)
+		run_case(&t, suite, cases[i].name, cases[i].fn, false, argc > 1 ? argv[1] : NULL);
+	return finish(&t);
+}
 
-		if (argc > 1 && strcmp(argv[1], cases[i].name) != 0) {
-			skipped++;
-			continue;
-		}
-		failed_checks = 0;
-		rig_open(&rig);
-		cases[i].fn(&rig);
-		rig_close(&rig);
-		printf("%s %s: %s\n", failed_checks ? "FAIL" : "ok  ", suite, cases[i].name);
-		fflush(stdout);
-		if (failed_checks)
-			failed++;
-		else
-			passed++;
+int rig_virtio_main(const char *suite, const struct rig_virtio_case *cases, size_t n, int argc,
+		    char **argv)
+{
+	struct tally t = { 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		const struct rig_virtio_case *c = &cases[i];
+
+		if (c->transport != RIG_MMIO)
+			run_case(&t, suite, c->name, c->fn, false, argc > 1 ? argv[1] : NULL);
+		if (c->transport != RIG_PCI)
+			run_case(&t, suite, c->name, c->fn, true, argc > 1 ? argv[1] : NULL);
 	}
-	printf("%u passed, %u failed, %u skipped\n", passed, failed, skipped);
-	return failed ? 1 : 0;
+	return finish(&t);
 }

@@ -30,6 +30,7 @@ struct rig {
 	uint32_t routed;            /* IOAPIC pins whose route is enabled */
 	enum machine_request request;
 	int request_code;
+	bool mmio;                  /* this run of the case is for virtio over MMIO */
 };
 
 /* Fails the program if the machine can't be made. */
@@ -58,8 +59,19 @@ struct rig_case {
 	void (*fn)(struct rig *rig);
 };
 
+enum rig_transport { RIG_PCI, RIG_MMIO, RIG_BOTH }; /* both: one after the other */
+
+struct rig_virtio_case {
+	const char *name;
+	void (*fn)(struct rig *rig);
+	enum rig_transport transport;
+};
+
 /* Each case gets a fresh machine. Prints a line per failed check and the sum; the exit status. */
 int rig_main(const char *suite, const struct rig_case *cases, size_t n, int argc, char **argv);
+/* The same, over the transports that each is for (rig.mmio). */
+int rig_virtio_main(const char *suite, const struct rig_virtio_case *cases, size_t n, int argc,
+		    char **argv);
 void rig_check_failed(const char *file, int line, const char *what);
 
 #define CHECK(condition)                                                     \
