@@ -143,12 +143,23 @@ json_object *absolute_path(const char *path);
 int nets_from_options(const struct ctl *ctl, json_object *config);
 /* The same for --vhost-user. */
 int vhosts_from_options(const struct ctl *ctl, json_object *config);
+/* One card, as --net has it, with what --publish says; NULL: wrong, and told. */
+json_object *net_from_text(struct ctl *ctl, const char *text);
 
 /* attach.c: the console on stdin and stdout until the VM ends (*ret_info: owned), the user detaches
  * (EXIT_OK, no info) or a signal comes (128 + n, no info). Takes console_fd over. wait_id: of a
  * vm.wait that was sent already. */
 int attach(struct ctl *ctl, const char *name, int console_fd, int64_t wait_id,
 	   json_object **ret_info);
+
+/* plug.c: the verbs of one kind of device that can be plugged. */
+struct plug_kind {
+	const char *word, *list; /* in methods, and of their results */
+	json_object *(*from_text)(struct ctl *ctl, const char *text); /* NULL: wrong, and told */
+	const char *columns;     /* what print() prints, above */
+	void (*print)(json_object *unit); /* the rest of its line */
+};
+int plug_verb(struct ctl *ctl, const struct plug_kind *kind);
 
 /* tty.c: raw mode on standard input; undone on every way out, signals included. */
 bool tty_raw(void);
@@ -158,6 +169,6 @@ void tty_restore(void);
 verb_fn verb_balloon, verb_mem, verb_run, verb_create, verb_start, verb_stop, verb_kill, verb_pause, verb_resume,
 	verb_reset, verb_disk,
 	verb_delete, verb_list, verb_info, verb_wait, verb_console, verb_events, verb_doctor,
-	verb_rpc, verb_version, verb_help, verb_disk;
+	verb_rpc, verb_version, verb_help, verb_net;
 
 #endif

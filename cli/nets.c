@@ -16,6 +16,7 @@ struct word {
 };
 
 static const struct word net_words[] = {
+	{ "id", TEXT, "id" },
 	{ "mac", TEXT, "mac" },          { "mtu", NUMBER, "mtu" },
 	{ "host-access", FLAG, "host_access" }, { "no-ipv6", NOT, "ipv6" },
 	{ "name", TEXT, "ifname" },      { "queues", NUMBER, "queues" },
@@ -144,13 +145,14 @@ static json_object *user_card(json_object *nets)
 	return NULL;
 }
 
-static int add_ports(const struct options *o, json_object *nets)
+/* default_card: if there is no card for them, there will be one. */
+static int add_ports(const struct options *o, json_object *nets, bool default_card)
 {
 	json_object *ports, *net = user_card(nets);
 
 	if (!o->all[OPTION_PUBLISH].count)
 		return EXIT_OK;
-	if (!net && o->all[OPTION_NET].count) {
+	if (!net && !default_card) {
 		ctl_complain("--publish is for a card of kind user: add --net user");
 		return EXIT_USAGE;
 	}
@@ -169,6 +171,23 @@ static int add_ports(const struct options *o, json_object *nets)
 		json_object_array_add(ports, port);
 	}
 	return EXIT_OK;
+}
+
+json_object *net_from_text(struct ctl *ctl, const char *text)
+{
+	json_object *list, *net = list_json(ctl, &net_list, text);
+	int r;
+
+	if (!net)
+		return NULL;
+	list = json_object_new_array();
+	json_object_array_add(list, json_object_get(net));
+	r = add_ports(&ctl->options, list, false);
+	json_object_put(list);
+	if (r == EXIT_OK)
+		return net;
+	json_object_put(net);
+	return NULL;
 }
 
 int nets_from_options(const struct ctl *ctl, json_object *config)
@@ -194,7 +213,7 @@ int nets_from_options(const struct ctl *ctl, json_object *config)
 			return EXIT_USAGE;
 		json_object_array_add(nets, net);
 	}
-	return nets ? add_ports(o, nets) : EXIT_OK;
+	return nets ? add_ports(o, nets, !o->all[OPTION_NET].count) : EXIT_OK;
 }
 
 int vhosts_from_options(const struct ctl *ctl, json_object *config)

@@ -182,25 +182,25 @@ static int open_disk_file(json_object *file, int flags, bool lock, const char *f
 	return r;
 }
 
-static int open_disk(json_object *disk, size_t index, bool lock, struct config_files *files,
+static int open_disk(json_object *disk, const char *name, bool lock, struct config_files *files,
 		     struct rpc_error *error)
 {
 	json_object *backing = json_get(disk, "backing");
 	size_t n = backing ? json_object_array_length(backing) : 0;
 	int direct = strcmp(json_get_str(disk, "cache", "writeback"), "none") ? 0 : O_DIRECT;
 	int access = json_get_bool(disk, "readonly", false) ? O_RDONLY : O_RDWR;
-	char field[48];
+	char field[64];
 	int r;
 
-	snprintf(field, sizeof(field), "disks[%zu].path", index);
+	snprintf(field, sizeof(field), "%s.path", name);
 	if (n && strcmp(json_get_str(disk, "format", "raw"), "qcow2") != 0)
 		return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value", field,
-				"disks[%zu].backing: only a qcow2 image lies on another one", index);
+				"%s.backing: only a qcow2 image lies on another one", name);
 	r = open_disk_file(disk, access | direct, lock, field, files, error);
 	for (size_t i = 0; i < n && i < CONFIG_BACKING_MAX && r == 0; i++) {
 		json_object *file = json_object_array_get_idx(backing, i);
 
-		snprintf(field, sizeof(field), "disks[%zu].backing[%zu].path", index, i);
+		snprintf(field, sizeof(field), "%s.backing[%zu].path", name, i);
 		if (i + 1 < n && strcmp(json_get_str(file, "format", "raw"), "qcow2") != 0)
 			return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value", field,
 					"%s: only a qcow2 image lies on another one", field);
@@ -209,25 +209,16 @@ static int open_disk(json_object *disk, size_t index, bool lock, struct config_f
 	return r;
 }
 
-/* One that is plugged in: of one file. */
-int config_open_disk(json_object *disk, const char *field, bool lock, int *ret_fd,
+int config_open_disk(json_object *disk, const char *field, bool lock, struct config_files *ret,
 		     struct rpc_error *error)
 {
-	struct config_files files = { .kernel = -1, .initrd = -1 };
-	int r = open_disk(disk, 0, lock, &files, error);
+	int r;
 
-	if (r == 0 && files.disk_files != 1)
-		r = rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", "backing",
-			     "%s.backing: an image that lies on another one can only be given to a "
-			     "VM that does not run", field);
-	else if (r < 0)
-		snprintf(error->field, sizeof(error->field), "%s.path", field);
-	if (r == 0) {
-		*ret_fd = files.disks[0];
-		return 0;
-	}
-	for (size_t i = 0; i < files.disk_files; i++)
-		close(files.disks[i]);
+	memset(ret, 0, sizeof(*ret));
+	ret->kernel = ret->initrd = -1;
+	r = open_disk(disk, field, lock, ret, error);
+	if (r < 0)
+		config_close(ret);
 	return r;
 }
 
@@ -238,8 +229,12 @@ static int open_disks(json_object *config, bool lock, struct config_files *files
 	size_t n = disks ? json_object_array_length(disks) : 0;
 	int r = 0;
 
-	for (size_t i = 0; i < n && i < CONFIG_DISKS_MAX && r == 0; i++)
-		r = open_disk(json_object_array_get_idx(disks, i), i, lock, files, error);
+	for (size_t i = 0; i < n && i < CONFIG_DISKS_MAX && r == 0; i++) {
+		char name[24];
+
+		snprintf(name, sizeof(name), "disks[%zu]", i);
+		r = open_disk(json_object_array_get_idx(disks, i), name, lock, files, error);
+	}
 	return r;
 }
 

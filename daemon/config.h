@@ -53,8 +53,9 @@ int config_open_sockets(json_object *config, bool make, struct config_files *fil
 			struct rpc_error *error);
 /* The VM has ended: removes what is left of them. */
 void config_remove_sockets(json_object *config);
-/* One disk of a configuration; field is its name for messages: "disks[0]". As config_open(). */
-int config_open_disk(json_object *disk, const char *field, bool lock, int *ret_fd,
+/* One disk of a configuration; field is its name for messages: "disk". Its files in *ret, as
+ * config_open() (caller: config_close()). */
+int config_open_disk(json_object *disk, const char *field, bool lock, struct config_files *ret,
 		     struct rpc_error *error);
 
 #endif

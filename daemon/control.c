@@ -77,21 +77,43 @@ static const struct {
 	{ "machine.kill", order_kill },     { "machine.power_button", order_button },
 };
 
-static int attach_net(struct board *board, size_t index, int fd)
+/* The descriptors that came beside an order: how many, or -EBADF and none. */
+static int take_fds(struct peer *peer, json_object *params, int *fds, size_t max)
 {
-	return board_net_attach(board, index, &fd, 1);
+	int64_t want = json_get_int(params, "fd_count", 0), n;
+
+	for (n = 0; n < want && n < (int64_t)max; n++) {
+		fds[n] = stream_take_fd(peer->stream);
+		if (fds[n] < 0)
+			break;
+	}
+	if (n == want)
+		return (int)n;
+	while (n > 0)
+		close(fds[--n]);
+	return -EBADF;
+}
+
+static int attach_net(struct board *board, json_object *params, int fd)
+{
+	return board_net_attach(board, json_get_str(params, "id", ""), &fd, 1);
+}
+
+static int attach_vhost(struct board *board, json_object *params, int fd)
+{
+	return board_vhost_attach(board, (size_t)json_get_int(params, "index", -1), fd);
 }
 
 /* Another peer for a device: a descriptor came beside the order. */
 static int attach(struct peer *peer, json_object *params,
-		  int (*fn)(struct board *board, size_t index, int fd))
+		  int (*fn)(struct board *board, json_object *params, int fd))
 {
 	struct machine *m = peer->control->machine;
-	int fd = stream_take_fd(peer->stream), r;
+	int fd, r = take_fds(peer, params, &fd, 1);
 
-	if (fd < 0)
+	if (r != 1)
 		return -EINVAL;
-	r = m->board ? fn(m->board, (size_t)json_get_int(params, "index", -1), fd) : -EBADFD;
+	r = m->board ? fn(m->board, params, fd) : -EBADFD;
 	if (r < 0)
 		close(fd);
 	return r;
@@ -101,12 +123,12 @@ static int attach(struct peer *peer, json_object *params,
 static int vsock_answer(struct peer *peer, json_object *params)
 {
 	struct machine *m = peer->control->machine;
-	int fd = stream_take_fd(peer->stream);
+	int fd, r = take_fds(peer, params, &fd, 1);
 
 	if (m->board)
 		board_vsock_answer(m->board, (uint32_t)json_get_int(params, "id", 0),
-				   fd < 0 ? -ECONNREFUSED : fd);
-	else if (fd >= 0)
+				   r == 1 ? fd : -ECONNREFUSED);
+	else if (r == 1)
 		close(fd);
 	return 0;
 }
@@ -115,14 +137,15 @@ static int vsock_answer(struct peer *peer, json_object *params)
 static int handle_plug(struct peer *peer, const struct rpc_request *request, char **ret_why)
 {
 	struct machine *machine = peer->control->machine;
+	int fds[MACHINE_PLUG_FDS_MAX], n;
 
 	*ret_why = NULL;
-	if (strcmp(request->method, "machine.disk_add") == 0)
-		return machine_disk_add(machine, request->params, stream_take_fd(peer->stream),
-					ret_why);
 	if (strcmp(request->method, "machine.unit_remove") == 0)
 		return machine_unit_remove(machine, request->params, ret_why);
-	return -ENOSYS;
+	if (strcmp(request->method, "machine.unit_add") != 0)
+		return -ENOSYS;
+	n = take_fds(peer, request->params, fds, MACHINE_PLUG_FDS_MAX);
+	return n < 0 ? n : machine_unit_add(machine, request->params, fds, (size_t)n, ret_why);
 }
 
 static json_object *handle(struct peer *peer, const struct rpc_request *request)
@@ -142,7 +165,7 @@ static json_object *handle(struct peer *peer, const struct rpc_request *request)
 	if (strcmp(request->method, "machine.net_attach") == 0)
 		r = attach(peer, request->params, attach_net);
 	if (strcmp(request->method, "machine.vhost_attach") == 0)
-		r = attach(peer, request->params, board_vhost_attach);
+		r = attach(peer, request->params, attach_vhost);
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++)
 		if (strcmp(orders[i].method, request->method) == 0)
 			r = orders[i].fn(machine);

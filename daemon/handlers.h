@@ -12,6 +12,7 @@ method_fn do_vm_create, do_vm_start, do_vm_stop, do_vm_kill, do_vm_pause, do_vm_
 method_fn do_vm_resize, do_vm_balloon, do_vm_mem_resize;
 /* plug.c */
 method_fn do_vm_disk_add, do_vm_disk_remove, do_vm_disk_list;
+method_fn do_vm_net_add, do_vm_net_remove, do_vm_net_list;
 /* methods_daemon.c */
 method_fn do_events_subscribe, do_daemon_info, do_daemon_probe, do_rpc_discover;
 

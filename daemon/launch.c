@@ -83,25 +83,30 @@ static json_object *limits_json(json_object *net)
 	return limits;
 }
 
-static json_object *nets_config(const struct vm *vm, const struct config_files *files)
+json_object *launch_net_json(json_object *net, const struct net_ends *ends)
 {
 	static const char *const kinds[] = { [NETCONF_USER] = "packet", [NETCONF_TAP] = "tap",
 					     [NETCONF_STREAM] = "stream" };
+	json_object *out = json_object_new_object();
+	char mac[18];
+
+	netconf_mac_text(ends->mac, mac);
+	json_add_str(out, "id", json_get_str(net, "id", ""));
+	json_add_str(out, "kind", kinds[ends->kind]);
+	json_add_str(out, "mac", mac);
+	json_add_int(out, "mtu", ends->mtu);
+	json_add_int(out, "fds", ends->fd_count);
+	json_add(out, "limits", limits_json(net));
+	return out;
+}
+
+static json_object *nets_config(const struct vm *vm, const struct config_files *files)
+{
 	json_object *list = json_object_new_array(), *made, *nets = netconf_list(vm->config, &made);
 
-	for (size_t i = 0; list && i < files->net_count; i++) {
-		const struct net_ends *ends = &files->nets[i];
-		json_object *out = json_object_new_object();
-		char mac[18];
-
-		netconf_mac_text(ends->mac, mac);
-		json_add_str(out, "kind", kinds[ends->kind]);
-		json_add_str(out, "mac", mac);
-		json_add_int(out, "mtu", ends->mtu);
-		json_add_int(out, "fds", ends->fd_count);
-		json_add(out, "limits", limits_json(json_object_array_get_idx(nets, i)));
-		json_object_array_add(list, out);
-	}
+	for (size_t i = 0; list && i < files->net_count; i++)
+		json_object_array_add(list, launch_net_json(json_object_array_get_idx(nets, i),
+							    &files->nets[i]));
 	json_object_put(made);
 	return list;
 }

@@ -25,8 +25,9 @@ char *launch_path(const struct vm *vm, const char *file);
 int launch_prepare(const struct vm *vm, const struct config_files *files, struct launch *ret,
 		   struct rpc_error *error);
 void launch_close(struct launch *launch);
-/* What the machine is told of one disk of the configuration; the caller owns it. */
+/* What the machine is told of one disk, or card, of the configuration; the caller owns it. */
 json_object *launch_disk_json(json_object *disk);
+json_object *launch_net_json(json_object *net, const struct net_ends *ends);
 /* Execs vmxd-machine as a session of its own. Negative errno of libuv. */
 int launch_spawn(const struct vm *vm, const struct launch *launch,
 		 const struct config_files *files, uv_process_t *process, uv_exit_cb on_exit);

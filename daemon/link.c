@@ -372,44 +372,55 @@ int link_adopt(struct vm *vm, json_object **ret_final)
 	return -ENOENT;
 }
 
-/* Takes fd over. */
-static int send_order(struct link *link, const char *method, json_object *params, int fd)
+static void close_all(const int *fds, size_t n)
 {
-	json_object *message = rpc_request_new(++link->last_id, method, params);
-	char *line = NULL;
-	int n = message ? asprintf(&line, "%s\n", json_text(message)) : -1, r;
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+}
 
+/* Takes the descriptors over. Each but the last goes beside an empty line, which is nothing. */
+static int send_order(struct link *link, const char *method, json_object *params, const int *fds,
+		      size_t count)
+{
+	json_object *message;
+	char *line = NULL;
+	int n, r;
+	size_t i = 0;
+
+	if (count)
+		json_add_int(params, "fd_count", (int64_t)count);
+	message = rpc_request_new(++link->last_id, method, params);
+	n = message ? asprintf(&line, "%s\n", json_text(message)) : -1;
+	r = n > 0 ? 0 : -ENOMEM;
 	json_object_put(message);
-	if (n <= 0) {
-		if (fd >= 0)
-			close(fd);
-		return -ENOMEM;
-	}
-	r = stream_send(link->stream, line, (size_t)n, fd);
-	free(line);
+	for (; r == 0 && i + 1 < count; i++)
+		r = stream_send(link->stream, "\n", 1, fds[i]);
+	if (r == 0)
+		r = stream_send(link->stream, line, (size_t)n, i < count ? fds[i++] : -1);
+	if (n > 0)
+		free(line);
+	close_all(fds + i, count - i);
 	return r;
 }
 
-int link_request_fd(struct link *link, const char *method, json_object *params, int fd,
-		    link_done_fn *done, void *opaque)
+int link_request_fds(struct link *link, const char *method, json_object *params, const int *fds,
+		     size_t n, link_done_fn *done, void *opaque)
 {
 	struct order *order;
 	int r;
 
 	if (!link->stream || link->order_count >= ORDERS_MAX) {
 		json_object_put(params);
-		if (fd >= 0)
-			close(fd);
+		close_all(fds, n);
 		return link->stream ? -EBUSY : -ENOTCONN;
 	}
 	order = calloc(1, sizeof(*order));
 	if (!order) {
 		json_object_put(params);
-		if (fd >= 0)
-			close(fd);
+		close_all(fds, n);
 		return -ENOMEM;
 	}
-	r = send_order(link, method, params, fd);
+	r = send_order(link, method, params, fds, n);
 	if (r < 0) {
 		free(order);
 		return r;
@@ -422,10 +433,16 @@ int link_request_fd(struct link *link, const char *method, json_object *params, 
 	return 0;
 }
 
+int link_request_fd(struct link *link, const char *method, json_object *params, int fd,
+		    link_done_fn *done, void *opaque)
+{
+	return link_request_fds(link, method, params, &fd, fd >= 0, done, opaque);
+}
+
 int link_request(struct link *link, const char *method, json_object *params, link_done_fn *done,
 		 void *opaque)
 {
-	return link_request_fd(link, method, params, -1, done, opaque);
+	return link_request_fds(link, method, params, NULL, 0, done, opaque);
 }
 
 static void on_kill_timer(uv_timer_t *timer)

@@ -31,9 +31,11 @@ void link_free(struct link *link);
  * are waiting already). */
 int link_request(struct link *link, const char *method, json_object *params, link_done_fn *done,
 		 void *opaque);
-/* The same with a descriptor beside it, always taken over (-1: none). */
+/* The same with a descriptor beside it (-1: none), or n, always taken over; params says how many. */
 int link_request_fd(struct link *link, const char *method, json_object *params, int fd,
 		    link_done_fn *done, void *opaque);
+int link_request_fds(struct link *link, const char *method, json_object *params, const int *fds,
+		     size_t n, link_done_fn *done, void *opaque);
 /* SIGKILLs the process if it lives so much longer. */
 void link_kill_after(struct link *link, unsigned ms);
 pid_t link_pid(const struct link *link);

@@ -51,8 +51,11 @@ struct machine {
 int machine_make_board(struct machine *machine, int console_fd, char **ret_error);
 /* The descriptor of a shared directory. */
 int machine_share_fd(const struct machine *machine, size_t index);
-/* Plugs in a disk as of the order's params; fd is taken over. Negative errno and *ret_error. */
-int machine_disk_add(struct machine *machine, json_object *params, int fd, char **ret_error);
+#define MACHINE_PLUG_FDS_MAX 16
+/* Plugs in what the order's params describe; the descriptors are taken over. Negative errno and
+ * *ret_error. */
+int machine_unit_add(struct machine *machine, json_object *params, const int *fds, size_t n,
+		     char **ret_error);
 int machine_unit_remove(struct machine *machine, json_object *params, char **ret_error);
 /* What is plugged in, as an array. */
 json_object *machine_units(struct machine *machine);

@@ -42,16 +42,28 @@ static struct limit_rate net_limit(json_object *limits, const char *key)
 	return (struct limit_rate){ .per_second = (uint64_t)json_get_int(limits, key, 0) };
 }
 
-/* Takes its descriptors from *fd on. */
-static int net_config(json_object *net, int *fd, struct virtio_net_config *ret)
+/* Descriptors, one after the other: of a list, or (NULL) numbers in a row. */
+struct fds {
+	const int *list;
+	int number;
+};
+
+static int next_fd(struct fds *fds)
 {
+	return fds->list ? *fds->list++ : fds->number++;
+}
+
+/* Takes its descriptors from fds. */
+static int machine_net(json_object *net, struct fds *fds, struct board_net *ret)
+{
+	struct virtio_net_config *config = &ret->config;
 	json_object *limits = json_get(net, "limits");
 	const char *kind = json_get_str(net, "kind", "");
 	unsigned count = (unsigned)json_get_int(net, "fds", 0);
 
 	if (count > NET_PAIRS_MAX)
 		return -EINVAL;
-	*ret = (struct virtio_net_config){
+	*config = (struct virtio_net_config){
 		.fd_count = count,
 		.mtu = (uint16_t)json_get_int(net, "mtu", 0),
 		.to_guest = { net_limit(limits, "rx_bytes_per_s"),
@@ -61,10 +73,11 @@ static int net_config(json_object *net, int *fd, struct virtio_net_config *ret)
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(net_kinds); i++)
 		if (strcmp(net_kinds[i].name, kind) == 0)
-			ret->kind = net_kinds[i].kind;
+			config->kind = net_kinds[i].kind;
 	for (unsigned i = 0; i < count; i++)
-		ret->fds[i] = (*fd)++;
-	return netconf_mac_parse(json_get_str(net, "mac", ""), ret->mac) ? 0 : -EINVAL;
+		config->fds[i] = next_fd(fds);
+	snprintf(ret->id, sizeof(ret->id), "%s", json_get_str(net, "id", ""));
+	return netconf_mac_parse(json_get_str(net, "mac", ""), config->mac) ? 0 : -EINVAL;
 }
 
 /* The descriptor that was handed over for this; -1: none. */
@@ -196,8 +209,7 @@ static enum disk_format disk_format(const char *name)
 	return strcmp(name, "qcow2") == 0 ? DISK_QCOW2 : DISK_RAW;
 }
 
-/* *fd: of its first file; then the number after its last. */
-static void machine_disk(json_object *disk, int *fd, struct board_disk *ret)
+static void machine_disk(json_object *disk, struct fds *fds, struct board_disk *ret)
 {
 	json_object *backing = json_get(disk, "backing");
 	size_t n = backing ? json_object_array_length(backing) : 0;
@@ -213,7 +225,7 @@ static void machine_disk(json_object *disk, int *fd, struct board_disk *ret)
 	snprintf(ret->serial, sizeof(ret->serial), "%s", json_get_str(disk, "serial", ""));
 	snprintf(ret->id, sizeof(ret->id), "%s", json_get_str(disk, "id", ""));
 	for (size_t i = 0; i < ret->image.files; i++) {
-		ret->image.file[i].fd = (*fd)++;
+		ret->image.file[i].fd = next_fd(fds);
 		ret->image.file[i].format = disk_format(i ?
 			json_object_get_string(json_object_array_get_idx(backing, i - 1)) :
 			json_get_str(disk, "format", "raw"));
@@ -226,7 +238,7 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 	json_object *nets = json_get(config, "nets");
 	const char *engine = json_get_str(config, "engine", "");
 	bool initrd = json_get_bool(config, "initrd", false);
-	int fd = MACHINE_FD_FILES + 1 + initrd; /* of the first disk */
+	struct fds fds = { NULL, MACHINE_FD_FILES + 1 + initrd }; /* of the first disk */
 	struct board_config board = {
 		.memory_bytes = (uint64_t)json_get_int(config, "memory", 0),
 		.cpus = (unsigned)json_get_int(config, "cpus", 1),
@@ -259,38 +271,65 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 	for (size_t i = 0; i < board.disk_count; i++) {
 		json_object *disk = json_object_array_get_idx(disks, i);
 
-		machine_disk(disk, &fd, &board.disks[i]);
+		machine_disk(disk, &fds, &board.disks[i]);
 	}
 	for (size_t i = 0; i < board.net_count; i++) {
-		snprintf(board.net_ids[i], sizeof(board.net_ids[i]), "net%zu", i);
-		if (net_config(json_object_array_get_idx(nets, i), &fd, &board.nets[i]) < 0)
+		if (machine_net(json_object_array_get_idx(nets, i), &fds, &board.nets[i]) < 0)
 			return -EINVAL;
 	}
 	return board_create(&board, machine->log, machine_board_changed, machine, &machine->board,
 			    ret_error);
 }
 
-int machine_disk_add(struct machine *machine, json_object *params, int fd, char **ret_error)
+static int add_disk(struct machine *machine, json_object *params, const int *list, size_t n,
+		    char **ret_error)
 {
-	json_object *config = json_get(params, "config");
+	struct fds fds = { list, 0 };
 	struct board_disk disk;
-	int r, next = fd;
+
+	if (!n || n > 1 + DISK_BACKING_MAX)
+		return -EINVAL;
+	machine_disk(params, &fds, &disk);
+	if (disk.image.files != n)
+		return -EINVAL;
+	return board_disk_add(machine->board, &disk, ret_error);
+}
+
+static int add_net(struct machine *machine, json_object *params, const int *list, size_t n,
+		   char **ret_error)
+{
+	struct fds fds = { list, 0 };
+	struct board_net net;
+
+	if (n != (size_t)json_get_int(params, "fds", 0) || machine_net(params, &fds, &net) < 0)
+		return -EINVAL;
+	return board_net_add(machine->board, &net, ret_error);
+}
+
+static const struct {
+	const char *class;
+	int (*add)(struct machine *machine, json_object *params, const int *list, size_t n,
+		   char **ret_error);
+} pluggable[] = { { "virtio-blk", add_disk }, { "virtio-net", add_net } };
+
+int machine_unit_add(struct machine *machine, json_object *params, const int *fds, size_t n,
+		     char **ret_error)
+{
+	const char *class = json_get_str(params, "class", ""), *id = json_get_str(params, "id", "");
+	int r = machine->board ? -ENOTSUP : -EBADFD;
 
 	*ret_error = NULL;
-	if (fd < 0 || !machine->board) {
-		if (fd >= 0)
-			close(fd);
-		return machine->board ? -EBADF : -EBADFD;
-	}
-	machine_disk(params, &next, &disk);
-	r = disk.image.files == 1 ? board_disk_add(machine->board, &disk, ret_error) : -EINVAL;
+	for (size_t i = 0; i < ARRAY_SIZE(pluggable) && machine->board; i++)
+		if (strcmp(pluggable[i].class, class) == 0)
+			r = pluggable[i].add(machine, params, fds, n, ret_error);
 	if (r < 0) {
-		close(fd);
+		for (size_t i = 0; i < n; i++)
+			close(fds[i]);
 		return r;
 	}
 	if (!machine->plugged)
 		machine->plugged = json_object_new_object();
-	json_add(machine->plugged, disk.id, json_object_get(config));
+	json_add(machine->plugged, id, json_object_get(json_get(params, "config")));
 	return 0;
 }
 
@@ -316,6 +355,8 @@ json_object *machine_units(struct machine *machine)
 		json_add_str(unit, "class", units[i].class);
 		json_add_int(unit, "slot", units[i].slot);
 		json_add_bool(unit, "removing", units[i].removing);
+		if (strcmp(units[i].class, "virtio-net") == 0)
+			json_add_bool(unit, "link", units[i].link);
 		if (config)
 			json_add(unit, "config", json_object_get(config));
 		json_object_array_add(list, unit);
@@ -323,32 +364,33 @@ json_object *machine_units(struct machine *machine)
 	return list;
 }
 
-static void add_net_stats(struct board *board, json_object *object)
+static void add_net_stats(struct board *board, const char *id, json_object *object)
 {
 	struct virtio_net_info info;
+	const struct virtio_net_counters *c = &info.counters;
 
-	for (size_t i = 0; board_net_info(board, i, &info) == 0; i++) {
-		const struct virtio_net_counters *c = &info.counters;
-		const struct {
-			const char *name;
-			uint64_t value;
-		} values[] = {
-			{ "rx_packets", c->rx_packets }, { "rx_bytes", c->rx_bytes },
-			{ "rx_dropped", c->rx_dropped }, { "tx_packets", c->tx_packets },
-			{ "tx_bytes", c->tx_bytes },     { "tx_dropped", c->tx_dropped },
-		};
+	if (board_net_info(board, id, &info) < 0)
+		return;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} values[] = {
+		{ "rx_packets", c->rx_packets }, { "rx_bytes", c->rx_bytes },
+		{ "rx_dropped", c->rx_dropped }, { "tx_packets", c->tx_packets },
+		{ "tx_bytes", c->tx_bytes },     { "tx_dropped", c->tx_dropped },
+	};
 
-		for (size_t k = 0; k < ARRAY_SIZE(values); k++) {
-			char name[32];
+	for (size_t k = 0; k < ARRAY_SIZE(values); k++) {
+		char name[BOARD_ID_MAX + 16];
 
-			snprintf(name, sizeof(name), "net%zu_%s", i, values[k].name);
-			json_add_int(object, name, (int64_t)values[k].value);
-		}
+		snprintf(name, sizeof(name), "%s_%s", id, values[k].name);
+		json_add_int(object, name, (int64_t)values[k].value);
 	}
 }
 
 json_object *machine_stats(struct machine *machine)
 {
+	struct board_unit units[BOARD_UNITS_MAX];
 	struct vmx_stat stats[128];
 	json_object *object = json_object_new_object();
 	size_t n = machine->board ? board_stats(machine->board, stats, ARRAY_SIZE(stats)) : 0;
@@ -357,7 +399,8 @@ json_object *machine_stats(struct machine *machine)
 		n = ARRAY_SIZE(stats);
 	for (size_t i = 0; i < n; i++)
 		json_add_int(object, stats[i].name, (int64_t)stats[i].value);
-	if (machine->board)
-		add_net_stats(machine->board, object);
+	n = machine->board ? board_units(machine->board, units, BOARD_UNITS_MAX) : 0;
+	for (size_t i = 0; i < n && i < BOARD_UNITS_MAX; i++)
+		add_net_stats(machine->board, units[i].id, object);
 	return object;
 }

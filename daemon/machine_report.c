@@ -26,17 +26,6 @@ json_object *machine_report_base(const struct machine *machine, const char *stat
 	return report;
 }
 
-/* Of each network card: is there a peer behind it? */
-static json_object *links(const struct machine *machine, const struct board_info *info)
-{
-	json_object *nets = json_get(machine->config, "nets"), *list = json_object_new_array();
-	size_t n = nets ? json_object_array_length(nets) : 0;
-
-	for (size_t i = 0; list && i < n; i++)
-		json_object_array_add(list, json_object_new_boolean(info->links >> i & 1));
-	return list;
-}
-
 /* Of each vhost-user device: is somebody there who does its work? */
 static json_object *peers(const struct machine *machine)
 {
@@ -68,7 +57,6 @@ json_object *machine_report(const struct machine *machine, const struct board_in
 	json_add_int(report, "stalls", info->stalls);
 	json_add_double(report, "run_s", (double)info->run_ns / 1e9);
 	json_add_double(report, "boot_ms", (double)info->boot_ns / 1e6);
-	json_add(report, "links", links(machine, info));
 	json_add(report, "peers", peers(machine));
 	if (info->stop == BOARD_STOP_DEBUG_EXIT)
 		json_add_int(report, "exit_code", info->exit_code);

@@ -31,18 +31,23 @@ void net_ends_close(struct net_ends *ends, size_t count)
 	}
 }
 
+json_object *netconf_default(void)
+{
+	json_object *list = json_object_new_array(), *net = json_object_new_object();
+
+	json_add_str(net, "id", "net0");
+	json_add_str(net, "kind", "user");
+	json_object_array_add(list, net);
+	return list;
+}
+
 json_object *netconf_list(json_object *config, json_object **ret_default)
 {
-	json_object *list = json_get(config, "nets"), *net;
+	json_object *list = json_get(config, "nets");
 
 	*ret_default = NULL;
-	if (list)
-		return list;
-	list = *ret_default = json_object_new_array();
-	net = json_object_new_object();
-	json_add_str(net, "kind", "user");
-	if (list)
-		json_object_array_add(list, net);
+	if (!list)
+		list = *ret_default = netconf_default();
 	return list;
 }
 
@@ -86,17 +91,18 @@ static uint64_t hash(uint64_t h, const char *bytes, size_t len) /* FNV-1a */
 	return h;
 }
 
-void netconf_default_mac(const char *name, size_t index, uint8_t *mac)
+void netconf_default_mac(const char *name, const char *id, uint8_t *mac)
 {
-	char host[64] = "", number[24];
+	bool numbered = strncmp(id, "net", 3) == 0 && id[3] && !id[3 + strspn(id + 3, "0123456789")];
+	char host[64] = "", card[NET_ID_MAX + 2];
 	int fd = open("/etc/machine-id", O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd >= 0 ? read(fd, host, sizeof(host)) : 0;
 	uint64_t h = hash(0xcbf29ce484222325ull, host, n > 0 ? (size_t)n : 0);
 
 	if (fd >= 0)
 		close(fd);
-	snprintf(number, sizeof(number), "/%zu", index);
-	h = hash(hash(h, name, strlen(name) + 1), number, strlen(number));
+	snprintf(card, sizeof(card), "%s%s", numbered ? "/" : "=", numbered ? id + 3 : id);
+	h = hash(hash(h, name, strlen(name) + 1), card, strlen(card));
 	h ^= h >> 29; /* FNV's low bits alone change little with the last byte */
 	mac[0] = 0x52;
 	for (size_t i = 1; i < 6; i++)
@@ -107,15 +113,15 @@ void netconf_default_mac(const char *name, size_t index, uint8_t *mac)
 
 struct context {
 	json_object *net;
-	size_t index;
+	char name[32]; /* of the card: nets[1] */
 	struct rpc_error *error;
 };
 
 static int bad(const struct context *c, const char *reason, const char *key, const char *what)
 {
-	char field[64];
+	char field[96];
 
-	snprintf(field, sizeof(field), "nets[%zu].%s", c->index, key);
+	snprintf(field, sizeof(field), "%s.%s", c->name, key);
 	return rpc_fail(c->error, RPC_INVALID_PARAMS, reason, field, "%s: %s", field, what);
 }
 
@@ -211,13 +217,16 @@ static int (*const getters[])(const struct context *c, struct netconf *n) = {
 	[NETCONF_USER] = get_user, [NETCONF_TAP] = get_tap, [NETCONF_STREAM] = get_stream,
 };
 
-static int get_net(const struct context *c, const char *vm_name, struct netconf *n)
+/* default_id: if it has none yet. */
+static int get_net(const struct context *c, const char *vm_name, const char *default_id,
+		   struct netconf *n)
 {
 	const char *kind = json_get_str(c->net, "kind", "user");
 	const char *mac = json_get_str(c->net, "mac", NULL);
 	int r;
 
 	memset(n, 0, sizeof(*n));
+	snprintf(n->id, sizeof(n->id), "%s", json_get_str(c->net, "id", default_id));
 	while ((size_t)n->kind < ARRAY_SIZE(kind_names) && strcmp(kind_names[n->kind], kind) != 0)
 		n->kind++;
 	r = check_owners(c, n->kind);
@@ -226,7 +235,7 @@ static int get_net(const struct context *c, const char *vm_name, struct netconf 
 	n->queues = 1;
 	n->mtu = (uint16_t)json_get_int(c->net, "mtu", n->kind == NETCONF_USER ? NET_USER_MTU : 0);
 	if (!mac)
-		netconf_default_mac(vm_name, c->index, n->mac);
+		netconf_default_mac(vm_name, n->id, n->mac);
 	else if (!netconf_mac_parse(mac, n->mac))
 		return bad(c, "bad-value", "mac", "is no address such as 52:54:00:12:34:56");
 	if (n->mac[0] & 1)
@@ -239,11 +248,27 @@ static int get_net(const struct context *c, const char *vm_name, struct netconf 
 int netconf_get(json_object *config, size_t index, struct netconf *ret, struct rpc_error *error)
 {
 	json_object *made, *list = netconf_list(config, &made);
-	struct context c = { json_object_array_get_idx(list, index), index, error };
-	int r = get_net(&c, json_get_str(config, "name", ""), ret);
+	struct context c = { .net = json_object_array_get_idx(list, index), .error = error };
+	char id[24];
+	int r;
 
+	snprintf(c.name, sizeof(c.name), "nets[%zu]", index);
+	snprintf(id, sizeof(id), "net%zu", index);
+	r = get_net(&c, json_get_str(config, "name", ""), id, ret);
 	json_object_put(made); /* of the default nothing is borrowed */
 	return r;
+}
+
+int netconf_find(json_object *config, const char *id, size_t *ret_index)
+{
+	json_object *made, *list = netconf_list(config, &made);
+	size_t n = list ? json_object_array_length(list) : 0, i = 0;
+
+	while (i < n && strcmp(json_get_str(json_object_array_get_idx(list, i), "id", ""), id) != 0)
+		i++;
+	json_object_put(made);
+	*ret_index = i;
+	return i < n ? 0 : -ENOENT;
 }
 
 /* --- all of them ------------------------------------------------------------------------------- */
@@ -267,25 +292,52 @@ static int check_ports(const struct context *c, const struct netconf *n)
 	return 0;
 }
 
+static int check_mac(const struct context *c, const struct netconf *n, const struct netconf *other)
+{
+	return memcmp(n->mac, other->mac, 6) == 0 ?
+		bad(c, "bad-value", "mac", "another card of this VM has that address") : 0;
+}
+
+/* Against those before `index`. */
+static int check_card(const struct context *c, json_object *config, size_t index,
+		      const struct netconf *n)
+{
+	int r = check_ports(c, n);
+
+	for (size_t i = 0; i < index && r == 0; i++) {
+		struct netconf other;
+
+		r = netconf_get(config, i, &other, c->error);
+		if (r == 0)
+			r = check_mac(c, n, &other);
+	}
+	return r;
+}
+
 int netconf_check(json_object *config, struct rpc_error *error)
 {
 	size_t count = netconf_count(config);
-	uint8_t macs[NETS_MAX][6];
+	int r = 0;
 
-	for (size_t i = 0; i < count && i < NETS_MAX; i++) {
-		struct context c = { NULL, i, error };
+	for (size_t i = 0; i < count && i < NETS_MAX && r == 0; i++) {
+		struct context c = { .error = error };
 		struct netconf n;
-		int r = netconf_get(config, i, &n, error);
 
+		snprintf(c.name, sizeof(c.name), "nets[%zu]", i);
+		r = netconf_get(config, i, &n, error);
 		if (r == 0)
-			r = check_ports(&c, &n);
-		if (r < 0)
-			return r;
-		for (size_t k = 0; k < i; k++)
-			if (memcmp(macs[k], n.mac, 6) == 0)
-				return bad(&c, "bad-value", "mac",
-					   "another card of this VM has that address");
-		memcpy(macs[i], n.mac, 6);
+			r = check_card(&c, config, i, &n);
 	}
-	return 0;
+	return r;
+}
+
+int netconf_check_new(json_object *config, json_object *net, const char *field,
+		      struct netconf *ret, struct rpc_error *error)
+{
+	struct context c = { .net = net, .error = error };
+	int r;
+
+	snprintf(c.name, sizeof(c.name), "%s", field);
+	r = get_net(&c, json_get_str(config, "name", ""), "", ret);
+	return r < 0 ? r : check_card(&c, config, netconf_count(config), ret);
 }

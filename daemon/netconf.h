@@ -14,6 +14,7 @@
 #define NET_QUEUES_MAX 8
 #define NET_PUBLISH_MAX 64
 #define NET_USER_MTU 65520
+#define NET_ID_MAX 64 /* a SCHEMA_NAME */
 
 enum netconf_kind { NETCONF_USER, NETCONF_TAP, NETCONF_STREAM };
 
@@ -25,6 +26,7 @@ struct netconf_port { /* of the host, forwarded to one of the guest */
 
 struct netconf {
 	enum netconf_kind kind;
+	char id[NET_ID_MAX + 1];
 	uint8_t mac[6];
 	uint16_t mtu;           /* 0: the driver is not told */
 	const char *ifname;     /* tap; borrowed from the configuration, as all text here */
@@ -50,6 +52,8 @@ struct net_ends { /* what a machine is given for one card */
 /* Closes the descriptors. */
 void net_ends_close(struct net_ends *ends, size_t count);
 
+/* What a configuration that says nothing has: one user-mode card. The caller owns it. */
+json_object *netconf_default(void);
 /* The nets of a configuration: the list, or one user-mode card where it says nothing. Borrowed from
  * config or *ret_default, which the caller frees with json_object_put(). */
 json_object *netconf_list(json_object *config, json_object **ret_default);
@@ -58,11 +62,16 @@ size_t netconf_count(json_object *config);
 int netconf_get(json_object *config, size_t index, struct netconf *ret, struct rpc_error *error);
 /* Checks them all, also against each other. -EINVAL with *error. */
 int netconf_check(json_object *config, struct rpc_error *error);
+/* One that is to be added to them, and has an id; field: its name for messages. */
+int netconf_check_new(json_object *config, json_object *net, const char *field,
+		      struct netconf *ret, struct rpc_error *error);
+/* Which entry has that id; -ENOENT. */
+int netconf_find(json_object *config, const char *id, size_t *ret_index);
 const char *netconf_kind_name(enum netconf_kind kind);
 /* "52:54:00:12:34:56"; text has 18 bytes. */
 void netconf_mac_text(const uint8_t *mac, char *text);
-/* The same for a VM's card at every start, another one on another host: locally administered. */
-void netconf_default_mac(const char *name, size_t index, uint8_t *mac);
+/* The same for a VM's card of that id at every start, another one on another host: locally administered. */
+void netconf_default_mac(const char *name, const char *id, uint8_t *mac);
 bool netconf_mac_parse(const char *text, uint8_t *mac);
 
 #endif

@@ -19,12 +19,21 @@ struct nets;
 int nets_open(struct vm *vm, struct net_ends *ends, size_t *ret_count, struct rpc_error *error);
 /* vm was found running: what can be had again is. */
 void nets_adopt(struct vm *vm);
-/* The machine told how its links are: an array of booleans (NULL: it has none). */
-void nets_report(struct vm *vm, json_object *links);
+/* The machine told what it has, each card with its "link". */
+void nets_report(struct vm *vm, json_object *units);
+/* One more card for a VM that runs: opens what is behind it into *ends (caller: net_ends_close()).
+ * -EINVAL with *error; field is its name there. */
+int nets_open_new(struct vm *vm, json_object *net, const char *field, struct net_ends *ends,
+		  struct rpc_error *error);
+/* A card of the configuration that an earlier daemon plugged in, or is known already. */
+void nets_adopt_new(struct vm *vm, const char *id);
+/* The card is gone. */
+void nets_drop(struct vm *vm, const char *id);
 /* The VM has ended. NULL is fine; returns NULL. */
 struct nets *nets_free(struct nets *nets);
-/* For vm.info: an array of cards; the caller owns it. */
+/* For vm.info: an array of cards; for a list: one card. The caller owns it. */
 json_object *nets_json(const struct vm *vm);
+json_object *nets_card_json(const struct vm *vm, const char *id);
 
 /* The daemon ends: lets go of the vmxd-slirps, which go on. */
 void nets_forget_helpers(struct daemon *daemon);

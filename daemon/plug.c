@@ -13,26 +13,76 @@
 #include "daemon/handlers.h"
 #include "daemon/launch.h"
 #include "daemon/link.h"
+#include "daemon/nets.h"
 #include "daemon/store.h"
 
 #define REMOVE_TIMEOUT_S 30.0
 #define UNIT_ID_MAX 64 /* a SCHEMA_NAME */
+
+struct opened { /* what is behind a unit */
+	size_t count;
+	int fds[1 + CONFIG_BACKING_MAX];
+	json_object *params; /* what the machine is told; NULL: it does not run */
+};
+
+_Static_assert(1 + CONFIG_BACKING_MAX >= NET_QUEUES_MAX, "struct opened");
 
 /* What can be plugged. */
 struct plug_kind {
 	const char *word;  /* for people, for events, and in ids */
 	const char *list;  /* in the configuration */
 	const char *class; /* of the machine's devices */
-	const char *order; /* of the machine */
 	size_t max;
-	int (*open)(json_object *unit, const char *field, bool lock, int *ret_fd,
+	/* Is it usable? Of a VM that runs: also opens it. -EINVAL with *error. */
+	int (*open)(struct vm *vm, json_object *unit, bool live, struct opened *ret,
 		    struct rpc_error *error);
-	json_object *(*machine_json)(json_object *unit);
+	/* The list where the configuration says nothing; NULL: none. */
+	json_object *(*list_default)(void);
+	/* What the daemon keeps beside a unit of a VM that runs; may be NULL. */
+	void (*known)(struct vm *vm, const char *id);
+	void (*gone)(struct vm *vm, const char *id);
+	json_object *(*describe)(const struct vm *vm, const char *id); /* more for a list; may be NULL */
 };
 
+static int open_disk(struct vm *vm, json_object *unit, bool live, struct opened *ret,
+		     struct rpc_error *error)
+{
+	struct config_files files;
+	int r = config_open_disk(unit, "disk", live, &files, error);
+
+	(void)vm;
+	if (r < 0)
+		return r;
+	if (!live) {
+		config_close(&files);
+		return 0;
+	}
+	ret->count = files.disk_files;
+	memcpy(ret->fds, files.disks, ret->count * sizeof(ret->fds[0]));
+	ret->params = launch_disk_json(unit);
+	return 0;
+}
+
+static int open_net(struct vm *vm, json_object *unit, bool live, struct opened *ret,
+		    struct rpc_error *error)
+{
+	struct netconf conf;
+	struct net_ends ends;
+	int r = live ? nets_open_new(vm, unit, "net", &ends, error) :
+		       netconf_check_new(vm->config, unit, "net", &conf, error);
+
+	if (r < 0 || !live)
+		return r;
+	ret->count = ends.fd_count;
+	memcpy(ret->fds, ends.fds, ret->count * sizeof(ret->fds[0]));
+	ret->params = launch_net_json(unit, &ends);
+	return 0;
+}
+
 static const struct plug_kind kinds[] = {
-	{ "disk", "disks", "virtio-blk", "machine.disk_add", CONFIG_DISKS_MAX, config_open_disk,
-	  launch_disk_json },
+	{ "disk", "disks", "virtio-blk", CONFIG_DISKS_MAX, open_disk, NULL, NULL, NULL, NULL },
+	{ "net", "nets", "virtio-net", NETS_MAX, open_net, netconf_default, nets_adopt_new,
+	  nets_drop, nets_card_json },
 };
 
 /* A call that waits for the machine or the guest. */
@@ -94,6 +144,8 @@ void plug_name_units(json_object *config)
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
 		json_object *list = json_get(config, kinds[k].list);
 
+		if (!list && kinds[k].list_default)
+			json_add(config, kinds[k].list, kinds[k].list_default());
 		for (size_t i = 0; i < count(list); i++) {
 			json_object *unit = json_object_array_get_idx(list, i);
 
@@ -157,6 +209,8 @@ static int add_to_config(struct vm *vm, const struct plug_kind *kind, json_objec
 	if (!json_get(vm->config, kind->list))
 		json_add(vm->config, kind->list, json_object_new_array());
 	json_object_array_add(json_get(vm->config, kind->list), json_object_get(unit));
+	if (kind->known && vm->link)
+		kind->known(vm, id);
 	tell(vm, "vm.device_added", kind, id);
 	return save(vm);
 }
@@ -171,17 +225,30 @@ static int remove_from_config(struct vm *vm, const struct plug_kind *kind, const
 	if (!find_id(list, id, &index))
 		return 0;
 	json_object_array_del_idx(list, index, 1);
+	if (kind->gone)
+		kind->gone(vm, id);
 	tell(vm, "vm.device_removed", kind, id);
 	return save(vm);
 }
 
-static json_object *unit_json(const struct vm *vm, json_object *unit)
+static void add_members(json_object *to, json_object *from)
 {
-	json_object *known = find_id(vm->units, json_get_str(unit, "id", ""), NULL);
+	json_object_object_foreach(from, key, value)
+		json_add(to, key, json_object_get(value));
+}
+
+static json_object *unit_json(const struct vm *vm, const struct plug_kind *kind, json_object *unit)
+{
+	const char *id = json_get_str(unit, "id", "");
+	json_object *known = find_id(vm->units, id, NULL), *more;
 	json_object *result = json_object_new_object();
 
-	json_object_object_foreach(unit, key, value)
-		json_add(result, key, json_object_get(value));
+	add_members(result, unit);
+	if (kind->describe) {
+		more = kind->describe(vm, id);
+		add_members(result, more);
+		json_object_put(more);
+	}
 	json_add_str(result, "state", !vm->link ? "configured" : !known ? "starting" :
 		     json_get_bool(known, "removing", false) ? "removing" : "attached");
 	if (known && json_get_int(known, "slot", -1) >= 0)
@@ -288,36 +355,58 @@ static void on_added(struct vm *vm, void *opaque, json_object *result,
 		     const struct rpc_error *error)
 {
 	struct plug_op *op = opaque;
+	const char *id = json_get_str(op->unit, "id", "");
 	int r;
 
 	(void)result;
+	if (error && op->vm && op->kind->gone)
+		op->kind->gone(op->vm, id);
 	if (error || !op->vm) {
 		if (error)
 			fail(op, error);
 		return;
 	}
 	r = add_to_config(vm, op->kind, op->unit);
-	finish_saved(op, r, unit_json(vm, op->unit));
+	finish_saved(op, r, unit_json(vm, op->kind, op->unit));
 }
 
+/* Takes unit and what was opened over. */
 static void add_running(struct vm *vm, struct call *call, const struct plug_kind *kind,
-			json_object *unit, int fd)
+			json_object *unit, struct opened *opened)
 {
 	struct plug_op *op = op_new(vm, call, kind);
-	json_object *params;
 	int r;
 
 	if (!op) {
-		close(fd);
+		while (opened->count)
+			close(opened->fds[--opened->count]);
+		json_object_put(opened->params);
 		json_object_put(unit);
 		return;
 	}
 	op->unit = unit;
-	params = kind->machine_json(unit);
-	json_add(params, "config", json_object_get(unit)); /* told again to a new daemon */
-	r = link_request_fd(vm->link, kind->order, params, fd, on_added, op);
+	json_add_str(opened->params, "class", kind->class);
+	json_add(opened->params, "config", json_object_get(unit)); /* told again to a new daemon */
+	r = link_request_fds(vm->link, "machine.unit_add", opened->params, opened->fds,
+			     opened->count, on_added, op);
+	if (r < 0 && kind->gone)
+		kind->gone(vm, json_get_str(unit, "id", ""));
 	if (r < 0)
 		send_failed(op, r);
+}
+
+static void add_stopped(struct vm *vm, struct call *call, const struct plug_kind *kind,
+			json_object *unit)
+{
+	int r = add_to_config(vm, kind, unit);
+
+	if (r < 0) {
+		(void)remove_from_config(vm, kind, json_get_str(unit, "id", ""));
+		call_failf(call, RPC_FAILED, NULL, "%s cannot be kept in %s: %s", vm->name,
+			   vm->daemon->options.state_dir, strerror(-r));
+	} else {
+		call_reply(call, unit_json(vm, kind, unit));
+	}
 }
 
 static bool running(const struct vm *vm)
@@ -344,9 +433,9 @@ static void wrong_state(struct call *call, const struct vm *vm)
 static void do_add(struct daemon *daemon, struct call *call, const struct plug_kind *kind)
 {
 	struct vm *vm = find_vm(daemon, call);
+	struct opened opened = { 0 };
 	struct rpc_error error;
 	json_object *unit;
-	int fd, r;
 
 	if (!vm)
 		return;
@@ -365,27 +454,14 @@ static void do_add(struct daemon *daemon, struct call *call, const struct plug_k
 			   kind->word);
 		return;
 	}
-	if (kind->open(unit, kind->word, running(vm), &fd, &error) < 0) {
-		call_fail(call, &error);
-		return;
-	}
-	json_object_get(unit);
 	if (!json_get(unit, "id"))
 		set_id(vm->config, kind, unit);
-	if (running(vm)) {
-		add_running(vm, call, kind, unit, fd);
-		return;
-	}
-	close(fd);
-	r = add_to_config(vm, kind, unit);
-	if (r < 0) {
-		(void)remove_from_config(vm, kind, json_get_str(unit, "id", ""));
-		call_failf(call, RPC_FAILED, NULL, "%s cannot be kept in %s: %s", vm->name,
-			   daemon->options.state_dir, strerror(-r));
-	} else {
-		call_reply(call, unit_json(vm, unit));
-	}
-	json_object_put(unit);
+	if (kind->open(vm, unit, running(vm), &opened, &error) < 0)
+		call_fail(call, &error);
+	else if (running(vm))
+		add_running(vm, call, kind, json_object_get(unit), &opened);
+	else
+		add_stopped(vm, call, kind, unit);
 }
 
 /* --- removing --------------------------------------------------------------------------------- */
@@ -554,22 +630,24 @@ static void do_list(struct daemon *daemon, struct call *call, const struct plug_
 	out = json_object_new_array();
 	list = json_get(vm->config, kind->list);
 	for (size_t i = 0; out && i < count(list); i++)
-		json_object_array_add(out, unit_json(vm, json_object_array_get_idx(list, i)));
+		json_object_array_add(out, unit_json(vm, kind, json_object_array_get_idx(list, i)));
 	json_add(result, kind->list, out);
 	call_reply(call, result);
 }
 
-void do_vm_disk_add(struct daemon *daemon, struct call *call)
-{
-	do_add(daemon, call, &kinds[0]);
-}
+#define METHODS(word, kind) \
+	void do_vm_##word##_add(struct daemon *daemon, struct call *call) \
+	{ \
+		do_add(daemon, call, kind); \
+	} \
+	void do_vm_##word##_remove(struct daemon *daemon, struct call *call) \
+	{ \
+		do_remove(daemon, call, kind); \
+	} \
+	void do_vm_##word##_list(struct daemon *daemon, struct call *call) \
+	{ \
+		do_list(daemon, call, kind); \
+	}
 
-void do_vm_disk_remove(struct daemon *daemon, struct call *call)
-{
-	do_remove(daemon, call, &kinds[0]);
-}
-
-void do_vm_disk_list(struct daemon *daemon, struct call *call)
-{
-	do_list(daemon, call, &kinds[0]);
-}
+METHODS(disk, &kinds[0])
+METHODS(net, &kinds[1])

@@ -12,7 +12,8 @@
 
 #include "daemon/vm.h"
 
-/* Gives every unit of a configuration an id ("disk0", ...) that has none. */
+/* Gives every unit of a configuration an id ("disk0", ...) that has none; what is there by default is
+ * written down. */
 void plug_name_units(json_object *config);
 /* -EINVAL: two have the same id. */
 int plug_check_ids(json_object *config, struct rpc_error *error);

@@ -11,7 +11,7 @@
 #include "protocol/frame.h"
 #include "protocol/unix.h"
 
-#define FDS_MAX 4 /* that wait to be taken */
+#define FDS_MAX 32 /* that wait to be taken: of a few orders */
 
 struct chunk {
 	struct chunk *next;

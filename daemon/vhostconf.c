@@ -35,6 +35,7 @@ int vhostconf_get(json_object *config, size_t index, struct vhostconf *ret, stru
 {
 	json_object *one = json_object_array_get_idx(json_get(config, "vhost_user"), index);
 	const char *mac;
+	char id[32];
 
 	memset(ret, 0, sizeof(*ret));
 	snprintf(ret->field, sizeof(ret->field), "vhost_user[%zu]", index);
@@ -56,8 +57,9 @@ int vhostconf_get(json_object *config, size_t index, struct vhostconf *ret, stru
 	if (ret->queue_size & (ret->queue_size - 1))
 		return bad(error, ret, "bad-value", "queue_size", "is no power of two");
 	mac = json_get_str(one, "mac", NULL);
+	snprintf(id, sizeof(id), "net%zu", MAC_INDEX + index); /* that no card of nets has */
 	if (!mac)
-		netconf_default_mac(json_get_str(config, "name", ""), MAC_INDEX + index, ret->mac);
+		netconf_default_mac(json_get_str(config, "name", ""), id, ret->mac);
 	else if (!netconf_mac_parse(mac, ret->mac) || ret->mac[0] & 1)
 		return bad(error, ret, "bad-value", "mac", "is no address such as 52:54:00:12:34:56");
 	return 0;

@@ -371,9 +371,9 @@ void vm_link_report(struct vm *vm, json_object *report)
 	int64_t resets = vm->resets, stalls = vm->stalls;
 
 	take_report(vm, report);
-	nets_report(vm, json_get(report, "links"));
 	vhosts_report(vm, json_get(report, "peers"));
 	plug_report(vm, json_get(report, "units"));
+	nets_report(vm, json_get(report, "units"));
 	if (vm->resets != resets && vm->state != VM_STARTING) {
 		json_object *event = json_object_new_object();
 

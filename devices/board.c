@@ -265,8 +265,8 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 		for (size_t k = 0; k < config->disks[i].image.files; k++)
 			close(config->disks[i].image.file[k].fd);
 	for (size_t i = 0; i < config->net_count; i++)
-		for (unsigned k = 0; k < config->nets[i].fd_count; k++)
-			close(config->nets[i].fds[k]);
+		for (unsigned k = 0; k < config->nets[i].config.fd_count; k++)
+			close(config->nets[i].config.fds[k]);
 	for (size_t i = 0; i < config->share_count; i++)
 		close(config->shares[i].fd);
 	for (size_t i = 0; i < config->pmem_count; i++)
@@ -375,12 +375,11 @@ void board_info(struct board *board, struct board_info *ret_info)
 	};
 	memcpy(ret_info->stall, info.stall, sizeof(ret_info->stall));
 	memcpy(ret_info->detail, info.detail, sizeof(ret_info->detail));
-	for (size_t i = 0; i < BOARD_NETS_MAX; i++) {
-		struct virtio_net_info net;
-
-		if (board_net_info(board, i, &net) == 0 && net.link)
-			ret_info->links |= 1u << i;
-	}
+	pthread_mutex_lock(&board->units_lock);
+	for (const struct unit *unit = board->units; unit; unit = unit->next)
+		if (board_unit_link(unit))
+			ret_info->links |= 1u << unit->index;
+	pthread_mutex_unlock(&board->units_lock);
 	for (size_t i = 0; i < BOARD_VHOSTS_MAX; i++) {
 		struct vhost_user_info vhost;
 
@@ -406,34 +405,31 @@ int board_vhost_info(struct board *board, size_t index, struct vhost_user_info *
 }
 
 /* With units_lock. NULL: there is none. */
-static struct device *find_net(const struct board *board, size_t index)
+static struct device *find_net(const struct board *board, const char *id)
 {
-	const struct unit *unit = board->units;
+	const struct unit *unit = board_unit_find(board, id);
 
-	while (unit && (unit->lost || unit->device->class != &virtio_net_class ||
-			unit->index != index))
-		unit = unit->next;
-	return unit ? unit->device : NULL;
+	return unit && unit->device->class == &virtio_net_class ? unit->device : NULL;
 }
 
-int board_net_attach(struct board *board, size_t index, const int *fds, unsigned count)
+int board_net_attach(struct board *board, const char *id, const int *fds, unsigned count)
 {
 	struct device *device;
 	int r;
 
 	pthread_mutex_lock(&board->units_lock);
-	device = find_net(board, index);
+	device = find_net(board, id);
 	r = device ? virtio_net_attach(device, fds, count) : -ENODEV;
 	pthread_mutex_unlock(&board->units_lock);
 	return r;
 }
 
-int board_net_info(struct board *board, size_t index, struct virtio_net_info *ret_info)
+int board_net_info(struct board *board, const char *id, struct virtio_net_info *ret_info)
 {
 	struct device *device;
 
 	pthread_mutex_lock(&board->units_lock);
-	device = find_net(board, index);
+	device = find_net(board, id);
 	if (device)
 		virtio_net_info(device, ret_info);
 	pthread_mutex_unlock(&board->units_lock);

@@ -55,6 +55,11 @@ struct board_disk {
 	struct limit_rate bytes, ops; /* 0: no limit */
 };
 
+struct board_net {
+	char id[BOARD_ID_MAX + 1]; /* as of disks */
+	struct virtio_net_config config; /* changed and opaque are the board's */
+};
+
 #define BOARD_DISKS_MAX 16
 #define BOARD_NETS_MAX 8
 
@@ -131,8 +136,7 @@ struct board_config {
 	size_t disk_count;
 	struct board_disk disks[BOARD_DISKS_MAX];
 	size_t net_count;
-	char net_ids[BOARD_NETS_MAX][BOARD_ID_MAX + 1]; /* as of disks */
-	struct virtio_net_config nets[BOARD_NETS_MAX]; /* changed and opaque are the board's */
+	struct board_net nets[BOARD_NETS_MAX];
 	size_t share_count;
 	int proc_fd;            /* /proc/self/fd, if there are shares; the caller's, outlives the board */
 	struct board_share shares[BOARD_SHARES_MAX];
@@ -146,6 +150,7 @@ struct board_unit { /* a device that can be plugged in and taken out */
 	char id[BOARD_ID_MAX + 1];
 	int slot;          /* of PCI; -1: memory-mapped registers, cannot be taken out */
 	bool removing;     /* the guest was asked to let it go */
+	bool link;         /* a network card: it has a peer */
 };
 
 #define BOARD_UNITS_MAX 64
@@ -159,7 +164,7 @@ struct board_info {
 	unsigned resets;        /* guest resets so far */
 	unsigned plugs;         /* changes of what board_units() gives */
 	uint64_t run_ns;        /* time spent running, monotonic */
-	uint32_t links;         /* bit n: the n-th network card has a peer */
+	uint32_t links;         /* network cards that have a peer, a bit each in no order */
 	const char *stall_reason; /* for programs: "disk-full", "file-lost" */
 	unsigned peers;         /* changes of what board_vhost_info() tells */
 	char stall[256];        /* why it is paused, if a device lacks something; or empty */
@@ -207,9 +212,11 @@ int board_kill(struct board *board);         /* -> STOPPED with BOARD_STOP_KILLE
  * Hot plug, all from one thread that is not the board's own. While the guest runs it is told by ACPI
  * and does the rest itself; a paused one when it goes on.
  */
-/* Plugs in a disk, whose descriptor is the board's on success. -EEXIST: the id is taken; -ENOSPC: no
- * slot; -ENOTSUP: there is no PCI in this VM; -EBADFD: it has ended; else as of board_create(). */
+/* Plugs in a disk or a network card, whose descriptors are the board's on success. -EEXIST: the id is
+ * taken; -ENOSPC: no slot; -ENOTSUP: there is no PCI in this VM; -EBADFD: it has ended; else as of
+ * board_create(). */
 int board_disk_add(struct board *board, const struct board_disk *disk, char **ret_error);
+int board_net_add(struct board *board, const struct board_net *net, char **ret_error);
 /* Makes a disk larger; bytes 0: takes the size that its file has got. As virtio_blk_resize(), or
  * -ENOENT: no such disk. */
 int board_disk_resize(struct board *board, const char *id, uint64_t bytes, uint64_t *ret_bytes);
@@ -227,9 +234,9 @@ void board_info(struct board *board, struct board_info *ret_info);
 size_t board_stats(struct board *board, struct vmx_stat *stats, size_t n);
 
 /* Puts another peer behind a network card: see virtio_net_attach(). -ENODEV: no such card. */
-int board_net_attach(struct board *board, size_t index, const int *fds, unsigned count);
+int board_net_attach(struct board *board, const char *id, const int *fds, unsigned count);
 /* -ENODEV. */
-int board_net_info(struct board *board, size_t index, struct virtio_net_info *ret_info);
+int board_net_info(struct board *board, const char *id, struct virtio_net_info *ret_info);
 
 /* Brings another peer for a vhost-user device (fd is the board's on success): see vhost_user_attach().
  * -ENODEV: no such device. */

@@ -168,7 +168,7 @@ static int hotplug_config(struct board *board, size_t index, union device_config
 static int net_config(struct board *board, size_t index, union device_config *config,
 		      struct copies *copies)
 {
-	config->net = board->config.nets[index];
+	config->net = board->config.nets[index].config;
 	config->net.changed = board->changed;
 	config->net.opaque = board->opaque;
 	for (unsigned i = 0; i < config->net.fd_count; i++) {
@@ -186,7 +186,7 @@ static const char *disk_id(const struct board *board, size_t index)
 
 static const char *net_id(const struct board *board, size_t index)
 {
-	return board->config.net_ids[index];
+	return board->config.nets[index].id;
 }
 
 static int console_config(struct board *board, size_t index, union device_config *config,

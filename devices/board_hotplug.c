@@ -8,6 +8,7 @@
 #include "devices/board_internal.h"
 #include "devices/chips.h"
 #include "devices/virtio/blk.h"
+#include "devices/virtio/net.h"
 #include "machine/pci.h"
 
 /* --- the list --------------------------------------------------------------------------------- */
@@ -34,13 +35,23 @@ int board_unit_add(struct board *board, size_t row, size_t index, const char *id
 	return 0;
 }
 
-static struct unit *find(const struct board *board, const char *id)
+struct unit *board_unit_find(const struct board *board, const char *id)
 {
 	struct unit *unit;
 
 	for (unit = board->units; unit && (unit->lost || strcmp(unit->info.id, id)); unit = unit->next)
 		;
 	return unit;
+}
+
+bool board_unit_link(const struct unit *unit)
+{
+	struct virtio_net_info info;
+
+	if (unit->lost || unit->device->class != &virtio_net_class)
+		return false;
+	virtio_net_info(unit->device, &info);
+	return info.link;
 }
 
 /* The machine stands still. */
@@ -91,8 +102,10 @@ size_t board_units(struct board *board, struct board_unit *units, size_t n)
 	for (unit = board->units; unit; unit = unit->next) {
 		if (unit->lost)
 			continue;
-		if (count < n)
+		if (count < n) {
 			units[count] = unit->info;
+			units[count].link = board_unit_link(unit);
+		}
 		count++;
 	}
 	pthread_mutex_unlock(&board->units_lock);
@@ -120,7 +133,7 @@ static int check_plug(struct board *board, const char *id, char **ret_error)
 	if (board->config.virtio & BOARD_VIRTIO_MMIO)
 		return board_error(ret_error, -ENOTSUP, "devices with memory-mapped registers "
 				   "(\"transport\": \"mmio\") cannot be plugged");
-	if (!*id || find(board, id))
+	if (!*id || board_unit_find(board, id))
 		return board_error(ret_error, *id ? -EEXIST : -EINVAL, "id: \"%s\" is taken", id);
 	return 0;
 }
@@ -163,7 +176,27 @@ static int plug(struct board *board, const struct device_class *class, size_t in
 	return 0;
 }
 
-int board_disk_add(struct board *board, const struct board_disk *disk, char **ret_error)
+static void put_disk(struct board *board, size_t index, const void *what)
+{
+	board->config.disks[index] = *(const struct board_disk *)what;
+}
+
+static void put_net(struct board *board, size_t index, const void *what)
+{
+	board->config.nets[index] = *(const struct board_net *)what;
+}
+
+/* What can be plugged, and where what it is made from goes in the configuration. */
+static const struct pluggable {
+	const struct device_class *class;
+	const char *words;
+	size_t max;
+	void (*put)(struct board *board, size_t index, const void *what);
+} disks = { &virtio_blk_class, "disks", BOARD_DISKS_MAX, put_disk },
+  nets = { &virtio_net_class, "network cards", BOARD_NETS_MAX, put_net };
+
+static int add(struct board *board, const struct pluggable *kind, const char *id, const void *what,
+	       char **ret_error)
 {
 	size_t index;
 	int r;
@@ -173,26 +206,44 @@ int board_disk_add(struct board *board, const struct board_disk *disk, char **re
 	if (r < 0)
 		return r;
 	board_units_settle(board);
-	r = check_plug(board, disk->id, ret_error);
-	index = free_index(board, &virtio_blk_class, BOARD_DISKS_MAX);
-	if (r == 0 && index == BOARD_DISKS_MAX)
-		r = board_error(ret_error, -ENOSPC, "there are %d disks already", BOARD_DISKS_MAX);
+	r = check_plug(board, id, ret_error);
+	index = free_index(board, kind->class, kind->max);
+	if (r == 0 && index == kind->max)
+		r = board_error(ret_error, -ENOSPC, "there are %zu %s already", kind->max,
+				kind->words);
 	if (r == 0) {
-		board->config.disks[index] = *disk;
-		r = plug(board, &virtio_blk_class, index, ret_error);
+		kind->put(board, index, what);
+		r = plug(board, kind->class, index, ret_error);
 	}
 	life_thaw(board->life);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < disk->image.files; i++)
-		close(disk->image.file[i].fd); /* the device has copies */
-	tell(board);
-	return 0;
+	if (r == 0)
+		tell(board);
+	return r;
+}
+
+/* The devices have copies of all descriptors. */
+
+int board_disk_add(struct board *board, const struct board_disk *disk, char **ret_error)
+{
+	int r = add(board, &disks, disk->id, disk, ret_error);
+
+	for (size_t i = 0; r == 0 && i < disk->image.files; i++)
+		close(disk->image.file[i].fd);
+	return r;
+}
+
+int board_net_add(struct board *board, const struct board_net *net, char **ret_error)
+{
+	int r = add(board, &nets, net->id, net, ret_error);
+
+	for (unsigned i = 0; r == 0 && i < net->config.fd_count; i++)
+		close(net->config.fds[i]);
+	return r;
 }
 
 int board_disk_resize(struct board *board, const char *id, uint64_t bytes, uint64_t *ret_bytes)
 {
-	const struct unit *unit = find(board, id);
+	const struct unit *unit = board_unit_find(board, id);
 
 	if (!unit || unit->device->class != &virtio_blk_class)
 		return -ENOENT;
@@ -242,7 +293,7 @@ int board_unit_remove(struct board *board, const char *id, bool force, char **re
 	if (r < 0)
 		return r;
 	board_units_settle(board);
-	unit = find(board, id);
+	unit = board_unit_find(board, id);
 	if (!unit) {
 		r = board_error(ret_error, -ENOENT, "there is no device \"%s\"", id);
 	} else if (unit->info.slot < 0) {

@@ -55,6 +55,10 @@ int board_make_device(struct board *board, const struct device_class *class, siz
 /* board_hotplug.c. A device was made that has an id; slot -1: not on PCI. */
 int board_unit_add(struct board *board, size_t row, size_t index, const char *id,
 		   struct device *device, int slot);
+/* NULL: there is none. The machine stands still, or units_lock is held; the same for link: is it a
+ * network card that has a peer? */
+struct unit *board_unit_find(const struct board *board, const char *id);
+bool board_unit_link(const struct unit *unit);
 /* Destroys what the guest has let go. The machine stands still. */
 void board_units_settle(struct board *board);
 void board_units_free(struct board *board);

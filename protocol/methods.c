@@ -106,6 +106,8 @@ static const struct schema_field net_fields[] = {
 	  .summary = "Limit of what the guest sends." },
 	{ .name = "tx_packets_per_s", .type = SCHEMA_SIZE, .min = 1, .max = TIB, .dflt = "none",
 	  .summary = "The same in packets." },
+	{ .name = "id", .type = SCHEMA_NAME, .dflt = "net0, net1, ...",
+	  .summary = "What it is removed by; no other device of the VM has it." },
 	END
 };
 
@@ -326,6 +328,13 @@ static const struct schema_field disk_add_params[] = {
 	END
 };
 
+static const struct schema_field net_add_params[] = {
+	NAME_FIELD,
+	{ .name = "net", .type = SCHEMA_OBJECT, .required = true, .fields = net_fields,
+	  .summary = "As in vm.create." },
+	END
+};
+
 static const struct schema_field unit_remove_params[] = {
 	NAME_FIELD,
 	{ .name = "id", .type = SCHEMA_NAME, .required = true, .summary = "Of the device." },
@@ -365,12 +374,16 @@ static const struct schema_field sandbox_result[] = {
 	END
 };
 
+#define NET_RESULT_FIELDS \
+	{ .name = "id", .type = SCHEMA_NAME, .required = true, .summary = "Its id." }, \
+	{ .name = "kind", .type = SCHEMA_ENUM, .values = net_kinds, .required = true, \
+	  .summary = "user, tap or stream." }, \
+	{ .name = "mac", .type = SCHEMA_STRING, .required = true, .summary = "Its address." }, \
+	{ .name = "link", .type = SCHEMA_BOOL, .required = true, \
+	  .summary = "The VM runs, and there is something behind the card." }
+
 static const struct schema_field net_result[] = {
-	{ .name = "kind", .type = SCHEMA_STRING, .required = true,
-	  .summary = "user, tap or stream." },
-	{ .name = "mac", .type = SCHEMA_STRING, .required = true, .summary = "Its address." },
-	{ .name = "link", .type = SCHEMA_BOOL, .required = true,
-	  .summary = "There is a peer behind it." },
+	NET_RESULT_FIELDS,
 	END
 };
 
@@ -457,6 +470,18 @@ static const struct schema_field disk_result[] = {
 
 static const struct schema_field disk_list_result[] = {
 	{ .name = "disks", .type = SCHEMA_OBJECTS, .required = true, .fields = disk_result,
+	  .summary = "Each as it was configured, and its state." },
+	END
+};
+
+static const struct schema_field net_unit_result[] = {
+	NET_RESULT_FIELDS,
+	UNIT_STATE_FIELDS,
+	END
+};
+
+static const struct schema_field net_list_result[] = {
+	{ .name = "nets", .type = SCHEMA_OBJECTS, .required = true, .fields = net_unit_result,
 	  .summary = "Each as it was configured, and its state." },
 	END
 };
@@ -581,6 +606,14 @@ static const struct method methods[METHOD_COUNT] = {
 		"the guest has done so.", unit_remove_params, unit_remove_result },
 	[METHOD_VM_DISK_LIST] = { "vm.disk_list", ACCESS_READ, false, "The disks of a VM.",
 		name_only, disk_list_result },
+	[METHOD_VM_NET_ADD] = { "vm.net_add", ACCESS_WRITE, false,
+		"Adds a network card to a VM's configuration, and to its guest while it runs; answered "
+		"when the guest can see it.", net_add_params, net_unit_result },
+	[METHOD_VM_NET_REMOVE] = { "vm.net_remove", ACCESS_WRITE, false,
+		"Asks the guest to let a network card go, and takes it out of the configuration; "
+		"answered when the guest has done so.", unit_remove_params, unit_remove_result },
+	[METHOD_VM_NET_LIST] = { "vm.net_list", ACCESS_READ, false, "The network cards of a VM.",
+		name_only, net_list_result },
 	[METHOD_EVENTS_SUBSCRIBE] = { "events.subscribe", ACCESS_READ, false,
 		"Sends an \"event\" notification for whatever happens from now on, or from a number on.",
 		subscribe_params, subscribe_result },

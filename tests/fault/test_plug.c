@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Disks that come and go: the API, a guest that does not let go, a daemon killed at every step. */
+/* Disks and network cards that come and go: the API, a guest that does not let go, a daemon killed at
+ * every step. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,31 +10,42 @@
 
 #include "tests/protocol/rig.h"
 
+/* Both kinds go through all of it. What is behind a unit is a file in the rig's directory: an image, or
+ * a socket that is waited at. */
+static const struct kind {
+	const char *word, *list, *unit;
+	const char *first; /* id of the first that gets none */
+	int fds;           /* that the daemon keeps for each */
+} disk = { "disk", "disks", "\"path\":\"%s/%s\"", "disk0", 0 },
+  net = { "net", "nets", "\"kind\":\"stream\",\"listen\":true,\"path\":\"%s/%s.sock\"", "net0", 1 };
+
 /* "ID:STATE ID:STATE", as vm.disk_list has them; static. */
-static const char *disks(struct rig *rig, struct client *client, const char *name)
+static const char *units(struct rig *rig, struct client *client, const struct kind *kind,
+			 const char *name)
 {
 	static char text[2048];
 	json_object *result = NULL, *list;
-	char params[128];
+	char method[32], params[128];
 
+	snprintf(method, sizeof(method), "vm.%s_list", kind->word);
 	snprintf(params, sizeof(params), "{\"name\":\"%s\"}", name);
 	text[0] = '\0';
-	if (rig_call(rig, client, "vm.disk_list", params, &result, NULL) != 0)
+	if (rig_call(rig, client, method, params, &result, NULL) != 0)
 		return "error";
-	list = json_get(result, "disks");
+	list = json_get(result, kind->list);
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
-		json_object *disk = json_object_array_get_idx(list, i);
+		json_object *unit = json_object_array_get_idx(list, i);
 		size_t len = strlen(text);
 
 		snprintf(text + len, sizeof(text) - len, "%s%s:%s", i ? " " : "",
-			 json_get_str(disk, "id", "?"), json_get_str(disk, "state", "?"));
+			 json_get_str(unit, "id", "?"), json_get_str(unit, "state", "?"));
 	}
 	json_object_put(result);
 	return text;
 }
 
 /* What is kept: the ids in the file, in order. */
-static const char *kept(struct rig *rig, const char *name)
+static const char *kept(struct rig *rig, const struct kind *kind, const char *name)
 {
 	static char text[2048];
 	char path[160], bytes[8192] = "";
@@ -49,7 +61,7 @@ static const char *kept(struct rig *rig, const char *name)
 	text[0] = '\0';
 	if (n <= 0 || json_parse(bytes, (size_t)n, &file, NULL, 0) < 0)
 		return "no file";
-	list = json_get(json_get(file, "config"), "disks");
+	list = json_get(json_get(file, "config"), kind->list);
 	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
 		size_t len = strlen(text);
 
@@ -60,23 +72,36 @@ static const char *kept(struct rig *rig, const char *name)
 	return text;
 }
 
-static int add(struct rig *rig, struct client *client, const char *name, const char *file,
-	       const char *id, struct rpc_error *error)
+/* The parameters of an addition; static. */
+static const char *add_params(struct rig *rig, const struct kind *kind, const char *name,
+			      const char *file, const char *id)
 {
-	char params[512];
+	static char params[512];
+	char unit[300];
 
-	snprintf(params, sizeof(params), "{\"name\":\"%s\",\"disk\":{\"path\":\"%s/%s\"%s%s%s}}", name,
-		 rig->dir, file, *id ? ",\"id\":\"" : "", id, *id ? "\"" : "");
-	return rig_call(rig, client, "vm.disk_add", params, NULL, error);
+	snprintf(unit, sizeof(unit), kind->unit, rig->dir, file);
+	snprintf(params, sizeof(params), "{\"name\":\"%s\",\"%s\":{%s%s%s%s}}", name, kind->word, unit,
+		 *id ? ",\"id\":\"" : "", id, *id ? "\"" : "");
+	return params;
 }
 
-static int take_out(struct rig *rig, struct client *client, const char *name, const char *id,
-		    const char *more, struct rpc_error *error)
+static int add(struct rig *rig, struct client *client, const struct kind *kind, const char *name,
+	       const char *file, const char *id, struct rpc_error *error)
 {
-	char params[256];
+	char method[32];
 
+	snprintf(method, sizeof(method), "vm.%s_add", kind->word);
+	return rig_call(rig, client, method, add_params(rig, kind, name, file, id), NULL, error);
+}
+
+static int take_out(struct rig *rig, struct client *client, const struct kind *kind,
+		    const char *name, const char *id, const char *more, struct rpc_error *error)
+{
+	char method[32], params[256];
+
+	snprintf(method, sizeof(method), "vm.%s_remove", kind->word);
 	snprintf(params, sizeof(params), "{\"name\":\"%s\",\"id\":\"%s\"%s}", name, id, more);
-	return rig_call(rig, client, "vm.disk_remove", params, NULL, error);
+	return rig_call(rig, client, method, params, NULL, error);
 }
 
 static bool is(const char *got, const char *want)
@@ -94,69 +119,80 @@ static void test_stopped(struct rig *rig, struct client *client)
 	CHECK(rig, rig_call(rig, client, "vm.create", "{\"name\":\"s\",\"kernel\":\"@K\",\"engine\":\"soft\","
 			    "\"disks\":[{\"path\":\"@D/a\",\"id\":\"disk1\"},{\"path\":\"@D/b\"}]}",
 			    NULL, NULL) == 0, "create");
-	CHECK(rig, is(disks(rig, client, "s"), "disk1:configured disk0:configured"), "ids");
-	CHECK(rig, add(rig, client, "s", "c", "", &error) == 0, "%s", error.message);
-	CHECK(rig, is(kept(rig, "s"), "disk1 disk0 disk2"), "kept");
-	CHECK(rig, add(rig, client, "s", "c", "disk1", &error) == RPC_EXISTS, "same id");
-	CHECK(rig, add(rig, client, "s", "nothing", "", &error) == RPC_INVALID_PARAMS &&
+	CHECK(rig, is(units(rig, client, &disk, "s"), "disk1:configured disk0:configured"), "ids");
+	CHECK(rig, add(rig, client, &disk, "s", "c", "", &error) == 0, "%s", error.message);
+	CHECK(rig, is(kept(rig, &disk, "s"), "disk1 disk0 disk2"), "kept");
+	CHECK(rig, add(rig, client, &disk, "s", "c", "disk1", &error) == RPC_EXISTS, "same id");
+	CHECK(rig, add(rig, client, &disk, "s", "nothing", "", &error) == RPC_INVALID_PARAMS &&
 	      strcmp(error.field, "disk.path") == 0, "%s", error.field);
-	CHECK(rig, take_out(rig, client, "s", "disk7", "", &error) == RPC_INVALID_PARAMS, "no such");
-	CHECK(rig, take_out(rig, client, "s", "disk0", "", &error) == 0, "%s", error.message);
-	CHECK(rig, is(kept(rig, "s"), "disk1 disk2"), "kept");
-	CHECK(rig, add(rig, client, "none", "a", "", &error) == RPC_NO_SUCH_VM, "no VM");
+	CHECK(rig, take_out(rig, client, &disk, "s", "disk7", "", &error) == RPC_INVALID_PARAMS, "no such");
+	CHECK(rig, take_out(rig, client, &disk, "s", "disk0", "", &error) == 0, "%s", error.message);
+	CHECK(rig, is(kept(rig, &disk, "s"), "disk1 disk2"), "kept");
+	CHECK(rig, add(rig, client, &disk, "none", "a", "", &error) == RPC_NO_SUCH_VM, "no VM");
 	CHECK(rig, rig_call(rig, client, "vm.create", "{\"name\":\"t\",\"kernel\":\"@K\",\"disks\":"
 			    "[{\"path\":\"@D/a\",\"id\":\"x\"},{\"path\":\"@D/b\",\"id\":\"x\"}]}",
 			    NULL, &error) == RPC_INVALID_PARAMS &&
 	      strcmp(error.field, "disks[1].id") == 0, "two of one id: %s", error.field);
 	CHECK(rig, rig_call(rig, client, "vm.start", "{\"name\":\"s\"}", NULL, NULL) == 0, "start");
-	CHECK(rig, is(disks(rig, client, "s"), "disk1:attached disk2:attached"), "attached");
+	CHECK(rig, is(units(rig, client, &disk, "s"), "disk1:attached disk2:attached"), "attached");
 	rig_call(rig, client, "vm.kill", "{\"name\":\"s\"}", NULL, NULL);
 	rig_call(rig, client, "vm.delete", "{\"name\":\"s\"}", NULL, NULL);
 }
 
-static void test_running(struct rig *rig, struct client *client)
+/* A VM that has neither. */
+static bool bare_vm(struct rig *rig, struct client *client, const char *name)
 {
 	struct rpc_error error;
+
+	return rig_vm(rig, client, name, "") &&
+	       take_out(rig, client, &net, name, "net0", "", &error) == 0;
+}
+
+static void test_running(struct rig *rig, struct client *client, const struct kind *kind)
+{
+	struct rpc_error error;
+	char attached[32];
 	int fds;
 
-	CHECK(rig, rig_vm(rig, client, "r", ""), "start");
+	CHECK(rig, bare_vm(rig, client, "r"), "start");
 	fds = count_fds(rig->daemon);
-	CHECK(rig, add(rig, client, "r", "a", "", &error) == 0, "%s", error.message);
-	CHECK(rig, is(disks(rig, client, "r"), "disk0:attached"), "attached");
-	CHECK(rig, is(kept(rig, "r"), "disk0"), "kept");
-	CHECK(rig, add(rig, client, "r", "a", "again", &error) == RPC_BUSY, "locked: %s", error.message);
-	CHECK(rig, add(rig, client, "r", "b", "refused", &error) == RPC_FAILED, "refused");
-	CHECK(rig, add(rig, client, "r", "b", "b", &error) == 0, "its lock was let go: %s",
+	snprintf(attached, sizeof(attached), "%s:attached", kind->first);
+	CHECK(rig, add(rig, client, kind, "r", "a", "", &error) == 0, "%s", error.message);
+	CHECK(rig, is(units(rig, client, kind, "r"), attached), "attached");
+	CHECK(rig, is(kept(rig, kind, "r"), kind->first), "kept");
+	CHECK(rig, add(rig, client, kind, "r", "a", "again", &error) == RPC_BUSY, "locked: %s", error.message);
+	CHECK(rig, add(rig, client, kind, "r", "b", "refused", &error) == RPC_FAILED, "refused");
+	CHECK(rig, add(rig, client, kind, "r", "b", "b", &error) == 0, "its lock was let go: %s",
 	      error.message);
-	CHECK(rig, take_out(rig, client, "r", "disk0", "", &error) == 0, "%s", error.message);
-	CHECK(rig, is(kept(rig, "r"), "b"), "kept");
-	CHECK(rig, add(rig, client, "r", "c", "stuck", &error) == 0, "%s", error.message);
-	CHECK(rig, take_out(rig, client, "r", "stuck", ",\"timeout_s\":0.2", &error) == RPC_TIMEOUT,
+	CHECK(rig, take_out(rig, client, kind, "r", kind->first, "", &error) == 0, "%s", error.message);
+	CHECK(rig, is(kept(rig, kind, "r"), "b"), "kept");
+	CHECK(rig, add(rig, client, kind, "r", "c", "stuck", &error) == 0, "%s", error.message);
+	CHECK(rig, take_out(rig, client, kind, "r", "stuck", ",\"timeout_s\":0.2", &error) == RPC_TIMEOUT,
 	      "a guest that keeps it");
-	CHECK(rig, is(disks(rig, client, "r"), "b:attached stuck:removing"), "states");
-	CHECK(rig, is(kept(rig, "r"), "b stuck"), "kept");
-	CHECK(rig, take_out(rig, client, "r", "stuck", ",\"force\":true", &error) == 0, "%s",
+	CHECK(rig, is(units(rig, client, kind, "r"), "b:attached stuck:removing"), "states");
+	CHECK(rig, is(kept(rig, kind, "r"), "b stuck"), "kept");
+	CHECK(rig, take_out(rig, client, kind, "r", "stuck", ",\"force\":true", &error) == 0, "%s",
 	      error.message);
-	CHECK(rig, is(disks(rig, client, "r"), "b:attached"), "gone by force");
-	CHECK(rig, add(rig, client, "r", "c", "late", &error) == 0, "%s", error.message);
-	CHECK(rig, take_out(rig, client, "r", "late", ",\"timeout_s\":10", &error) == 0, "%s",
+	CHECK(rig, is(units(rig, client, kind, "r"), "b:attached"), "gone by force");
+	CHECK(rig, add(rig, client, kind, "r", "c", "late", &error) == 0, "%s", error.message);
+	CHECK(rig, take_out(rig, client, kind, "r", "late", ",\"timeout_s\":10", &error) == 0, "%s",
 	      error.message);
 	CHECK(rig, rig_call(rig, client, "vm.pause", "{\"name\":\"r\"}", NULL, NULL) == 0, "pause");
-	CHECK(rig, add(rig, client, "r", "c", "paused", &error) == 0, "%s", error.message);
-	CHECK(rig, add(rig, client, "r", "d", "stuck2", &error) == 0, "%s", error.message);
-	CHECK(rig, count_fds(rig->daemon) == fds, "descriptors stay in the daemon: %d, %d before",
-	      count_fds(rig->daemon), fds);
+	CHECK(rig, add(rig, client, kind, "r", "c", "paused", &error) == 0, "%s", error.message);
+	CHECK(rig, add(rig, client, kind, "r", "d", "stuck2", &error) == 0, "%s", error.message);
+	CHECK(rig, count_fds(rig->daemon) == fds + 3 * kind->fds,
+	      "descriptors stay in the daemon: %d, %d before", count_fds(rig->daemon), fds);
 	for (int i = 0; i < 20; i++) {
 		char id[16];
 
 		snprintf(id, sizeof(id), "n%d", i);
-		if (add(rig, client, "r", "e", id, &error) != 0)
+		if (add(rig, client, kind, "r", "e", id, &error) != 0)
 			break;
-		take_out(rig, client, "r", id, "", &error);
+		take_out(rig, client, kind, "r", id, "", &error);
 	}
-	CHECK(rig, is(kept(rig, "r"), "b paused stuck2"), "kept");
+	CHECK(rig, is(kept(rig, kind, "r"), "b paused stuck2"), "kept");
 	CHECK(rig, rig_call(rig, client, "vm.kill", "{\"name\":\"r\"}", NULL, NULL) == 0, "kill");
-	CHECK(rig, is(disks(rig, client, "r"), "b:configured paused:configured stuck2:configured"),
+	CHECK(rig, is(units(rig, client, kind, "r"), "b:configured paused:configured stuck2:configured"),
 	      "after the end");
 	rig_call(rig, client, "vm.delete", "{\"name\":\"r\"}", NULL, NULL);
 }
@@ -184,67 +220,68 @@ static struct client *again(struct rig *rig, struct client *client)
 }
 
 /* The machine is slow at each point in turn, so that it is known what the daemon had done. */
-static struct client *test_killed(struct rig *rig, struct client *client)
+static struct client *test_killed(struct rig *rig, struct client *client, const struct kind *kind)
 {
 	static const char *const slow[] = { "slow-before", "slow-after" };
 	struct rpc_error error;
-	char params[512];
+	char method[32], params[64];
 
-	CHECK(rig, rig_vm(rig, client, "k", ""), "start");
+	CHECK(rig, bare_vm(rig, client, "k"), "start");
 	for (int i = 0; i < 2; i++) {
-		snprintf(params, sizeof(params),
-			 "{\"name\":\"k\",\"disk\":{\"path\":\"%s/a\",\"id\":\"%s\"}}", rig->dir, slow[i]);
-		kill_in(rig, "vm.disk_add", params, 150000);
+		snprintf(method, sizeof(method), "vm.%s_add", kind->word);
+		kill_in(rig, method, add_params(rig, kind, "k", "a", slow[i]), 150000);
 		client = again(rig, client);
 		snprintf(params, sizeof(params), "%s:attached", slow[i]);
-		CHECK(rig, is(disks(rig, client, "k"), params), "killed while adding, %s", slow[i]);
-		CHECK(rig, is(kept(rig, "k"), slow[i]), "its file");
-		CHECK(rig, take_out(rig, client, "k", slow[i], "", &error) == 0, "%s", error.message);
+		CHECK(rig, is(units(rig, client, kind, "k"), params), "killed while adding, %s", slow[i]);
+		CHECK(rig, is(kept(rig, kind, "k"), slow[i]), "its file");
+		CHECK(rig, take_out(rig, client, kind, "k", slow[i], "", &error) == 0, "%s", error.message);
 	}
-	CHECK(rig, add(rig, client, "k", "a", "late", &error) == 0, "%s", error.message);
-	kill_in(rig, "vm.disk_remove", "{\"name\":\"k\",\"id\":\"late\"}", 100000);
+	CHECK(rig, add(rig, client, kind, "k", "a", "late", &error) == 0, "%s", error.message);
+	snprintf(method, sizeof(method), "vm.%s_remove", kind->word);
+	kill_in(rig, method, "{\"name\":\"k\",\"id\":\"late\"}", 100000);
 	client = again(rig, client);
-	CHECK(rig, is(disks(rig, client, "k"), ""), "let go while there was no daemon");
-	CHECK(rig, is(kept(rig, "k"), ""), "its file");
+	CHECK(rig, is(units(rig, client, kind, "k"), ""), "let go while there was no daemon");
+	CHECK(rig, is(kept(rig, kind, "k"), ""), "its file");
 	rig_call(rig, client, "vm.kill", "{\"name\":\"k\"}", NULL, NULL);
 	rig_call(rig, client, "vm.delete", "{\"name\":\"k\"}", NULL, NULL);
 	return client;
 }
 
 /* At any moment: afterwards list, file and machine agree, and the disk can be plugged again. */
-static struct client *test_killed_anywhere(struct rig *rig, struct client *client)
+static struct client *test_killed_anywhere(struct rig *rig, struct client *client,
+					   const struct kind *kind)
 {
 	struct rpc_error error;
-	char params[512], want[64];
+	char method[32], params[64], want[64];
 
-	CHECK(rig, rig_vm(rig, client, "w", ""), "start");
+	CHECK(rig, bare_vm(rig, client, "w"), "start");
 	for (unsigned i = 0; i < 16; i++) {
-		snprintf(params, sizeof(params),
-			 "{\"name\":\"w\",\"disk\":{\"path\":\"%s/a\",\"id\":\"x%u\"}}", rig->dir, i);
-		kill_in(rig, "vm.disk_add", params, 100 * i * i);
+		snprintf(want, sizeof(want), "x%u", i);
+		snprintf(method, sizeof(method), "vm.%s_add", kind->word);
+		kill_in(rig, method, add_params(rig, kind, "w", "a", want), 100 * i * i);
 		client_free(client);
 		client = rig_client(rig);
 		usleep(20000);
-		snprintf(want, sizeof(want), "x%u", i);
-		if (*disks(rig, client, "w")) { /* it was in time */
+		if (*units(rig, client, kind, "w")) { /* it was in time */
 			strcat(want, ":attached");
-			CHECK(rig, is(disks(rig, client, "w"), want), "round %u", i);
+			CHECK(rig, is(units(rig, client, kind, "w"), want), "round %u", i);
 			want[strlen(want) - strlen(":attached")] = '\0';
-			CHECK(rig, is(kept(rig, "w"), want), "round %u: file", i);
+			CHECK(rig, is(kept(rig, kind, "w"), want), "round %u: file", i);
 		} else {
-			CHECK(rig, is(kept(rig, "w"), ""), "round %u: file", i);
-			CHECK(rig, add(rig, client, "w", "a", want, &error) == 0, "round %u: %s", i,
+			CHECK(rig, is(kept(rig, kind, "w"), ""), "round %u: file", i);
+			CHECK(rig, add(rig, client, kind, "w", "a", want, &error) == 0, "round %u: %s", i,
 			      error.message);
 		}
 		snprintf(params, sizeof(params), "{\"name\":\"w\",\"id\":\"x%u\"}", i);
-		kill_in(rig, "vm.disk_remove", params, 100 * i * i);
+		snprintf(method, sizeof(method), "vm.%s_remove", kind->word);
+		kill_in(rig, method, params, 100 * i * i);
 		client_free(client);
 		client = rig_client(rig);
 		usleep(20000);
-		if (*kept(rig, "w"))
-			CHECK(rig, take_out(rig, client, "w", want, "", &error) == 0, "round %u: %s", i,
+		if (*kept(rig, kind, "w"))
+			CHECK(rig, take_out(rig, client, kind, "w", want, "", &error) == 0, "round %u: %s", i,
 			      error.message);
-		CHECK(rig, is(disks(rig, client, "w"), ""), "round %u: empty", i);
+		CHECK(rig, is(units(rig, client, kind, "w"), ""), "round %u: empty", i);
 	}
 	rig_call(rig, client, "vm.kill", "{\"name\":\"w\"}", NULL, NULL);
 	rig_call(rig, client, "vm.delete", "{\"name\":\"w\"}", NULL, NULL);
@@ -253,6 +290,7 @@ static struct client *test_killed_anywhere(struct rig *rig, struct client *clien
 
 int main(void)
 {
+	static const struct kind *const kinds[] = { &disk, &net };
 	struct rig rig;
 	struct client *client;
 
@@ -269,9 +307,11 @@ int main(void)
 	}
 	client = rig_client(&rig);
 	test_stopped(&rig, client);
-	test_running(&rig, client);
-	client = test_killed(&rig, client);
-	client = test_killed_anywhere(&rig, client);
+	for (size_t i = 0; i < 2; i++) {
+		test_running(&rig, client, kinds[i]);
+		client = test_killed(&rig, client, kinds[i]);
+		client = test_killed_anywhere(&rig, client, kinds[i]);
+	}
 	client_free(client);
 	return rig_finish(&rig);
 }

@@ -11,8 +11,8 @@ tests_guest_kvm_run_CFLAGS = -std=gnu17 -O2 -fno-stack-protector -fcf-protection
 tests_guest_kvm_run_LDFLAGS = -all-static
 EXTRA_DIST += tests/guest/nested.sh tests/guest/nested-init tests/guest/kvm-unit-tests.sh docs/kvm-unit-tests.md
 TESTS += tests/guest/payloads tests/guest/linux-modes.sh tests/guest/nested.sh \
-	tests/guest/hotplug.sh
-EXTRA_DIST += tests/guest/payloads tests/guest/linux-modes.sh tests/guest/hotplug.sh \
+	tests/guest/hotplug.sh tests/guest/netplug.sh
+EXTRA_DIST += tests/guest/payloads tests/guest/linux-modes.sh tests/guest/hotplug.sh tests/guest/netplug.sh \
 	tests/guest/payload/payload.ld tests/guest/payload/macros.h \
 	tests/guest/payload/bzimage.S tests/guest/payload/exit.S tests/guest/payload/fault.S \
 	tests/guest/payload/irq.S tests/guest/payload/multiboot.S tests/guest/payload/nowhere.S \

@@ -32,6 +32,8 @@
 #include "common/clock.h"
 #include "devices/board.h"
 
+#define FAKE_UNITS_MAX (BOARD_DISKS_MAX + BOARD_NETS_MAX)
+
 struct board {
 	struct board_config config;
 	char *cmdline;
@@ -42,8 +44,8 @@ struct board {
 	int wake; /* eventfd: something below changed */
 	struct board_info info;
 	uint64_t start_ns, ran_from_ns;
-	struct board_unit units[BOARD_DISKS_MAX];
-	int unit_fd[BOARD_DISKS_MAX]; /* of those plugged in later: it holds the image's lock */
+	struct board_unit units[FAKE_UNITS_MAX];
+	int unit_fd[FAKE_UNITS_MAX]; /* of disks plugged in later: the image's lock; of cards: the peer */
 	size_t unit_count;
 	pthread_t late; /* lets units go that are called "late..." */
 	bool has_late;
@@ -360,39 +362,67 @@ static int check_images(const struct board_config *config, char **ret_error)
 	return 0;
 }
 
-static void add_unit(struct board *b, const char *id, int fd)
+static struct board_unit *add_unit(struct board *b, const char *class, const char *id, int fd)
 {
 	b->unit_fd[b->unit_count] = fd;
 	struct board_unit *unit = &b->units[b->unit_count++];
 
-	*unit = (struct board_unit){ .class = "virtio-blk", .slot = (int)b->unit_count };
+	*unit = (struct board_unit){ .class = class, .slot = (int)b->unit_count };
 	snprintf(unit->id, sizeof(unit->id), "%s", id);
 	b->info.plugs++;
+	return unit;
 }
 
-int board_disk_add(struct board *b, const struct board_disk *disk, char **ret_error)
+/* Of a card's queues one is kept. */
+static void add_net(struct board *b, const struct board_net *net)
 {
+	int fd = net->config.fd_count ? net->config.fds[0] : -1;
+
+	for (unsigned k = 1; k < net->config.fd_count; k++)
+		close(net->config.fds[k]);
+	add_unit(b, "virtio-net", net->id, fd)->link = fd >= 0;
+}
+
+/* "slow-before", "slow-after", "refused..." */
+static int plug(struct board *b, const struct board_disk *disk, const struct board_net *net,
+		char **ret_error)
+{
+	const char *id = disk ? disk->id : net->id;
 	int r = 0;
 
 	*ret_error = NULL;
-	if (strncmp(disk->id, "slow", 4) == 0) /* "slow-before", "slow-after" */
-		usleep(strcmp(disk->id, "slow-before") == 0 ? 400000 : 0);
+	if (strncmp(id, "slow", 4) == 0)
+		usleep(strcmp(id, "slow-before") == 0 ? 400000 : 0);
 	pthread_mutex_lock(&b->lock);
-	if (strncmp(disk->id, "refused", 7) == 0) {
+	if (strncmp(id, "refused", 7) == 0) {
 		*ret_error = strdup("the fake does not want it");
 		r = -EINVAL;
-	} else if (b->unit_count == BOARD_DISKS_MAX) {
+	} else if (b->unit_count == FAKE_UNITS_MAX) {
 		r = -ENOSPC;
+	} else if (net) {
+		add_net(b, net);
 	} else {
-		add_unit(b, disk->id, disk->image.file[0].fd);
+		add_unit(b, "virtio-blk", id, disk->image.file[0].fd);
+		for (size_t i = 1; i < disk->image.files; i++)
+			close(disk->image.file[i].fd);
 	}
 	pthread_mutex_unlock(&b->lock);
 	if (r == 0) {
 		b->changed(b->opaque);
-		if (strcmp(disk->id, "slow-after") == 0)
+		if (strcmp(id, "slow-after") == 0)
 			usleep(400000);
 	}
 	return r;
+}
+
+int board_disk_add(struct board *b, const struct board_disk *disk, char **ret_error)
+{
+	return plug(b, disk, NULL, ret_error);
+}
+
+int board_net_add(struct board *b, const struct board_net *net, char **ret_error)
+{
+	return plug(b, NULL, net, ret_error);
 }
 
 static void drop_unit(struct board *b, size_t i)
@@ -480,7 +510,9 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 	b->wake = eventfd(0, EFD_CLOEXEC);
 	pthread_mutex_init(&b->lock, NULL);
 	for (size_t i = 0; i < config->disk_count; i++)
-		add_unit(b, config->disks[i].id, -1);
+		add_unit(b, "virtio-blk", config->disks[i].id, -1);
+	for (size_t i = 0; i < config->net_count; i++)
+		add_net(b, &config->nets[i]);
 	*ret_board = b;
 	return 0;
 }
@@ -513,9 +545,6 @@ void board_destroy(struct board *b)
 		close(b->config.console_fd);
 	for (size_t i = 0; i < b->config.disk_count; i++)
 		close(b->config.disks[i].image.file[0].fd);
-	for (size_t i = 0; i < b->config.net_count; i++)
-		for (unsigned k = 0; k < b->config.nets[i].fd_count; k++)
-			close(b->config.nets[i].fds[k]);
 	for (size_t i = 0; i < b->config.share_count; i++)
 		close(b->config.shares[i].fd);
 	for (size_t i = 0; i < b->config.vhost_count; i++)
@@ -620,30 +649,48 @@ void board_info(struct board *b, struct board_info *ret_info)
 	*ret_info = b->info;
 	if (b->info.state == BOARD_RUNNING)
 		ret_info->run_ns += clock_monotonic_ns() - b->ran_from_ns;
-	for (size_t i = 0; i < b->config.net_count; i++)
-		ret_info->links |= (uint32_t)!!b->config.nets[i].fd_count << i;
+	for (size_t i = 0; i < b->unit_count; i++)
+		ret_info->links |= (uint32_t)b->units[i].link << i;
 	pthread_mutex_unlock(&b->lock);
+}
+
+/* Lock held; FAKE_UNITS_MAX: there is none. */
+static size_t find_net(struct board *b, const char *id)
+{
+	for (size_t i = 0; i < b->unit_count; i++)
+		if (strcmp(b->units[i].class, "virtio-net") == 0 && strcmp(b->units[i].id, id) == 0)
+			return i;
+	return FAKE_UNITS_MAX;
 }
 
 /* Nobody looks at its cards: they have a peer as long as they were given one. */
-int board_net_info(struct board *b, size_t index, struct virtio_net_info *ret_info)
+int board_net_info(struct board *b, const char *id, struct virtio_net_info *ret_info)
 {
-	if (index >= b->config.net_count)
-		return -ENODEV;
-	*ret_info = (struct virtio_net_info){ .link = b->config.nets[index].fd_count };
-	return 0;
+	size_t i;
+
+	pthread_mutex_lock(&b->lock);
+	i = find_net(b, id);
+	if (i < FAKE_UNITS_MAX)
+		*ret_info = (struct virtio_net_info){ .link = b->units[i].link };
+	pthread_mutex_unlock(&b->lock);
+	return i < FAKE_UNITS_MAX ? 0 : -ENODEV;
 }
 
-int board_net_attach(struct board *b, size_t index, const int *fds, unsigned count)
+int board_net_attach(struct board *b, const char *id, const int *fds, unsigned count)
 {
-	if (index >= b->config.net_count || count != 1)
-		return -ENODEV;
+	size_t i;
+
 	pthread_mutex_lock(&b->lock);
-	if (b->config.nets[index].fd_count)
-		close(b->config.nets[index].fds[0]);
-	b->config.nets[index].fds[0] = fds[0];
-	b->config.nets[index].fd_count = 1;
+	i = count == 1 ? find_net(b, id) : FAKE_UNITS_MAX;
+	if (i < FAKE_UNITS_MAX) {
+		if (b->unit_fd[i] >= 0)
+			close(b->unit_fd[i]);
+		b->unit_fd[i] = fds[0];
+		b->units[i].link = true;
+	}
 	pthread_mutex_unlock(&b->lock);
+	if (i == FAKE_UNITS_MAX)
+		return -ENODEV;
 	b->changed(b->opaque);
 	return 0;
 }
