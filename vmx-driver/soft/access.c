@@ -134,7 +134,7 @@ static int resolve(struct soft_vcpu *v, uint64_t la, unsigned flags, struct page
 	p->kind = PAGE_RAM;
 	p->host = s->host + (p->gpa - s->gpa);
 	if (flags & ACC_WRITE) {
-		p->code = soft_code_page(soft_vm_of(v), p->gpa & PAGE_BASE);
+		p->code = soft_code_page_write(soft_vm_of(v), p->gpa & PAGE_BASE);
 		soft_mark_dirty(s, p->gpa);
 	}
 	if (!(flags & ACC_EXEC) && (s->flags & VMX_MAP_READ) && !no_tlb(v))

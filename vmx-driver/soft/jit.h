@@ -91,6 +91,9 @@ struct jit_key { /* what tells one block from another */
 struct jit_page { /* a guest page that holds code */
 	uint64_t lines;
 	bool claimed;              /* its bytes are being read: all lines count as code */
+	/* No TLB lets writes through: so it stays when its code is gone, until somebody wants to write.
+	 * To claim it again takes no section then. */
+	bool guarded;
 	struct jit_block *blocks;  /* by page_next */
 	struct jit_block *crossing; /* blocks from the page before, by page2_next */
 };

@@ -38,7 +38,22 @@ bool soft_code_page(struct soft_vm *vm, uint64_t gpa)
 {
 	struct jit_page *page = jit_page_get(vm->cache, gpa);
 
-	return page && __atomic_load_n(&page->lines, __ATOMIC_ACQUIRE);
+	return page && (__atomic_load_n(&page->guarded, __ATOMIC_ACQUIRE) ||
+			__atomic_load_n(&page->lines, __ATOMIC_ACQUIRE));
+}
+
+bool soft_code_page_write(struct soft_vm *vm, uint64_t gpa)
+{
+	struct jit_page *page = jit_page_get(vm->cache, gpa);
+
+	if (!page || !soft_code_page(vm, gpa))
+		return false;
+	/* Who claims it does so under the lock: either sees what the other did. */
+	soft_lock(&vm->cache->lock);
+	if (!page->lines)
+		__atomic_store_n(&page->guarded, false, __ATOMIC_RELEASE);
+	soft_unlock(&vm->cache->lock);
+	return soft_code_page(vm, gpa);
 }
 
 unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode, jit_recipe recipe)

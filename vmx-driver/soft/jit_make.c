@@ -35,9 +35,10 @@ static struct jit_page *claim_page(struct soft_vcpu *v, uint64_t gpa)
 
 	soft_lock(&cache->lock);
 	page = jit_page_make(cache, gpa);
-	fresh = page && page->lines == 0;
+	fresh = page && !page->guarded;
 	if (page) { /* while its bytes are read every line counts as code; jit_make() narrows it */
 		page->claimed = true;
+		__atomic_store_n(&page->guarded, true, __ATOMIC_RELEASE);
 		/* Seen before the bytes are read: who writes there writes first, and looks then. */
 		__atomic_store_n(&page->lines, ~0ull, __ATOMIC_SEQ_CST);
 	}

@@ -542,8 +542,10 @@ int soft_port(struct soft_vcpu *v, uint16_t port, unsigned size, bool write, uin
 /* --- translated code and pages (jit_cache.c, owner JIT) ------------------------------------- */
 /* True if any of the 64-byte lines of [gpa, gpa+n) (within a page) holds translated code. GENERAL. */
 bool soft_code_overlaps(struct soft_vm *vm, uint64_t gpa, unsigned n);
-/* True if the page holds any. GENERAL. */
-bool soft_code_page(struct soft_vm *vm, uint64_t gpa);
+/* True if the page holds any, or held some and was not written to since: no TLB lets writes through. */
+bool soft_code_page(struct soft_vm *vm, uint64_t gpa); /* GENERAL */
+/* The same for who is about to write: false if it holds none now, and writes may go through. GENERAL. */
+bool soft_code_page_write(struct soft_vm *vm, uint64_t gpa);
 /* Memory [gpa, gpa+n) changed: drops what was translated from it, on all vCPUs. v: the calling
  * vCPU or NULL. Calls libc: not GENERAL - but safe with fp_live (it saves what it must). */
 void soft_code_written(struct soft_vm *vm, struct soft_vcpu *v, uint64_t gpa, uint64_t n);
