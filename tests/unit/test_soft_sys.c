@@ -99,7 +99,6 @@ static void test_undefined(void)
 		{ B("\x0f\x0b"), 6, -1, 0, 0 },             /* ud2 */
 		{ B("\x0f\xff\xc0"), 6, -1, 0, 0 },         /* ud0 */
 		{ B("\x0f\xb9\xc0"), 6, -1, 0, 0 },         /* ud1 */
-		{ B("\x0f\x01\xc1"), 6, -1, 0, 0 },         /* vmcall */
 		{ B("\x0f\x01\xd9"), 6, -1, 0, 0 },         /* vmmcall */
 		{ B("\x0f\x01\xc8"), 6, -1, 0, 0 },         /* monitor */
 		{ B("\x0f\x01\xc9"), 6, -1, 0, 0 },         /* mwait */
