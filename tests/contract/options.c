@@ -272,6 +272,8 @@ static void kvmclock(struct env *e)
 	CHECK((uint64_t)time(NULL) - (wall[1] + first / 1000000000) <= 2);
 	CHECK(wall[2] < 1000000000 && !(wall[0] & 1));
 	expect_out(e, 0x10);
+	if (!e->soft)
+		return; /* KVM's page is right again at its next update */
 	second = page_ns(e); /* the clock did not jump with it */
 	CHECK(second >= first && second - first < 10000000000);
 }

@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -70,7 +71,8 @@ static const struct attempt attempts[] = {
 	{ "unshare", SYS_unshare, ALL, { CLONE_NEWUSER } },
 	{ "setns", SYS_setns, ALL, { 0 } },
 	{ "socket", SYS_socket, ALL, { 2, 1 } },
-	{ "socketpair", SYS_socketpair, ALL, { 1, 1, 0, P(page) } },
+	{ "socketpair", SYS_socketpair, ALL & ~(CONTROL | LOOP), { AF_UNIX, SOCK_STREAM, 0, P(page) } },
+	{ "socketpair", SYS_socketpair, ALL, { AF_INET, SOCK_STREAM, 0, P(page) } },
 	{ "connect", SYS_connect, ALL, { 0 } },
 	{ "bind", SYS_bind, ALL, { 0 } },
 	{ "listen", SYS_listen, ALL, { 0 } },
