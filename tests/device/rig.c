@@ -159,6 +159,18 @@ void rig_turn(struct rig *rig)
 		;
 }
 
+int rig_listen(int backlog, struct sockaddr_un *ret_address, socklen_t *ret_len)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	*ret_address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	*ret_len = sizeof(*ret_address);
+	if (bind(fd, (void *)ret_address, sizeof(sa_family_t)) < 0 || listen(fd, backlog) < 0 ||
+	    getsockname(fd, (void *)ret_address, ret_len) < 0)
+		abort();
+	return fd;
+}
+
 bool rig_turn_until(struct rig *rig, bool (*done)(void *opaque), void *opaque)
 {
 	uint64_t end = clock_monotonic_ns() + 2 * NSEC_PER_SEC;

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "machine/device.h"
 
@@ -51,6 +53,9 @@ void rig_advance(struct rig *rig, uint64_t ns);
 /* Turns the loop until `done` says so, or about two seconds of host time are over (false). */
 bool rig_turn_until(struct rig *rig, bool (*done)(void *opaque), void *opaque);
 void rig_turn(struct rig *rig); /* what is ready now */
+
+/* A listening, non-blocking unix socket with an abstract name of the kernel's choice; aborts. */
+int rig_listen(int backlog, struct sockaddr_un *ret_address, socklen_t *ret_len);
 
 /* --- cases ----------------------------------------------------------------------------------- */
 

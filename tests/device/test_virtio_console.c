@@ -46,13 +46,7 @@ static void con_open(struct rig *r, struct con *c, bool terminal, bool port)
 		c->peer = pair[1];
 	}
 	if (port) {
-		c->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-		c->address.sun_family = AF_UNIX;
-		/* an abstract name of the kernel's choice */
-		CHECK(bind(c->listen_fd, (void *)&c->address, sizeof(sa_family_t)) == 0);
-		CHECK(listen(c->listen_fd, 4) == 0);
-		c->address_len = sizeof(c->address);
-		CHECK(getsockname(c->listen_fd, (void *)&c->address, &c->address_len) == 0);
+		c->listen_fd = rig_listen(4, &c->address, &c->address_len);
 		config.port_count = 1;
 		config.port[0].fd = c->listen_fd;
 		strcpy(config.port[0].name, "org.example.agent");

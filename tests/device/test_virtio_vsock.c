@@ -71,13 +71,7 @@ static void open_device(struct rig *r, struct vs *s)
 
 	memset(s, 0, sizeof(*s));
 	s->alloc = ROOM;
-	s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	s->address.sun_family = AF_UNIX;
-	/* an abstract name of the kernel's choice */
-	CHECK(bind(s->listen_fd, (void *)&s->address, sizeof(sa_family_t)) == 0);
-	CHECK(listen(s->listen_fd, 300) == 0);
-	s->address_len = sizeof(s->address);
-	CHECK(getsockname(s->listen_fd, (void *)&s->address, &s->address_len) == 0);
+	s->listen_fd = rig_listen(300, &s->address, &s->address_len);
 	config.listen_fd = s->listen_fd;
 	s->dev = rig_add(r, &virtio_vsock_class, &config);
 	CHECK(vd_find(r, &s->d, 0x1053));

@@ -160,10 +160,8 @@ uint64_t vd_features(struct vdriver *d)
 	return low | high << 32;
 }
 
-uint8_t vd_negotiate(struct vdriver *d, uint64_t features)
+void vd_accept(struct vdriver *d, uint64_t features)
 {
-	vd_set(d, VC_STATUS, 1, 0);
-	CHECK(vd_wait_status(d, 0xff, 0));
 	vd_set(d, VC_STATUS, 1, 1);
 	vd_set(d, VC_STATUS, 1, 3);
 	vd_set(d, VC_GFSEL, 4, 0);
@@ -172,6 +170,13 @@ uint8_t vd_negotiate(struct vdriver *d, uint64_t features)
 	vd_set(d, VC_GF, 4, features >> 32);
 	vd_set(d, VC_STATUS, 1, 0xb);
 	d->packed = features & VF_PACKED;
+}
+
+uint8_t vd_negotiate(struct vdriver *d, uint64_t features)
+{
+	vd_set(d, VC_STATUS, 1, 0);
+	CHECK(vd_wait_status(d, 0xff, 0));
+	vd_accept(d, features);
 	return (uint8_t)vd_get(d, VC_STATUS, 1);
 }
 

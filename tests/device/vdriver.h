@@ -77,6 +77,8 @@ bool vd_find(struct rig *rig, struct vdriver *d, uint16_t device_id);
 uint64_t vd_get(struct vdriver *d, unsigned offset, unsigned size);
 void vd_set(struct vdriver *d, unsigned offset, unsigned size, uint64_t value);
 uint64_t vd_features(struct vdriver *d);
+/* From after a reset up to FEATURES_OK. */
+void vd_accept(struct vdriver *d, uint64_t features);
 /* Reset, up to FEATURES_OK; the status afterwards. */
 uint8_t vd_negotiate(struct vdriver *d, uint64_t features);
 void vd_queue(struct vdriver *d, unsigned queue, uint16_t size);

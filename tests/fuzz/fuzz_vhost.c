@@ -41,12 +41,7 @@ static void drive(struct state *s, uint64_t features)
 	struct vdriver *d = &s->d;
 
 	vd_set(d, VC_STATUS, 1, 0);
-	vd_set(d, VC_STATUS, 1, 3);
-	for (unsigned i = 0; i < 2; i++) {
-		vd_set(d, VC_GFSEL, 4, i);
-		vd_set(d, VC_GF, 4, (uint32_t)(features >> 32 * i));
-	}
-	vd_set(d, VC_STATUS, 1, 0xb);
+	vd_accept(d, features);
 	for (unsigned i = 0; i < 2; i++)
 		vd_queue(d, i, QUEUE_SIZE);
 	vd_set(d, VC_STATUS, 1, 0xf);

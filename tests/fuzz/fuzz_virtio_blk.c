@@ -16,8 +16,7 @@
 #include "devices/virtio/pci.h"
 #include "machine/loop.h"
 #include "machine/memory.h"
-#include "tests/device/vdriver.h"
-#include "tests/fuzz/input.h"
+#include "tests/fuzz/moves.h"
 
 #define DISK_BYTES (64u * 512u)
 #define QUEUE_SIZE 16u
@@ -41,12 +40,8 @@ static void start(struct state *s)
 		f ^= input64(&s->in);
 	vd_cfg_write(d, 4, 2, 6);
 	vd_set(d, VC_STATUS, 1, 0);
-	vd_set(d, VC_STATUS, 1, 3);
-	vd_set(d, VC_GFSEL, 4, 0);
-	vd_set(d, VC_GF, 4, (uint32_t)f);
-	vd_set(d, VC_GFSEL, 4, 1);
-	vd_set(d, VC_GF, 4, f >> 32);
-	vd_set(d, VC_STATUS, 1, 0xb);
+	vd_accept(d, f);
+	d->packed = false; /* its rings are split, whatever it said */
 	vd_queue(d, 0, QUEUE_SIZE);
 	if (!rarely(&s->in))
 		vd_set(d, VC_STATUS, 1, 0xf);
@@ -124,38 +119,7 @@ static void poke(struct state *s)
 		offset = input16(in) & (VIRTIO_PCI_BAR_SIZE - 1u);
 		break;
 	}
-	if (s->d.mmio)
-		offset = s->d.mmio + (offset & 0x1ffu);
-	else
-		offset += s->d.bar;
-	if (input8(in) & 1u)
-		rig_write(&s->rig, offset, size,
-			  rarely(in) ? input_edge(in) : input8(in));
-	else
-		(void)rig_read(&s->rig, offset, size);
-}
-
-static void poke_config(struct state *s)
-{
-	struct input *in = &s->in;
-	unsigned size = 1u << pick(in, 3);
-	unsigned offset = input8(in) & ~(size - 1u);
-
-	if (input8(in) & 1u)
-		vd_cfg_write(&s->d, offset, size, rarely(in) ? (uint32_t)input_edge(in)
-							     : input32(in));
-	else
-		(void)vd_cfg_read(&s->d, offset, size);
-}
-
-static void hold(struct state *s)
-{
-	s->held = !s->held;
-	loop_hold(s->rig.machine->loop, s->held);
-	if (s->held)
-		machine_pause_devices(s->rig.machine);
-	else
-		machine_resume_devices(s->rig.machine);
+	move_poke(&s->d, in, offset, size);
 }
 
 static void step(struct state *s)
@@ -186,7 +150,7 @@ static void step(struct state *s)
 		poke(s);
 		break;
 	case 12:
-		poke_config(s);
+		move_config(&s->d, in);
 		break;
 	case 13: /* another processor scribbles */
 		(void)mem_store16(s->rig.machine->memory,
@@ -200,7 +164,7 @@ static void step(struct state *s)
 		if (rarely(in))
 			machine_reset_devices(s->rig.machine);
 		else if (rarely(in))
-			hold(s);
+			move_hold(&s->rig, &s->held);
 		break;
 	}
 }
@@ -248,7 +212,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (i = 0; i < 1000 && s.in.left; i++)
 		step(&s);
 	if (s.held)
-		hold(&s);
+		move_hold(&s.rig, &s.held);
 	must_still_work(&s);
 	rig_close(&s.rig);
 	return 0;

@@ -35,21 +35,9 @@ static void connected(struct virtio_console_config *config, unsigned port, int *
 	*peer = fds[1];
 }
 
-static void listening(struct state *s, struct virtio_console_config *config)
+static void control(void *opaque)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	s->address.sun_family = AF_UNIX;
-	s->address_len = sizeof(s->address);
-	if (bind(fd, (void *)&s->address, sizeof(sa_family_t)) < 0 || listen(fd, 4) < 0 ||
-	    getsockname(fd, (void *)&s->address, &s->address_len) < 0)
-		abort();
-	config->port[1].fd = fd;
-	s->peer[2] = -1;
-}
-
-static void control(struct state *s)
-{
+	struct state *s = opaque;
 	struct input *in = &s->f.in;
 	uint8_t message[8];
 
@@ -64,16 +52,18 @@ static unsigned queue_of(unsigned port)
 	return port ? 2 * port + 2 : 0;
 }
 
-static void guest_speaks(struct state *s)
+static void guest_speaks(void *opaque)
 {
+	struct state *s = opaque;
 	static const uint8_t bytes[8192];
 	struct input *in = &s->f.in;
 
 	vf_push(&s->f, queue_of(pick(in, PORTS)) + 1, bytes, 32u * input8(in), 0);
 }
 
-static void give_buffers(struct state *s)
+static void give_buffers(void *opaque)
 {
+	struct state *s = opaque;
 	struct input *in = &s->f.in;
 	unsigned queue = input8(in) & 1 ? CONTROL_RX : queue_of(pick(in, PORTS));
 	unsigned n = 1 + pick(in, 4);
@@ -82,8 +72,9 @@ static void give_buffers(struct state *s)
 		vf_push(&s->f, queue, NULL, 0, rarely(in) ? input8(in) : 80);
 }
 
-static void host_does(struct state *s)
+static void host_does(void *opaque)
 {
+	struct state *s = opaque;
 	static const uint8_t bytes[1024];
 	struct input *in = &s->f.in;
 	int *peer = &s->peer[pick(in, PORTS)];
@@ -136,6 +127,8 @@ static void must_still_work(struct state *s)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static vf_deed *const deeds[VF_DEEDS] = { control, control, guest_speaks, give_buffers,
+						  host_does };
 	struct virtio_console_config config = {
 		.port_count = PORTS - 1,
 		.port = { { .name = "one" }, { .name = "two" } },
@@ -150,32 +143,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	s->f.device_id = 3;
 	connected(&config, 0, &s->peer[0]);
 	connected(&config, 1, &s->peer[1]);
-	listening(s, &config);
+	config.port[1].fd = rig_listen(4, &s->address, &s->address_len);
+	s->peer[2] = -1;
 	vf_open(&s->f, data, size, &config.place);
 	s->dev = vf_add(&s->f, &virtio_console_class, &config);
 	close(config.fd);
 	close(config.port[0].fd);
 	close(config.port[1].fd);
-	for (i = 0; i < 1000 && s->f.in.left; i++) {
-		switch (pick(&s->f.in, 8)) {
-		case 0:
-		case 1:
-			control(s);
-			break;
-		case 2:
-			guest_speaks(s);
-			break;
-		case 3:
-			give_buffers(s);
-			break;
-		case 4:
-			host_does(s);
-			break;
-		default:
-			vf_step(&s->f);
-			break;
-		}
-	}
+	vf_run(&s->f, deeds, s);
 	must_still_work(s);
 	vf_close(&s->f);
 	for (i = 0; i < PORTS; i++)

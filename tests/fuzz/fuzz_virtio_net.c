@@ -54,8 +54,9 @@ static uint32_t put_frame(struct input *in, uint8_t *at)
 	return len;
 }
 
-static void guest_sends(struct state *s)
+static void guest_sends(void *opaque)
 {
+	struct state *s = opaque;
 	static uint8_t bytes[HEADER + 4096];
 	struct input *in = &s->f.in;
 	uint32_t len = put_frame(in, bytes + HEADER);
@@ -64,8 +65,9 @@ static void guest_sends(struct state *s)
 	vf_push(&s->f, TX, bytes, rarely(in) ? pick(in, HEADER) + 1u : HEADER + len, 0);
 }
 
-static void give_buffers(struct state *s)
+static void give_buffers(void *opaque)
 {
+	struct state *s = opaque;
 	struct input *in = &s->f.in;
 	unsigned n = 1 + pick(in, 4);
 
@@ -74,8 +76,9 @@ static void give_buffers(struct state *s)
 			input8(in) & 1 ? 1526 : 128u + 8u * input8(in));
 }
 
-static void commands(struct state *s)
+static void commands(void *opaque)
 {
+	struct state *s = opaque;
 	static const uint8_t known[][2] = { { 0, 0 }, { 0, 1 }, { 0, 2 }, { 0, 3 }, { 0, 4 }, { 0, 5 },
 					    { 1, 0 }, { 1, 1 }, { 2, 0 }, { 3, 0 }, { 4, 0 }, { 5, 0 } };
 	struct input *in = &s->f.in;
@@ -111,8 +114,9 @@ static void peer_sends(struct state *s)
 	(void)!send(s->peer, bytes + HEADER - 4, rarely(in) ? pick(in, 4) : 4 + len, MSG_NOSIGNAL);
 }
 
-static void peer_does(struct state *s)
+static void peer_does(void *opaque)
 {
+	struct state *s = opaque;
 	uint8_t buf[8192];
 
 	switch (pick(&s->f.in, 4)) {
@@ -146,9 +150,11 @@ static void must_still_work(struct state *s)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static vf_deed *const deeds[VF_DEEDS] = { guest_sends, guest_sends, give_buffers,
+						  commands, peer_does, peer_does };
 	struct virtio_net_config config = { .mac = { 2, 0, 0, 0, 0, 1 }, .fd_count = 1, .mtu = 1500 };
 	struct state *s = calloc(1, sizeof(*s));
-	unsigned i, kind;
+	unsigned kind;
 	int fds[2];
 
 	if (!s)
@@ -170,27 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.kind = s->packets ? NET_PACKET : NET_STREAM;
 	config.fds[0] = fds[1];
 	vf_add(&s->f, &virtio_net_class, &config);
-	for (i = 0; i < 1000 && s->f.in.left; i++) {
-		switch (pick(&s->f.in, 8)) {
-		case 0:
-		case 1:
-			guest_sends(s);
-			break;
-		case 2:
-			give_buffers(s);
-			break;
-		case 3:
-			commands(s);
-			break;
-		case 4:
-		case 5:
-			peer_does(s);
-			break;
-		default:
-			vf_step(&s->f);
-			break;
-		}
-	}
+	vf_run(&s->f, deeds, s);
 	must_still_work(s);
 	vf_close(&s->f);
 	close(s->peer);

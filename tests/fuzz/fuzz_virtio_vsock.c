@@ -31,8 +31,9 @@ static void wanted(void *opaque)
 }
 
 /* Most packets belong to one of a few streams. */
-static void send_packet(struct state *s)
+static void send_packet(void *opaque)
 {
+	struct state *s = opaque;
 	static const uint8_t ops[] = { OP_REQUEST, OP_RESPONSE, OP_RESPONSE, OP_RST, OP_SHUTDOWN, OP_RW,
 				       OP_RW, OP_RW, OP_CREDIT_UPDATE, OP_CREDIT_REQUEST };
 	struct input *in = &s->f.in;
@@ -58,8 +59,9 @@ static void send_packet(struct state *s)
 	vf_push(&s->f, 1, bytes, rarely(in) ? pick(in, VSOCK_BYTES) + 1u : VSOCK_BYTES + len, 0);
 }
 
-static void give_buffers(struct state *s)
+static void give_buffers(void *opaque)
 {
+	struct state *s = opaque;
 	struct input *in = &s->f.in;
 	unsigned n = 1 + pick(in, 8);
 
@@ -85,8 +87,9 @@ static void host_speaks(struct state *s, unsigned i)
 	}
 }
 
-static void host_does(struct state *s)
+static void host_does(void *opaque)
 {
+	struct state *s = opaque;
 	struct input *in = &s->f.in;
 	unsigned i = pick(in, PEERS);
 	uint8_t buf[4096];
@@ -112,8 +115,9 @@ static void host_does(struct state *s)
 }
 
 /* What the guest wants to connect to is there, or not, or is not the answer to anything. */
-static void answer(struct state *s)
+static void answer(void *opaque)
 {
+	struct state *s = opaque;
 	struct input *in = &s->f.in;
 	uint32_t id = 0, port;
 	unsigned i = pick(in, PEERS);
@@ -133,18 +137,6 @@ static void answer(struct state *s)
 	s->peer[i] = fds[1];
 }
 
-static int listen_anywhere(struct state *s)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	s->address.sun_family = AF_UNIX;
-	s->address_len = sizeof(s->address);
-	if (bind(fd, (void *)&s->address, sizeof(sa_family_t)) < 0 || listen(fd, 16) < 0 ||
-	    getsockname(fd, (void *)&s->address, &s->address_len) < 0)
-		abort();
-	return fd;
-}
-
 /* A packet that nobody expects is answered by a reset. */
 static void must_still_work(struct state *s)
 {
@@ -162,6 +154,8 @@ static void must_still_work(struct state *s)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static vf_deed *const deeds[VF_DEEDS] = { send_packet, send_packet, send_packet,
+						  give_buffers, host_does, answer };
 	struct virtio_vsock_config config = { .cid = VSOCK_GUEST, .wanted = wanted };
 	struct state *s = calloc(1, sizeof(*s));
 	unsigned i;
@@ -175,29 +169,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	s->f.queues = 3;
 	s->f.device_id = 19;
 	vf_open(&s->f, data, size, &config.place);
-	config.listen_fd = listen_anywhere(s);
+	config.listen_fd = rig_listen(16, &s->address, &s->address_len);
 	s->dev = vf_add(&s->f, &virtio_vsock_class, &config);
-	for (i = 0; i < 1000 && s->f.in.left; i++) {
-		switch (pick(&s->f.in, 8)) {
-		case 0:
-		case 1:
-		case 2:
-			send_packet(s);
-			break;
-		case 3:
-			give_buffers(s);
-			break;
-		case 4:
-			host_does(s);
-			break;
-		case 5:
-			answer(s);
-			break;
-		default:
-			vf_step(&s->f);
-			break;
-		}
-	}
+	vf_run(&s->f, deeds, s);
 	must_still_work(s);
 	vf_close(&s->f);
 	for (i = 0; i < PEERS; i++)

@@ -13,7 +13,7 @@
 #include "common/bytes.h"
 #include "devices/virtio/queue.h"
 #include "machine/memory.h"
-#include "tests/fuzz/input.h"
+#include "tests/fuzz/spoil.h"
 
 #define MEMORY (1u << 20)
 #define DESC 0x1000u
@@ -35,43 +35,6 @@ struct state {
 };
 
 #define MUST(condition) do { if (!(condition)) abort(); } while (0)
-
-/* What the wrapped functions may spoil. */
-static struct state *spoiler;
-
-/* The other processor was faster: what was just read is something else now. */
-static void after_read(uint64_t gpa, size_t len)
-{
-	struct state *s = spoiler;
-	uint8_t byte;
-
-	if (!s || !s->hostile || !len || !rarely(&s->in))
-		return;
-	byte = input8(&s->in);
-	spoiler = NULL; /* not from within */
-	(void)mem_write(s->memory, gpa + pick(&s->in, len < 16 ? (unsigned)len : 16), &byte, 1);
-	spoiler = s;
-}
-
-int __real_mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
-int __wrap_mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
-int __wrap_mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len)
-{
-	int r = __real_mem_read(memory, gpa, buf, len);
-
-	after_read(gpa, len);
-	return r;
-}
-
-int __real_mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value);
-int __wrap_mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value);
-int __wrap_mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value)
-{
-	int r = __real_mem_load16(memory, gpa, ret_value);
-
-	after_read(gpa, 2);
-	return r;
-}
 
 static uint64_t any_gpa(struct input *in)
 {
@@ -300,6 +263,7 @@ static void step(struct state *s)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct state s = { .in = { data, size }, .wrap = true };
+	struct spoiler spoiler = { .in = &s.in, .reach = 16 };
 	struct virtq_format format;
 	unsigned i;
 
@@ -318,7 +282,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					.event_idx = input8(&s.in) & 1u,
 					.indirect = !rarely(&s.in) };
 	s.hostile = input8(&s.in) & 1u;
-	spoiler = &s;
+	spoiler.memory = s.memory;
+	spoil_with(s.hostile ? &spoiler : NULL);
 	if (virtq_enable(&s.q, &format) == 0 &&
 	    s.q.desc == DESC && s.q.driver == AVAIL && s.q.device == USED)
 		for (i = 0; i < 2000 && s.in.left; i++)
@@ -328,7 +293,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free(s.held[s.helds]);
 	}
 	virtq_reset(&s.q);
-	spoiler = NULL;
+	spoil_with(NULL);
 	memory_destroy(s.memory);
 	return 0;
 }

@@ -2,6 +2,9 @@
 # tests/fuzz: each target is one LLVMFuzzerTestOneInput(). `make check` replays its corpus and some
 # random inputs with replay.c. For fuzzing itself, build fuzz_NAME.c and the libraries with
 # clang -fsanitize=fuzzer,address,undefined, without replay.c.
+check_LTLIBRARIES += libmoves.la libspoil.la
+libmoves_la_SOURCES = tests/fuzz/moves.c tests/fuzz/moves.h tests/fuzz/input.h
+libspoil_la_SOURCES = tests/fuzz/spoil.c tests/fuzz/spoil.h tests/fuzz/input.h
 FUZZ_TESTS = tests/fuzz/fuzz-chips tests/fuzz/fuzz-virtq tests/fuzz/fuzz-virtio-blk
 check_PROGRAMS += $(FUZZ_TESTS)
 TESTS += $(FUZZ_TESTS)
@@ -9,11 +12,11 @@ EXTRA_DIST += tests/fuzz/corpus/chips tests/fuzz/corpus/virtq tests/fuzz/corpus/
 tests_fuzz_fuzz_chips_SOURCES = tests/fuzz/fuzz_chips.c tests/fuzz/replay.c tests/fuzz/input.h
 tests_fuzz_fuzz_chips_LDADD = librig.la
 tests_fuzz_fuzz_virtq_SOURCES = tests/fuzz/fuzz_virtq.c tests/fuzz/replay.c tests/fuzz/input.h
-tests_fuzz_fuzz_virtq_LDADD = librig.la
+tests_fuzz_fuzz_virtq_LDADD = libspoil.la librig.la
 tests_fuzz_fuzz_virtq_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mem_read -Wl,--wrap=mem_load16
 tests_fuzz_fuzz_virtio_blk_SOURCES = tests/fuzz/fuzz_virtio_blk.c tests/fuzz/replay.c \
 	tests/fuzz/input.h
-tests_fuzz_fuzz_virtio_blk_LDADD = librig.la
+tests_fuzz_fuzz_virtio_blk_LDADD = libmoves.la librig.la
 
 # The machine's own.
 check_PROGRAMS += tests/fuzz/fuzz-boot tests/fuzz/fuzz-pci
@@ -63,7 +66,7 @@ tests_fuzz_fuzz_virtio_memory_LDADD = librig.la
 # Virtio devices: each has vfuzz.c around it.
 check_LTLIBRARIES += libvfuzz.la
 libvfuzz_la_SOURCES = tests/fuzz/vfuzz.c tests/fuzz/vfuzz.h tests/fuzz/input.h
-libvfuzz_la_LIBADD = librig.la
+libvfuzz_la_LIBADD = libmoves.la libspoil.la librig.la
 vfuzz_ldflags = $(AM_LDFLAGS) -Wl,--wrap=mem_read -Wl,--wrap=mem_load16
 check_PROGRAMS += tests/fuzz/fuzz-virtio-9p
 TESTS += tests/fuzz/fuzz-virtio-9p

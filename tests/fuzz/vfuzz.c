@@ -7,6 +7,7 @@
 #include "devices/virtio/pci.h"
 #include "machine/loop.h"
 #include "machine/memory.h"
+#include "tests/fuzz/moves.h"
 #include "tests/fuzz/vfuzz.h"
 
 #define MMIO_BASE 0xd0000000ull
@@ -14,46 +15,6 @@
 #define FIRST (VD_BUFFERS + 0x1000u)
 #define LAST (RIG_MEMORY - 0x20000u)
 #define PIECES_MAX 4u
-
-/* --- memory that changes ---------------------------------------------------------------------- */
-
-/* What the wrapped functions may spoil. */
-static struct vfuzz *spoiler;
-
-/* The other processor was faster: what was just read is something else now. */
-static void after_read(uint64_t gpa, size_t len)
-{
-	struct vfuzz *f = spoiler;
-	uint8_t byte;
-
-	if (!f || !f->hostile || !len || !f->in.left || !rarely(&f->in))
-		return;
-	byte = input8(&f->in);
-	spoiler = NULL; /* not from within */
-	(void)mem_write(f->rig.machine->memory, gpa + pick(&f->in, len < 64 ? (unsigned)len : 64),
-			&byte, 1);
-	spoiler = f;
-}
-
-int __real_mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
-int __wrap_mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
-int __wrap_mem_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len)
-{
-	int r = __real_mem_read(memory, gpa, buf, len);
-
-	after_read(gpa, len);
-	return r;
-}
-
-int __real_mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value);
-int __wrap_mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value);
-int __wrap_mem_load16(const struct memory *memory, uint64_t gpa, uint16_t *ret_value)
-{
-	int r = __real_mem_load16(memory, gpa, ret_value);
-
-	after_read(gpa, 2);
-	return r;
-}
 
 /* --- the driver ------------------------------------------------------------------------------- */
 
@@ -79,7 +40,10 @@ struct device *vf_add(struct vfuzz *f, const struct device_class *class, const v
 			: vd_find(&f->rig, &f->d, (uint16_t)(0x1040 + f->device_id))))
 		abort();
 	vf_start(f);
-	spoiler = f;
+	if (f->hostile) {
+		f->spoiler = (struct spoiler){ f->rig.machine->memory, &f->in, 64 };
+		spoil_with(&f->spoiler);
+	}
 	return dev;
 }
 
@@ -99,13 +63,7 @@ void vf_start(struct vfuzz *f)
 	if (!d->mmio)
 		vd_cfg_write(d, 4, 2, 6);
 	vd_set(d, VC_STATUS, 1, 0);
-	vd_set(d, VC_STATUS, 1, 3);
-	vd_set(d, VC_GFSEL, 4, 0);
-	vd_set(d, VC_GF, 4, (uint32_t)features);
-	vd_set(d, VC_GFSEL, 4, 1);
-	vd_set(d, VC_GF, 4, features >> 32);
-	vd_set(d, VC_STATUS, 1, 0xb);
-	d->packed = features & VF_PACKED;
+	vd_accept(d, features);
 	d->queue_size = VF_SIZE;
 	for (i = 0; i < f->queues; i++)
 		vd_queue(d, i, rarely(&f->in) ? input16(&f->in) : VF_SIZE);
@@ -226,35 +184,7 @@ static void poke(struct vfuzz *f)
 	uint64_t offset = area < 4 ? areas[area] + (input8(in) & 0x7fu)
 				   : input16(in) & (VIRTIO_PCI_BAR_SIZE - 1u);
 
-	offset = f->d.mmio ? f->d.mmio + (offset & 0x1ffu) : f->d.bar + offset;
-	if (input8(in) & 1u)
-		rig_write(&f->rig, offset, size, rarely(in) ? input_edge(in) : input8(in));
-	else
-		(void)rig_read(&f->rig, offset, size);
-}
-
-static void poke_config(struct vfuzz *f)
-{
-	struct input *in = &f->in;
-	unsigned size = 1u << pick(in, 3);
-	unsigned offset = input8(in) & ~(size - 1u);
-
-	if (f->d.mmio)
-		return;
-	if (input8(in) & 1u)
-		vd_cfg_write(&f->d, offset, size, rarely(in) ? (uint32_t)input_edge(in) : input32(in));
-	else
-		(void)vd_cfg_read(&f->d, offset, size);
-}
-
-static void hold(struct vfuzz *f)
-{
-	f->held = !f->held;
-	loop_hold(f->rig.machine->loop, f->held);
-	if (f->held)
-		machine_pause_devices(f->rig.machine);
-	else
-		machine_resume_devices(f->rig.machine);
+	move_poke(&f->d, in, offset, size);
 }
 
 /* One queue alone is reset, and maybe set up again. */
@@ -286,7 +216,8 @@ void vf_step(struct vfuzz *f)
 		poke(f);
 		break;
 	case 3:
-		poke_config(f);
+		if (!f->d.mmio)
+			move_config(&f->d, in);
 		break;
 	case 4: /* another processor scribbles */
 		part = pick(in, 4);
@@ -303,7 +234,7 @@ void vf_step(struct vfuzz *f)
 		break;
 	case 7:
 		if (f->held || !(input8(in) & 7))
-			hold(f);
+			move_hold(&f->rig, &f->held);
 		break;
 	case 8:
 		renew_queue(f);
@@ -321,11 +252,25 @@ void vf_step(struct vfuzz *f)
 	}
 }
 
+void vf_run(struct vfuzz *f, vf_deed *const deeds[VF_DEEDS], void *opaque)
+{
+	unsigned i;
+
+	for (i = 0; i < 1000 && f->in.left; i++) {
+		vf_deed *deed = deeds[pick(&f->in, VF_DEEDS)];
+
+		if (deed)
+			deed(opaque);
+		else
+			vf_step(f);
+	}
+}
+
 void vf_again(struct vfuzz *f)
 {
 	f->in.left = 0; /* no more choices: no more violations */
 	if (f->held)
-		hold(f);
+		move_hold(&f->rig, &f->held);
 	machine_reset_devices(f->rig.machine);
 	vf_start(f);
 	if ((vd_get(&f->d, VC_STATUS, 1) & 0xff) != 0xf)
@@ -342,6 +287,6 @@ void vf_must_come_back(struct vfuzz *f, unsigned queue, uint16_t n)
 
 void vf_close(struct vfuzz *f)
 {
-	spoiler = NULL;
+	spoil_with(NULL);
 	rig_close(&f->rig);
 }

@@ -9,6 +9,7 @@
 #include "devices/virtio/transport.h"
 #include "tests/device/vdriver.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/spoil.h"
 
 #define VF_SIZE 16u /* of each ring */
 
@@ -21,6 +22,7 @@ struct vfuzz {
 	unsigned queues;    /* at most VD_QUEUES */
 	bool held;
 	bool hostile;       /* memory changes behind each read */
+	struct spoiler spoiler;
 	uint64_t next;      /* guest memory for the next chain's bytes */
 };
 
@@ -34,6 +36,11 @@ void vf_start(struct vfuzz *f);
 void vf_push(struct vfuzz *f, unsigned queue, const void *out, uint32_t out_len, uint32_t in_len);
 /* Something that any driver, or the machine, may do. */
 void vf_step(struct vfuzz *f);
+/* Until the input is used up, one of the target's own deeds after the other; where it has none (NULL),
+ * vf_step(). */
+typedef void vf_deed(void *opaque);
+#define VF_DEEDS 8u
+void vf_run(struct vfuzz *f, vf_deed *const deeds[VF_DEEDS], void *opaque);
 /* After whatever happened: the machine is reset, the driver starts, without violations from here on. */
 void vf_again(struct vfuzz *f);
 /* vf_again() was called: the next `n` chains of that queue must come back; aborts. */
