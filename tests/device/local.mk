@@ -54,11 +54,13 @@ check_PROGRAMS += tests/device/test-virtio-mem
 TESTS += tests/device/test-virtio-mem
 tests_device_test_virtio_mem_SOURCES = tests/device/test_virtio_mem.c
 tests_device_test_virtio_mem_LDADD = librig.la
-check_PROGRAMS += tests/device/test-virtio-vsock
-TESTS += tests/device/test-virtio-vsock
-tests_device_test_virtio_vsock_SOURCES = tests/device/test_virtio_vsock.c \
-	tests/device/vsockclient.h
+vsockrig = tests/device/vsockrig.c tests/device/vsockrig.h tests/device/vsockclient.h
+check_PROGRAMS += tests/device/test-virtio-vsock tests/device/test-virtio-vsock-bad
+TESTS += tests/device/test-virtio-vsock tests/device/test-virtio-vsock-bad
+tests_device_test_virtio_vsock_SOURCES = tests/device/test_virtio_vsock.c $(vsockrig)
 tests_device_test_virtio_vsock_LDADD = librig.la
+tests_device_test_virtio_vsock_bad_SOURCES = tests/device/test_virtio_vsock_bad.c $(vsockrig)
+tests_device_test_virtio_vsock_bad_LDADD = librig.la
 check_PROGRAMS += tests/device/test-hotplug
 TESTS += tests/device/test-hotplug
 tests_device_test_hotplug_SOURCES = tests/device/test_hotplug.c
