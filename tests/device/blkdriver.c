@@ -8,8 +8,18 @@
 #include <unistd.h>
 
 #include "common/bytes.h"
-#include "devices/virtio/blk.h"
 #include "tests/device/blkdriver.h"
+
+void bd_add(struct rig *r, struct disk *k, struct virtio_blk_config *config)
+{
+	if (r->mmio)
+		config->place.mmio = (struct virtio_mmio_place){ BD_MMIO_BASE, BD_MMIO_LINE };
+	k->dev = rig_add(r, &virtio_blk_class, config);
+	if (r->mmio)
+		CHECK(vd_find_mmio(r, &k->d, BD_MMIO_BASE, 2));
+	else
+		CHECK(vd_find(r, &k->d, 0x1042));
+}
 
 void bd_open(struct rig *r, struct disk *k, bool readonly)
 {
@@ -24,13 +34,7 @@ void bd_open(struct rig *r, struct disk *k, bool readonly)
 		CHECK(pwrite(k->fd, sector, sizeof(sector), i * 512) == sizeof(sector));
 	}
 	config.fd = fcntl(k->fd, F_DUPFD_CLOEXEC, 3);
-	if (r->mmio)
-		config.place.mmio = (struct virtio_mmio_place){ BD_MMIO_BASE, BD_MMIO_LINE };
-	k->dev = rig_add(r, &virtio_blk_class, &config);
-	if (r->mmio)
-		CHECK(vd_find_mmio(r, &k->d, BD_MMIO_BASE, 2));
-	else
-		CHECK(vd_find(r, &k->d, 0x1042));
+	bd_add(r, k, &config);
 }
 
 void bd_put_header(struct vdriver *d, unsigned slot, uint32_t type, uint64_t sector)

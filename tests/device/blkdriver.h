@@ -3,6 +3,7 @@
 #ifndef TESTS_DEVICE_BLKDRIVER_H
 #define TESTS_DEVICE_BLKDRIVER_H
 
+#include "devices/virtio/blk.h"
 #include "tests/device/vdriver.h"
 
 #define DISK_SECTORS 2048u
@@ -21,6 +22,8 @@ struct disk {
 #define BD_MMIO_BASE 0xd0000000ull
 #define BD_MMIO_LINE 5u
 
+/* Makes the device, on PCI or in config->place as r->mmio says, and finds it. */
+void bd_add(struct rig *r, struct disk *k, struct virtio_blk_config *config);
 /* Sector n is full of n % 255 + 1. */
 void bd_open(struct rig *r, struct disk *k, bool readonly);
 void bd_put_header(struct vdriver *d, unsigned slot, uint32_t type, uint64_t sector);

@@ -70,19 +70,25 @@ static void works_mmio_packed(struct rig *r)
 }
 
 /* A peer without indirect tables, configuration of its own or acknowledgements. */
-static void works_plain(struct rig *r)
+static void plain_open(struct rig *r, struct disk *k)
 {
 	struct vhost_user_config c = { .kind = VHOST_KIND_FS, .tag = "data", .queue_size = 64 };
+
+	memset(k, 0, sizeof(*k));
+	k->rig = r;
+	c.fd = vb_open(&k->b, F(32), 0, 1);
+	vb_serve(&k->b);
+	CHECK_EQ(disk_make(r, k, c), 0);
+	vb_rest(&k->b);
+	CHECK(vd_find(r, &k->d, 0x105a));
+}
+
+static void works_plain(struct rig *r)
+{
 	static struct disk k;
 	char tag[6] = "";
 
-	memset(&k, 0, sizeof(k));
-	k.rig = r;
-	c.fd = vb_open(&k.b, F(32), 0, 1);
-	vb_serve(&k.b);
-	CHECK_EQ(disk_make(r, &k, c), 0);
-	vb_rest(&k.b);
-	CHECK(vd_find(r, &k.d, 0x105a));
+	plain_open(r, &k);
 	CHECK_EQ(vd_features(&k.d), VF_CORE & ~(VF_RING_RESET | VF_INDIRECT));
 	for (unsigned i = 0; i < 5; i++)
 		tag[i] = (char)rig_read(r, k.d.config + i, 1);
@@ -98,18 +104,11 @@ static void works_plain(struct rig *r)
 /* More than the peer's ring holds: the rest comes when there is room. */
 static void fills_the_ring(struct rig *r)
 {
-	struct vhost_user_config c = { .kind = VHOST_KIND_FS, .tag = "t", .queue_size = 64 };
 	static struct disk k;
 	struct vb_chain chain;
 	unsigned taken = 0;
 
-	memset(&k, 0, sizeof(k));
-	k.rig = r;
-	c.fd = vb_open(&k.b, F(32), 0, 1);
-	vb_serve(&k.b);
-	CHECK_EQ(disk_make(r, &k, c), 0);
-	vb_rest(&k.b);
-	CHECK(vd_find(r, &k.d, 0x105a));
+	plain_open(r, &k);
 	vd_start_queues(&k.d, 0, 64, 2);
 	disk_settle(&k);
 	disk_reads(&k, 21);

@@ -87,13 +87,7 @@ static void slow_open(struct rig *r, struct disk *k, struct slow *s)
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->go, NULL);
 	k->fd = -1;
-	if (r->mmio)
-		config.place.mmio = (struct virtio_mmio_place){ BD_MMIO_BASE, BD_MMIO_LINE };
-	k->dev = rig_add(r, &virtio_blk_class, &config);
-	if (r->mmio)
-		CHECK(vd_find_mmio(r, &k->d, BD_MMIO_BASE, 2));
-	else
-		CHECK(vd_find(r, &k->d, 0x1042));
+	bd_add(r, k, &config);
 }
 
 static void slow_go(struct slow *s)
