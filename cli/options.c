@@ -8,7 +8,6 @@
 
 static const struct {
 	const char *name, *argument, *summary;
-	bool repeats;
 } table[OPTION_COUNT] = {
 	[OPTION_SOCKET] = { "socket", "PATH", "the daemon's socket (VMXD_SOCKET)" },
 	[OPTION_JSON] = { "json", NULL, "print what the daemon answers" },
@@ -22,30 +21,30 @@ static const struct {
 	[OPTION_CPUS] = { "cpus", "N", "virtual processors (1)" },
 	[OPTION_DISK] = { "disk", "FILE[,OPTION...]",
 			  "a disk; options: format=raw|qcow2, backing=FORMAT:FILE (repeated: deeper), readonly, "
-			  "serial=S, id=ID, cache=none, io=threads, queues=N, bytes=SIZE, ops=N (a second)", true },
+			  "serial=S, id=ID, cache=none, io=threads, queues=N, bytes=SIZE, ops=N (a second)" },
 	[OPTION_NET] = { "net", "KIND[,WORD[=VALUE]]...",
-		"a network card: user, tap, stream, none; may be repeated", true },
+		"a network card: user, tap, stream, none; may be repeated" },
 	[OPTION_PUBLISH] = { "publish", "[ADDR:]HOST:GUEST[/udp]",
-		"a port of the host for one of the guest; may be repeated", true },
-	[OPTION_SHARE] = { "share", "DIR:TAG[,ro]", "a directory for the guest; may be repeated", true },
+		"a port of the host for one of the guest; may be repeated" },
+	[OPTION_SHARE] = { "share", "DIR:TAG[,ro]", "a directory for the guest; may be repeated" },
 	[OPTION_VHOST_USER] = { "vhost-user", "DEVICE,socket=PATH[,WORD=VALUE]...",
-		"blk, net or fs by another program; words: tag, mac, queues, queue_size", true },
+		"blk, net or fs by another program; words: tag, mac, queues, queue_size" },
 	[OPTION_ENGINE] = { "engine", "auto|kvm|soft", "what runs the guest (auto)" },
 	[OPTION_ON_REBOOT] = { "on-reboot", "restart|stop", "what a reset by the guest does (restart)" },
 	[OPTION_TRANSPORT] = { "transport", "pci|mmio", "where virtio devices are (pci)" },
 	[OPTION_RINGS] = { "rings", "split|packed", "packed: also offer packed virtio rings (split)" },
 	[OPTION_CONSOLE] = { "console", "serial|virtio|none", "what can be attached to (serial)" },
-	[OPTION_PORT] = { "port", "NAME=PATH[,pty]", "a stream to the guest at a socket", true },
+	[OPTION_PORT] = { "port", "NAME=PATH[,pty]", "a stream to the guest at a socket" },
 	[OPTION_VSOCK] = { "vsock", "PATH[,cid=N]", "AF_VSOCK streams to the guest at a socket" },
 	[OPTION_BALLOON] = { "balloon", NULL, "the guest can give memory back" },
 	[OPTION_MEM] = { "mem", "SIZE[,requested=SIZE][,block=SIZE]",
 		"memory that comes and goes: vmctl mem" },
-	[OPTION_PMEM] = { "pmem", "FILE", "a file as persistent memory; may be repeated", true },
+	[OPTION_PMEM] = { "pmem", "FILE", "a file as persistent memory; may be repeated" },
 	[OPTION_NO_CONSOLE] = { "no-console", NULL, "keep nothing of what the serial port says" },
 	[OPTION_NESTED] = { "nested", NULL, "offer VMX to the guest" },
 	[OPTION_DEBUG_EXIT] = { "debug-exit", NULL, "port 0xf4 ends the VM with a code (tests)" },
 	[OPTION_TEST_DEVICE] = { "test-device", NULL, "ports of QEMU's pc-testdev (tests)" },
-	[OPTION_SOFT_DEBUG] = { "soft-debug", "WORD", "a slower way of the soft engine (tests)", true },
+	[OPTION_SOFT_DEBUG] = { "soft-debug", "WORD", "a slower way of the soft engine (tests)" },
 	[OPTION_CODE_CACHE] = { "code-cache", "SIZE", "the soft engine's code cache" },
 	[OPTION_RM] = { "rm", NULL, "delete the VM when it has ended" },
 	[OPTION_DETACH] = { "detach", NULL, "do not attach to the console" },
@@ -59,6 +58,11 @@ static const struct {
 
 #define GENERAL (OPTION_BIT(OPTION_SOCKET) | OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_QUIET) | \
 		 OPTION_BIT(OPTION_HELP) | OPTION_BIT(OPTION_VERSION))
+
+/* May be given more than once. */
+#define REPEATED (OPTION_BIT(OPTION_DISK) | OPTION_BIT(OPTION_NET) | OPTION_BIT(OPTION_PUBLISH) | \
+		  OPTION_BIT(OPTION_SHARE) | OPTION_BIT(OPTION_VHOST_USER) | \
+		  OPTION_BIT(OPTION_PORT) | OPTION_BIT(OPTION_PMEM) | OPTION_BIT(OPTION_SOFT_DEBUG))
 
 void options_print(uint64_t which)
 {
@@ -79,10 +83,11 @@ static bool take(struct options *o, int id, const char *value)
 
 	o->given |= OPTION_BIT(id);
 	o->value[id] = value;
-	if (table[id].repeats && all->count == OPTION_REPEATS_MAX)
+	if (!(REPEATED & OPTION_BIT(id)))
+		return true;
+	if (all->count == OPTION_REPEATS_MAX)
 		return false;
-	if (table[id].repeats)
-		all->value[all->count++] = value;
+	all->value[all->count++] = value;
 	return true;
 }
 

@@ -126,22 +126,19 @@ static const struct {
 };
 
 /* Other sockets: what wants them lives without. */
-static int refuse_sockets(scmp_filter_ctx ctx)
-{
-	const uint32_t refused = SCMP_ACT_ERRNO(EAFNOSUPPORT);
-	int r = seccomp_rule_add(ctx, refused, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_LT, AF_INET));
-
-	if (r == 0)
-		r = seccomp_rule_add(ctx, refused, SCMP_SYS(socket), 1,
-				     SCMP_A0(SCMP_CMP_GT, AF_INET6));
-	return r;
-}
+static const struct scmp_arg_cmp refused_sockets[] = {
+	{ 0, SCMP_CMP_LT, AF_INET, 0 },
+	{ 0, SCMP_CMP_GT, AF_INET6, 0 },
+};
 
 static int confine_calls(void)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int r = ctx ? refuse_sockets(ctx) : -ENOMEM;
+	int r = ctx ? 0 : -ENOMEM;
 
+	for (size_t i = 0; i < ARRAY_SIZE(refused_sockets) && r == 0; i++)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
+				     refused_sockets[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(calls) && r == 0; i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 0);
 	for (size_t i = 0; i < ARRAY_SIZE(conditions) && r == 0; i++)

@@ -298,7 +298,8 @@ static void one(const uint8_t *data, size_t size)
 	pthread_mutex_unlock(&rig.lock);
 	run();
 	pthread_mutex_lock(&rig.lock);
-	rig.running = rig.scribble = false;
+	rig.scribble = false;
+	rig.running = false;
 	pthread_mutex_unlock(&rig.lock);
 }
 

@@ -114,7 +114,7 @@ CASE "call and ret with 16-bit operand size go to nowhere"
 END
 CASE "xlat, les-less table"
 	mov al, 5
-	xlat
+	xlatb
 	mov ah, al
 END
 CASE "loop and jecxz"
@@ -134,7 +134,9 @@ END
 CASE "self-modifying"
 	call 1f
 1:	pop ebx
-	mov byte ptr [ebx+2f-1b+1], 0x55
+	.byte 0xc6, 0x83 # mov byte ptr [ebx + 2f - 1b + 1], 0x55: too many symbols for clang
+	.long 2f - 1b + 1
+	.byte 0x55
 2:	mov al, 0x11
 END
 CASE "rep movsd across the border"

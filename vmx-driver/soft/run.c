@@ -439,7 +439,7 @@ static int between(struct soft_vcpu *v, struct vmx_exit *exit)
 	if (rc != SOFT_OK)
 		return rc;
 	soft_lapic_timer(v);
-	switch (v->activity) {
+	switch (atomic_load(&v->activity)) {
 	case VMX_SHUTDOWN_STATE:
 		return plain_exit(v, exit, VMX_EXIT_SHUTDOWN);
 	case VMX_WAIT_FOR_SIPI:
