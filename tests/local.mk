@@ -2,6 +2,7 @@
 # How tests run: each program or script of TESTS under a time limit, with these variables.
 #   VMXD_SRCDIR    the source tree          VMXD_BUILDDIR  the build tree
 #   VMXD_GUEST_DIR kernels and initramfs that tests/guest/fetch-kernels put there
+# Tests in shell share tests/lib.sh.
 # A test prints `N passed, N failed, N skipped` as its last line; tests/summary adds them up.
 TEST_EXTENSIONS = .sh .py
 TEST_TIME_LIMIT = 420
@@ -15,7 +16,7 @@ PY_LOG_COMPILER = timeout -k 10 $(TEST_TIME_LIMIT) python3
 
 EXTRA_DIST += tests/summary \
 	tests/guest/fetch-kernels tests/guest/initramfs tests/guest/initramfs-init tests/guest/udhcpc-script \
-	tests/guest/debian.sh
+	tests/guest/debian.sh tests/lib.sh
 TESTS += tests/guest/debian.sh
 include tests/unit/local.mk
 include tests/device/local.mk

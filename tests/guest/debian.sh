@@ -1,45 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Debian's own kernels through vmctl on a private vmxd: boot, self test, disk, power-off, reset, panic.
-passed=0 failed=0 skipped=0
-build=$VMXD_BUILDDIR
-guest=$VMXD_GUEST_DIR
-dir=$(mktemp -d "${TMPDIR:-/tmp}/vmxd-debian.XXXXXX") || exit 1
-export VMXD_SOCKET=$dir/vmxd.sock
-daemon=
-
-cleanup() {
-	[ -z "$daemon" ] || kill "$daemon" 2>/dev/null
-	[ -z "$daemon" ] || wait "$daemon" 2>/dev/null
-	rm -rf "$dir"
-}
-trap cleanup EXIT
-
-finish() {
-	printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
-	[ "$failed" -eq 0 ] || exit 1
-	[ "$passed" -gt 0 ] || exit 77
-	exit 0
-}
-
-skip() {
-	skipped=$((skipped + 1))
-	echo "skip: $*"
-}
-
-for program in vmxd vmctl vmxd-machine; do
-	[ -x "$build/$program" ] || {
-		echo "$build/$program is not there"
-		failed=1
-		finish
-	}
-done
-"$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" \
-	>"$dir/log" 2>&1 </dev/null &
-daemon=$!
-for _ in $(seq 100); do
-	[ -S "$VMXD_SOCKET" ] && break
-	sleep 0.1
-done
+. "$(dirname "$0")/../lib.sh"
+make_dir debian
+start_daemon
 
 # boot NAME FLAVOUR EXIT WANTED-LINE CMDLINE [VMCTL OPTION...]: the console must have the line, and vmctl
 # end with that code.
@@ -54,13 +17,12 @@ boot() {
 		--initrd "$guest/initramfs-$flavour.cpio" --cmdline "console=ttyS0 $cmdline" "$@" \
 		>"$dir/console" 2>&1 </dev/null || status=$?
 	if [ "$status" = "$want_exit" ] && grep -qaF "$want_line" "$dir/console"; then
-		passed=$((passed + 1))
+		pass
 		echo "ok: $name ($((SECONDS - start)) s)"
 	else
-		failed=$((failed + 1))
-		echo "FAIL: $name: exit $status (wanted $want_exit), line '$want_line'; the console's end:"
-		tail -n 25 "$dir/console"
-		tail -n 5 "$dir/log"
+		fail "$name: exit $status (wanted $want_exit), line '$want_line'; the console's end:"
+		show 25 "$dir/console"
+		show 5 "$dir/log"
 		"$build/vmctl" delete --force guest >/dev/null 2>&1 || "$build/vmctl" kill guest >/dev/null 2>&1
 	fi
 }
@@ -79,12 +41,8 @@ boot 'disk: read, write, flush' cloud 0 'disk done 0' \
 	'quiet vmxd.modules vmxd.run="dd if=/dev/vda of=/dev/vda bs=64k count=16 seek=16 conv=notrunc,fsync 2>/dev/null; echo disk done $?"' \
 	--disk "$dir/disk"
 if [ -f "$guest/vmlinuz-cloud" ]; then
-	if cmp -s -n 1048576 "$dir/disk" <(tail -c +1048577 "$dir/disk"); then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAIL: what the guest wrote is not on the disk"
-	fi
+	check "what the guest wrote is on the disk" \
+		cmp -s -n 1048576 "$dir/disk" <(tail -c +1048577 "$dir/disk")
 fi
 boot 'disk: read-only' cloud 0 'ro 1' \
 	'quiet vmxd.modules vmxd.run="echo ro $(cat /sys/block/vda/ro); dd if=/dev/zero of=/dev/vda bs=512 count=1 2>&1"' \

@@ -1,51 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Disks come and go under Debian's kernel, which needs nothing for it: plugged, written, taken out
 # while it writes, many times; taken away by force; over a pause and a reset; a guest that is deaf.
-set -u
-build=$VMXD_BUILDDIR
-guest=$VMXD_GUEST_DIR
+. "$(dirname "$0")/../lib.sh"
 rounds=${ROUNDS:-8}
-passed=0 failed=0
-for file in vmlinuz-cloud initramfs-cloud.cpio; do
-	if [ ! -f "$guest/$file" ]; then
-		echo "skip: $guest/$file is not there: ./bootstrap build fetches it"
-		echo "0 passed, 0 failed, 1 skipped"
-		exit 77
-	fi
-done
-dir=$(mktemp -d "${TMPDIR:-/tmp}/vmxd-hot.XXXXXX") || exit 1
-export VMXD_SOCKET=$dir/vmxd.sock
+need_guest vmlinuz-cloud initramfs-cloud.cpio
+make_dir hotplug
 ctl="$build/vmctl -q"
-"$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" \
-	>"$dir/log" 2>&1 </dev/null &
-daemon=$!
-cleanup() {
-	$ctl kill hot 2>/dev/null
-	$ctl kill deaf 2>/dev/null
-	kill $daemon 2>/dev/null
-	wait $daemon 2>/dev/null
-	rm -rf "$dir"
-}
-trap cleanup EXIT
-trap "exit 1" TERM INT
-for _ in $(seq 100); do [ -S "$VMXD_SOCKET" ] && break; sleep 0.1; done
+start_daemon
 
-check() { # NAME COMMAND...
-	local name=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAIL: $name"
-		tail -n 5 "$dir/log" "$dir/console" | sed 's/^/    /'
-	fi
-}
-end() {
-	echo "$passed passed, $failed failed, 0 skipped"
-	[ $failed -eq 0 ]
-	exit
-}
+explain() { show 5 "$dir/log" "$dir/console"; }
 
 # The guest writes each disk's serial number into its first sector, writes on behind it, and then reads
 # for as long as it can. (It opens a disk for writing once only: a node that is gone by then would become
@@ -60,14 +23,9 @@ work='echo guest is up; while :; do for n in $(ls /sys/block | grep ^vd); do
 work=$(echo $work)
 truncate -s 4M "$dir/a" "$dir/b"
 
-marked() { # FILE TEXT: the guest has found it
-	local _
-	for _ in $(seq 200); do
-		[ "$(head -c ${#2} "$1" | tr -d '\0')" = "$2" ] && return 0
-		sleep 0.1
-	done
-	return 1
-}
+begins() { [ "$(head -c ${#2} "$1" | tr -d '\0')" = "$2" ]; } # FILE TEXT
+marked() { wait_for 20 begins "$@"; } # FILE TEXT: the guest has found it
+no_disks() { [ -z "$("$build/vmctl" disk list "$1")" ]; } # NAME
 
 $ctl create hot --engine soft --memory 256M --kernel "$guest/vmlinuz-cloud" \
 	--initrd "$guest/initramfs-cloud.cpio" --disk "$dir/a,serial=cold" \
@@ -75,7 +33,7 @@ $ctl create hot --engine soft --memory 256M --kernel "$guest/vmlinuz-cloud" \
 $ctl start hot || failed=1
 $ctl console hot </dev/null >"$dir/console" 2>&1 &
 check "the guest runs and sees its first disk" marked "$dir/a" cold
-[ $failed -eq 0 ] || end
+[ $failed -eq 0 ] || finish
 
 round() { # N: plug, wait for the guest, take out while it writes
 	$ctl disk add hot "$dir/b,serial=round-$1,id=hot$1" >/dev/null || return 1
@@ -88,7 +46,7 @@ for ((n = 1; n <= rounds; n++)); do
 	good=$n
 done
 check "$rounds disks come and go under I/O ($good did)" [ "$good" -eq "$rounds" ]
-[ $failed -eq 0 ] || end
+[ $failed -eq 0 ] || finish
 
 # The one it started with too, and back again.
 check "the first disk can be taken out" $ctl disk remove hot disk0
@@ -130,8 +88,7 @@ check "what is kept is what is there" [ "$("$build/vmctl" disk list hot | sed 1d
 $ctl kill hot
 
 # A guest that knows no ACPI: the removal has a time limit, and can be forced.
-printf '\002\260\255\033\000\000\001\000\376\117\121\344\000\000\020\000\000\000\020\000\000\000\000\000\000\000\000\000\040\000\020\000\353\376' >"$dir/k"
-head -c 4096 /dev/zero >>"$dir/k"
+spinning_kernel "$dir/k"
 $ctl run deaf --detach --engine soft --memory 32M --kernel "$dir/k" --disk "$dir/b" </dev/null
 $ctl disk remove deaf disk0 --timeout 0.3 2>"$dir/error"
 check "a deaf guest's disk is not gone in time" [ $? -eq 124 ]
@@ -141,6 +98,5 @@ check "but goes by force" $ctl disk remove deaf disk0 --force
 check "one is added" $ctl disk add deaf "$dir/b,id=x"
 $ctl disk remove deaf x --timeout 0.1 2>/dev/null
 $ctl reset deaf
-for _ in $(seq 50); do [ -z "$("$build/vmctl" disk list deaf)" ] && break; sleep 0.1; done
-check "what was asked for is gone after a reset" [ -z "$("$build/vmctl" disk list deaf)" ]
-end
+check "what was asked for is gone after a reset" wait_for 5 no_disks deaf
+finish

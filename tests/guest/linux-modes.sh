@@ -2,43 +2,33 @@
 # Debian's kernels straight on the board, in the ways they can use the machine: interrupts by
 # MSI-X, INTx and the PIC, configuration space by ports, every way to reboot, memory above 4 GiB,
 # two processors, pauses all the time. tests/guest/debian.sh has the way through the daemon.
-set -u
-boot=$VMXD_BUILDDIR/tests/guest/boot
-guest=$VMXD_GUEST_DIR
-passed=0 failed=0
-for file in vmlinuz-cloud vmlinuz-generic initramfs.cpio initramfs-cloud.cpio; do
-	if [ ! -f "$guest/$file" ]; then
-		echo "skip: $guest/$file is not there: ./bootstrap build fetches it"
-		echo "0 passed, 0 failed, 1 skipped"
-		exit 77
-	fi
-done
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-truncate -s 16M "$tmp/disk" && printf 'first' | dd of="$tmp/disk" conv=notrunc status=none
+. "$(dirname "$0")/../lib.sh"
+boot=$build/tests/guest/boot
+need_guest vmlinuz-cloud vmlinuz-generic initramfs.cpio initramfs-cloud.cpio
+make_dir linux-modes
+truncate -s 16M "$dir/disk" && printf 'first' | dd of="$dir/disk" conv=notrunc status=none
 
 # run NAME STATUS PATTERN CMDLINE ARGS...
 run() {
 	name=$1 want=$2 pattern=$3 cmdline=$4
 	shift 4
 	timeout 150 "$boot" --engine soft --timeout 120 \
-		--cmdline "console=ttyS0 quiet panic=-1 $cmdline" "$@" >"$tmp/out" 2>"$tmp/err"
+		--cmdline "console=ttyS0 quiet panic=-1 $cmdline" "$@" >"$dir/out" 2>"$dir/err"
 	status=$?
-	cat "$tmp/err" >>"$tmp/out"
-	if [ $status -eq "$want" ] && grep -aqE "$pattern" "$tmp/out"; then
-		passed=$((passed + 1))
+	cat "$dir/err" >>"$dir/out"
+	if [ $status -eq "$want" ] && grep -aqE "$pattern" "$dir/out"; then
+		pass
 		return
 	fi
-	failed=$((failed + 1))
-	echo "FAIL: $name: status $status, wanted $want and /$pattern/; printed:"
-	tail -n 20 "$tmp/out" | sed 's/^/    /'
+	fail "$name: status $status, wanted $want and /$pattern/; printed:"
+	show 20 "$dir/out"
 }
 cloud() { # NAME STATUS PATTERN CMDLINE ARGS...
 	run "$@" --initrd "$guest/initramfs.cpio" "$guest/vmlinuz-cloud"
 }
 disk() { # NAME PATTERN CMDLINE: reads the disk, then shows who interrupted
 	run "$1" 0 "$2" "$3 vmxd.modules vmxd.run=\"head -c 5 /dev/vda; cat /proc/interrupts\"" \
-		--disk "$tmp/disk,readonly" --initrd "$guest/initramfs-cloud.cpio" "$guest/vmlinuz-cloud"
+		--disk "$dir/disk,readonly" --initrd "$guest/initramfs-cloud.cpio" "$guest/vmlinuz-cloud"
 }
 
 run "generic kernel" 0 'ran well' 'vmxd.run="echo ran well"' \
@@ -59,5 +49,4 @@ cloud "reboot by triple fault" 1 'failed, triple-fault: triple fault, at RIP 0xf
 	'reboot=t vmxd.run="true" vmxd.end=reboot'
 cloud "reset while it runs" 0 'guest-poweroff.* 1 resets' 'vmxd.run="sleep 1"' \
 	--when 'init, uptime' --do reset
-echo "$passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+finish

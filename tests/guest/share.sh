@@ -1,45 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # A stock Debian kernel's own 9P client on directories of the host, by vmctl and in the sandbox: files
 # both ways by checksum, names, links, permissions, read-only, and attempts to leave the directory.
-passed=0 failed=0
-build=$VMXD_BUILDDIR
-guest=$VMXD_GUEST_DIR
+. "$(dirname "$0")/../lib.sh"
 modules=$guest/share-generic # Debian's cloud kernel has no 9P
-
-if [ ! -f "$guest/vmlinuz-generic" ] || [ ! -f "$modules/order" ]; then
-	echo "skip: no generic kernel with its 9P modules in $guest (./bootstrap check fetches them)"
-	echo "0 passed, 0 failed, 1 skipped"
-	exit 77
-fi
-dir=$(mktemp -d "${TMPDIR:-/tmp}/vmxd-share.XXXXXX") || exit 1
-export VMXD_SOCKET=$dir/vmxd.sock
+need_guest vmlinuz-generic share-generic/order
+make_dir share
 mkdir "$dir/root" "$dir/root/rw" "$dir/root/ro"
-"$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" \
-	--share-root "$dir/root" >"$dir/log" 2>&1 </dev/null &
-daemon=$!
-cleanup() {
-	"$build/vmctl" -q kill share 2>/dev/null
-	kill "$daemon" 2>/dev/null
-	wait "$daemon" 2>/dev/null
-	rm -rf "$dir"
-}
-trap cleanup EXIT
-for _ in $(seq 100); do
-	[ -S "$VMXD_SOCKET" ] && "$build/vmctl" -q list >/dev/null 2>&1 && break
-	sleep 0.1
-done
-
-is() { # TEXT CONDITION...
-	local text=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAIL: $text"
-	fi
-}
-
+start_daemon --share-root "$dir/root"
 head -c 6000000 /dev/urandom >"$dir/root/rw/big"
 mkdir "$dir/root/rw/many"
 (cd "$dir/root/rw/many" && seq -f 'file-%04g' 1 1000 | xargs touch)
@@ -87,17 +54,13 @@ say ro2 "$(mkdir $ro/d 2>&1 | grep -c 'Read-only') $(mv $ro/file $ro/f 2>&1 | gr
 say ro3 "$(chmod 777 $ro/file 2>&1 | grep -c 'Read-only') $(touch $ro/n 2>&1 | grep -c 'Read-only')"
 END
 want=$(md5sum <"$dir/root/rw/big")
-"$VMXD_SRCDIR/tests/guest/initramfs" "$dir/initramfs" --modules "$modules" || exit 1
+"$src/tests/guest/initramfs" "$dir/initramfs" --modules "$modules" || exit 1
 timeout 240 "$build/vmctl" run share --rm --engine soft --memory 256M --net none --kernel "$guest/vmlinuz-generic" \
 	--initrd "$dir/initramfs" --share "$dir/root/rw:data" --share "$dir/root/ro:fixed,ro" \
 	--cmdline 'console=ttyS0 quiet vmxd.modules vmxd.run="mkdir -p /mnt/rw /mnt/ro; o=trans=virtio,version=9p2000.L,msize=262144; mount -t 9p -o $o data /mnt/rw && mount -t 9p -o $o fixed /mnt/ro && sh /mnt/rw/script"' \
 	>"$dir/console" 2>&1 </dev/null
-is "the guest powered itself off" test $? = 0
+check "the guest powered itself off" test $? = 0
 
-said() { # NAME VALUE
-	is "guest: $1: wanted '$2', got '$(sed -n "s/\r//; s/^SAY $1 //p" "$dir/console")'" \
-		grep -qaxE "SAY $1 $2 ?.?" "$dir/console"
-}
 said sum "${want}"
 said many 1000
 said both 'one two'
@@ -117,17 +80,16 @@ said ro 'text 1 1'
 said ro2 '1 1'
 said ro3 '1 1'
 made=$(sed -n 's/\r//; s/^SAY made //p' "$dir/console")
-is "what the guest made is what it sent" test "$made" = "$(md5sum <"$dir/root/rw/made")"
-is "what the guest copied begins as the original" cmp -s -n 1000 "$dir/root/rw/big" "$dir/root/rw/copy"
-is "no set-user-ID bit" test "$(stat -c %a "$dir/root/rw/made")" = 751
-is "the owner is the VM's user" test "$(stat -c %u "$dir/root/rw/made")" = "$(id -u)"
-is "the symbolic link is as the guest made it" test "$(readlink "$dir/root/rw/dir/s")" = b
-is "the hard link is gone, the file is not" test "$(stat -c %h "$dir/root/rw/dir/b")" = 1
-is "nothing outside changed" test "$(cat "$dir/secret")" = secret
-is "nothing read-only changed" test "$(ls "$dir/root/ro") $(cat "$dir/root/ro/file")" = 'file text'
+check "what the guest made is what it sent" test "$made" = "$(md5sum <"$dir/root/rw/made")"
+check "what the guest copied begins as the original" cmp -s -n 1000 "$dir/root/rw/big" "$dir/root/rw/copy"
+check "no set-user-ID bit" test "$(stat -c %a "$dir/root/rw/made")" = 751
+check "the owner is the VM's user" test "$(stat -c %u "$dir/root/rw/made")" = "$(id -u)"
+check "the symbolic link is as the guest made it" test "$(readlink "$dir/root/rw/dir/s")" = b
+check "the hard link is gone, the file is not" test "$(stat -c %h "$dir/root/rw/dir/b")" = 1
+check "nothing outside changed" test "$(cat "$dir/secret")" = secret
+check "nothing read-only changed" test "$(ls "$dir/root/ro") $(cat "$dir/root/ro/file")" = 'file text'
 if [ "$failed" -gt 0 ]; then
-	tail -n 30 "$dir/console"
-	tail -n 5 "$dir/log"
+	show 30 "$dir/console"
+	show 5 "$dir/log"
 fi
-echo "$passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+finish

@@ -2,72 +2,30 @@
 # A stock Debian cloud kernel on vhost-user devices, by vmctl and in the sandbox: a disk that
 # qemu-storage-daemon serves and a virtio-fs that virtiofsd serves. The disk's server is killed while
 # the guest writes and comes back: the guest waits and loses nothing.
-passed=0 failed=0
-build=$VMXD_BUILDDIR
-guest=$VMXD_GUEST_DIR
+. "$(dirname "$0")/../lib.sh"
 modules=$guest/share-cloud
-
-none() {
-	echo "skip: $1"
-	echo "0 passed, 0 failed, 1 skipped"
-	exit 77
-}
-if [ ! -f "$guest/vmlinuz-cloud" ] || [ ! -f "$modules/order" ]; then
-	none "no cloud kernel with its virtiofs module in $guest (./bootstrap check fetches them)"
-fi
-command -v qemu-storage-daemon >/dev/null || none "no qemu-storage-daemon (Debian: qemu-system-common)"
+need_guest vmlinuz-cloud share-cloud/order
+command -v qemu-storage-daemon >/dev/null || skip_all "no qemu-storage-daemon (Debian: qemu-system-common)"
 for virtiofsd in /usr/libexec/virtiofsd /usr/lib/qemu/virtiofsd; do
 	[ ! -x "$virtiofsd" ] || break
 done
-dir=$(mktemp -d "${TMPDIR:-/tmp}/vmxd-vhost.XXXXXX") || exit 1
-export VMXD_SOCKET=$dir/vmxd.sock
+make_dir vhost
 mkdir -p "$dir/root/data"
-"$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" \
-	--share-root "$dir/root" >"$dir/log" 2>&1 </dev/null &
-daemon=$! disk_server= fs_server=
-cleanup() {
-	"$build/vmctl" -q kill vhost 2>/dev/null
-	kill "$daemon" $disk_server $fs_server 2>/dev/null
-	wait 2>/dev/null
-	rm -rf "$dir"
-}
-trap cleanup EXIT
+start_daemon --share-root "$dir/root"
 
-is() { # TEXT CONDITION...
-	local text=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAIL: $text"
-	fi
-}
-wait_for() { # SECONDS CONDITION...
-	local tries=$(($1 * 10))
-	shift
-	while ! "$@"; do
-		[ $((tries -= 1)) -gt 0 ] || return 1
-		sleep 0.1
-	done
-}
 serve_disk() {
 	rm -f "$dir/disk.sock"
 	qemu-storage-daemon --blockdev "driver=file,filename=$dir/disk,node-name=f" \
 		--export "type=vhost-user-blk,id=e,addr.type=unix,addr.path=$dir/disk.sock,node-name=f,writable=on" \
 		>>"$dir/disk.log" 2>&1 </dev/null &
 	disk_server=$!
+	helpers="$helpers $disk_server"
 	wait_for 10 test -S "$dir/disk.sock"
-}
-said() { # NAME VALUE
-	is "guest: $1: wanted '$2', got '$(sed -n "s/\r//; s/^SAY $1 //p" "$dir/console")'" \
-		grep -qaxE "SAY $1 $2 ?.?" "$dir/console"
 }
 console_has() {
 	grep -qa "SAY $1" "$dir/console"
 }
 
-wait_for 10 test -S "$VMXD_SOCKET"
 truncate -s 64M "$dir/disk"
 head -c 4194304 /dev/urandom >"$dir/pattern"
 cp "$dir/pattern" "$dir/root/data/pattern"
@@ -89,7 +47,7 @@ cd /
 umount /mnt && say unmounted yes
 END
 want=$(md5sum <"$dir/pattern")
-"$VMXD_SRCDIR/tests/guest/initramfs" "$dir/initramfs" --modules "$modules" || exit 1
+"$src/tests/guest/initramfs" "$dir/initramfs" --modules "$modules" || exit 1
 mount='mkdir -p /mnt; mount -t virtiofs data /mnt && cp /mnt/script /tmp && sh /tmp/script'
 
 # Nobody there, and somebody who is none: the VM does not start, and vmctl says what to do.
@@ -99,47 +57,46 @@ run() { # EXTRA...
 		--cmdline "console=ttyS0 quiet vmxd.modules vmxd.run=\"$mount\"" </dev/null
 }
 run --vhost-user "blk,socket=$dir/disk.sock" >"$dir/out" 2>&1
-is "a peer that is not there: $(cat "$dir/out")" \
+check "a peer that is not there: $(cat "$dir/out")" \
 	grep -q 'vhost_user\[0\].socket: .*: start the program that serves it first' "$dir/out"
 run --vhost-user "blk,socket=$VMXD_SOCKET" >"$dir/out" 2>&1
-is "a peer that speaks something else: $(cat "$dir/out")" \
+check "a peer that speaks something else: $(cat "$dir/out")" \
 	grep -q 'vhost_user\[0\]: it ' "$dir/out"
 
 serve_disk
-is "qemu-storage-daemon listens" test -S "$dir/disk.sock"
+check "qemu-storage-daemon listens" test -S "$dir/disk.sock"
 "$virtiofsd" --socket-path="$dir/fs.sock" -o "source=$dir/root/data" -o sandbox=chroot \
 	>"$dir/fs.log" 2>&1 </dev/null &
-fs_server=$!
+helpers="$helpers $!"
 wait_for 10 test -S "$dir/fs.sock"
 run --vhost-user "blk,socket=$dir/disk.sock" --vhost-user "fs,socket=$dir/fs.sock,tag=data" \
 	>"$dir/console" 2>&1 &
 vm=$!
-is "the guest writes" wait_for 120 console_has writing
+check "the guest writes" wait_for 120 console_has writing
 sleep 0.3
 kill -9 "$disk_server"
 wait "$disk_server" 2>/dev/null
-is "the daemon tells that the peer is gone" wait_for 20 grep -q 'vhost_user\[0\]: its peer is gone' "$dir/log"
+check "the daemon tells that the peer is gone" wait_for 20 grep -q 'vhost_user\[0\]: its peer is gone' "$dir/log"
 "$build/vmctl" --json info vhost >"$dir/info" 2>&1
-is "vm.info shows it" grep -q '"kind":"blk","up":false,"why":"[a-z]' "$dir/info"
-is "the VM runs on" grep -q '"state":"running"' "$dir/info"
+check "vm.info shows it" grep -q '"kind":"blk","up":false,"why":"[a-z]' "$dir/info"
+check "the VM runs on" grep -q '"state":"running"' "$dir/info"
 serve_disk
-is "the peer is back" wait_for 20 grep -q 'vhost_user\[0\]: its peer is there again' "$dir/log"
+check "the peer is back" wait_for 20 grep -q 'vhost_user\[0\]: its peer is there again' "$dir/log"
 wait "$vm"
-is "the guest powered itself off" test $? = 0
+check "the guest powered itself off" test $? = 0
 said sum "$want"
 said names 'b c s one'
 said size '131072 0'
 said wrote "$want"
 said unmounted yes
-is "no write failed" test "$(grep -ac 'SAY lost\|I/O error' "$dir/console")" = 0
-is "what the guest made is whole" test "$(stat -c %s "$dir/root/data/made" 2>/dev/null)" = 2621440
+check "no write failed" test "$(grep -ac 'SAY lost\|I/O error' "$dir/console")" = 0
+check "what the guest made is whole" test "$(stat -c %s "$dir/root/data/made" 2>/dev/null)" = 2621440
 for i in 0 1 3 7 14; do
-	is "block $i is on the disk" cmp -s "$dir/pattern" \
+	check "block $i is on the disk" cmp -s "$dir/pattern" \
 		<(dd if="$dir/disk" bs=4194304 skip="$i" count=1 2>/dev/null)
 done
 if [ "$failed" -gt 0 ]; then
-	tail -n 30 "$dir/console"
-	tail -n 15 "$dir/log" "$dir/disk.log" "$dir/fs.log"
+	show 30 "$dir/console"
+	show 15 "$dir/log" "$dir/disk.log" "$dir/fs.log"
 fi
-echo "$passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+finish

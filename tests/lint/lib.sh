@@ -1,22 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Shared by the lint tests: counting, and the list of the project's own files.
-passed=0 failed=0 skipped=0
-
-pass() { passed=$((passed + 1)); }
-fail() {
-	failed=$((failed + 1))
-	printf 'FAIL: %s\n' "$*"
-}
-skip() {
-	skipped=$((skipped + 1))
-	printf 'skip: %s\n' "$*"
-}
-finish() {
-	printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
-	[ "$failed" -eq 0 ] || exit 1
-	[ "$passed" -gt 0 ] || exit 77
-	exit 0
-}
+# Shared by the lint tests: the list of the project's own files, and what all tests in shell share.
+. "$VMXD_SRCDIR/tests/lib.sh"
 
 in_git() { git -c safe.directory='*' -C "$VMXD_SRCDIR" rev-parse --git-dir >/dev/null 2>&1; }
 
