@@ -133,8 +133,7 @@ static void resets(struct rig *r)
 	static struct disk k;
 	struct vb_chain c;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	disk_reads(&k, 3);
 	CHECK(vb_take(&k.b, 0, &c));
 	told_start(&k.d);
@@ -157,8 +156,7 @@ static void resets_quickly(struct rig *r)
 {
 	static struct disk k;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	for (unsigned i = 0; i < 5; i++)
 		vd_start_queues(&k.d, i & 1 ? F(BLK_FLUSH) : 0, 64, 2);
 	disk_settle(&k);
@@ -173,8 +171,7 @@ static void resets_without_answer(struct rig *r)
 {
 	static struct disk k;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	disk_reads(&k, 3);
 	k.b.sin = VB_SILENT;
 	k.b.sin_at = VHOST_GET_VRING_BASE;
@@ -198,8 +195,7 @@ static void comes_back(struct rig *r)
 	struct vb_chain c[4];
 	uint32_t id, len;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, F(BLK_FLUSH));
+	disk_open_started(r, &k, F(BLK_FLUSH));
 	disk_reads(&k, 4);
 	for (unsigned i = 0; i < 3; i++)
 		CHECK(vb_take(&k.b, 0, &c[i]));
@@ -237,8 +233,7 @@ static void resets_alone(struct rig *r)
 {
 	static struct disk k;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	disk_reads(&k, 2);
 	vb_close(&k.b);
 	disk_settle(&k);
@@ -259,8 +254,7 @@ static void changes_peers(struct rig *r)
 	static struct disk k;
 	struct vb_chain c;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	disk_reads(&k, 1);
 	disk_next(&k); /* while the first is alive */
 	disk_settle(&k);
@@ -285,8 +279,7 @@ static void refuses_less(struct rig *r)
 	};
 	static struct disk k;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	disk_reads(&k, 2);
 	vb_close(&k.b);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -311,8 +304,7 @@ static void pauses(struct rig *r)
 	static struct disk k;
 	struct vb_chain c;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	disk_reads(&k, 3);
 	CHECK(vb_take(&k.b, 0, &c));
 	vb_give(&k.b, 0, c.head, 513);
@@ -346,8 +338,7 @@ static void machine_resets(struct rig *r)
 {
 	static struct disk k;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	disk_reads(&k, 3);
 	vb_serve(&k.b);
 	machine_reset_devices(r->machine);
@@ -368,8 +359,7 @@ static void tells_its_config(struct rig *r)
 	static struct disk k;
 	uint8_t answer[20];
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	put_le64(k.b.config, 4096);
 	CHECK(vb_config_changed(&k.b, true));
 	disk_settle(&k);

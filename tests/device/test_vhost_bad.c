@@ -86,8 +86,7 @@ static void comes_badly(struct rig *r)
 {
 	static struct disk k;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	disk_reads(&k, 2);
 	vb_close(&k.b);
 	for (size_t i = 0; i < ARRAY_SIZE(greeting_sins) + ARRAY_SIZE(starting_sins); i++) {
@@ -243,8 +242,7 @@ static void bad_guest(struct rig *r)
 {
 	static struct disk k;
 
-	disk_open(r, &k, &vhost_disk);
-	disk_start(&k, 0);
+	disk_open_started(r, &k, 0);
 	disk_reads(&k, 1);
 	vd_desc(&k.d, 40, RIG_MEMORY - 8, 16, 0, 0); /* not wholly in memory */
 	vd_push(&k.d, 40);

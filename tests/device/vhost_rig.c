@@ -62,6 +62,12 @@ void disk_start(struct disk *k, uint64_t features)
 	CHECK(k->b.ring[0].running && k->b.ring[1].running);
 }
 
+void disk_open_started(struct rig *r, struct disk *k, uint64_t features)
+{
+	disk_open(r, k, &vhost_disk);
+	disk_start(k, features);
+}
+
 void disk_push(struct disk *k, unsigned n)
 {
 	uint64_t at = DATA + 0x1000ull * n;

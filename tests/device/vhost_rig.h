@@ -33,6 +33,8 @@ void disk_open(struct rig *r, struct disk *k, const struct vhost_user_config *co
 /* Turns loop and back-end until neither has anything. */
 void disk_settle(struct disk *k);
 void disk_start(struct disk *k, uint64_t features);
+/* vhost_disk, and its driver at work. */
+void disk_open_started(struct rig *r, struct disk *k, uint64_t features);
 /* A read of 512 bytes in descriptors 3n.. of queue 0: header, data, status; not kicked. */
 void disk_push(struct disk *k, unsigned n);
 void disk_reads(struct disk *k, unsigned n); /* n of them, kicked and settled */
