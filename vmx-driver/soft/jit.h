@@ -135,6 +135,7 @@ enum jit_site_mode { JIT_BY_L0, JIT_BY_LARGE, JIT_BY_L1 };
 /* So many misses of L0, one in less than so many cycles on average, change the mode. */
 #define JIT_MISSES 1024u
 #define JIT_MISS_CYCLES 100u
+#define JIT_LOOP_MISS_CYCLES 300u /* for a loop, each of whose misses costs a turn of its ordinary body */
 #define JIT_HASH_SIZE 65536u
 #define JIT_PAGES_TOP 1024u /* gpa >> 30: guest memory up to 1 TiB */
 #define JIT_PAGES_LEAF (1u << 18)

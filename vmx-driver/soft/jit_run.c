@@ -83,7 +83,8 @@ static void count_misses(struct soft_vcpu *v, uint64_t la, uint32_t site)
 	struct soft_exc kept = v->exc;
 	struct jit_vcpu *j = jit_of(v);
 	uint64_t now = __builtin_ia32_rdtsc(), gpa, mode;
-	bool often = now - j->missed_at[slot] < JIT_MISSES * JIT_MISS_CYCLES;
+	unsigned cycles = site & JIT_SITE_LOOP ? JIT_LOOP_MISS_CYCLES : JIT_MISS_CYCLES;
+	bool often = now - j->missed_at[slot] < JIT_MISSES * cycles;
 	uint8_t byte;
 
 	if (v->l0_misses[slot] != 0)
@@ -136,6 +137,8 @@ int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_
 	v->rip = *(const u64_any *)(ret + 5);
 	/* Which access of a loop comes first is not known: pages are marked as used one by one. */
 	rc = site & JIT_SITE_LOOP ? SOFT_STEP : fill(v, la, site);
+	if (site & JIT_SITE_LOOP) /* L1 has not got it: two streams may share its place there */
+		v->l0_misses[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)]++;
 	if (rc == SOFT_OK || site & JIT_SITE_LOOP)
 		count_misses(v, la, site);
 	v->exc = kept;
