@@ -20,10 +20,10 @@ libdevices_la_SOURCES += \
 	devices/backend/net_frame.h devices/backend/net_packet.c devices/backend/net_stream.c \
 	devices/virtio/net.c devices/virtio/net.h devices/virtio/net_config.h \
 	devices/virtio/net_ctrl.c \
-	devices/virtio/net_internal.h \
+	devices/virtio/net_internal.h devices/virtio/net_spec.h \
 	devices/backend/uring.c devices/backend/uring.h devices/backend/workers.c \
 	devices/backend/workers.h \
-	devices/virtio/blk.c devices/virtio/blk.h devices/virtio/blk_internal.h \
+	devices/virtio/blk.c devices/virtio/blk.h devices/virtio/blk_internal.h devices/virtio/blk_spec.h \
 	devices/virtio/blk_request.c devices/virtio/core.c devices/virtio/core.h \
 	devices/virtio/mmio.c devices/virtio/mmio.h devices/virtio/pci.c devices/virtio/pci.h \
 	devices/virtio/queue.c devices/virtio/queue.h devices/virtio/queue_internal.h \
@@ -40,9 +40,10 @@ libdevices_la_SOURCES += devices/virtio/p9.c devices/virtio/p9.h \
 	devices/backend/p9_name.c devices/backend/p9_server.c
 libdevices_la_SOURCES += devices/virtio/vsock.c devices/virtio/vsock.h \
 	devices/virtio/vsock_conn.c devices/virtio/vsock_internal.h
-libdevices_la_SOURCES += devices/backend/vhost_peer.c devices/backend/vhost_peer.h \
+libdevices_la_SOURCES += devices/backend/vhost_peer.c devices/backend/vhost_peer.h devices/backend/vhost_setup.h \
 	devices/backend/vhost_wire.c devices/backend/vhost_wire.h \
 	devices/virtio/vhost_config.h devices/virtio/vhost_internal.h devices/virtio/vhost_ring.c devices/virtio/vhost_ring.h \
+	devices/virtio/vhost_queue.c devices/virtio/vhost_queue.h \
 	devices/virtio/vhost_types.c devices/virtio/vhost_user.c devices/virtio/vhost_user.h
 libdevices_la_SOURCES += devices/board.c devices/board_devices.c devices/board_hotplug.c \
 	devices/board_internal.h \

@@ -14,7 +14,6 @@
 #include "devices/virtio/pmem.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/vhost_user.h"
-#include "devices/virtio/vhost_user.h"
 #include "devices/virtio/vsock.h"
 
 const struct device_class *const device_classes[] = {

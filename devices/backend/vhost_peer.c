@@ -561,7 +561,7 @@ int vhost_peer_connect(struct vhost_peer *p, int fd)
 void vhost_peer_start(struct vhost_peer *p)
 {
 	assert(p->phase == VHOST_IDLE && !p->step);
-	assert(p->setup.regions <= VHOST_REGIONS_MAX && p->setup.vrings <= VHOST_QUEUES_MAX);
+	assert(p->setup.regions <= VHOST_USER_REGIONS_MAX && p->setup.vrings <= VHOST_QUEUES_MAX);
 	begin(p, starting, VHOST_STARTING, VHOST_RUNNING);
 }
 

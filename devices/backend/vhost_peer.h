@@ -22,12 +22,12 @@
 
 #include <stdarg.h>
 
+#include "devices/backend/vhost_setup.h"
 #include "devices/backend/vhost_wire.h"
 #include "machine/timer.h"
 
 #define VHOST_REPLY_MS 5000u
-#define VHOST_QUEUES_MAX 16u
-#define VHOST_REGIONS_MAX 8u
+#define VHOST_USER_REGIONS_MAX 8u /* of memory, that a message can tell of */
 #define VHOST_CONFIG_MAX 256u
 
 struct loop_watch;
@@ -35,24 +35,6 @@ struct machine;
 
 enum vhost_phase {
 	VHOST_GONE, VHOST_GREETING, VHOST_IDLE, VHOST_STARTING, VHOST_RUNNING, VHOST_STOPPING,
-};
-
-struct vhost_region { /* of memory that the peer maps */
-	uint64_t gpa, size, offset; /* offset: in fd */
-	int fd;                     /* still the caller's */
-};
-
-struct vhost_vring {
-	uint16_t size;
-	uint64_t desc, avail, used; /* guest-physical, inside a region */
-	int kick_fd, call_fd;       /* still the caller's, open until it stopped */
-};
-
-struct vhost_setup { /* what start() tells; stays until the next one */
-	uint64_t features;
-	unsigned regions, vrings;
-	struct vhost_region region[VHOST_REGIONS_MAX];
-	struct vhost_vring vring[VHOST_QUEUES_MAX];
 };
 
 struct vhost_peer_ops {
@@ -76,7 +58,7 @@ struct vhost_peer {
 	unsigned queues;        /* most that it has */
 	uint8_t config[VHOST_CONFIG_MAX];
 	char why[160];          /* GONE: why */
-	struct vhost_setup setup;
+	struct vhost_setup setup; /* what start() tells; stays until the next one */
 	/* vhost_peer.c's: */
 	int fd, request_fd;     /* -1: none. request_fd: where the peer's own requests come */
 	struct loop_watch *watch, *request_watch;

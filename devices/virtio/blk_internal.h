@@ -8,6 +8,7 @@
 #include "devices/backend/uring.h"
 #include "devices/backend/workers.h"
 #include "devices/virtio/blk.h"
+#include "devices/virtio/blk_spec.h"
 #include "devices/virtio/core.h"
 #include "machine/timer.h"
 
@@ -16,11 +17,6 @@
 #define BLK_RANGES_MAX 16u
 #define BLK_DISCARD_SECTORS_MAX (1u << 22)
 #define BLK_ZEROES_SECTORS_MAX (1u << 18)
-
-enum { /* features (5.2.3) */
-	BLK_F_SEG_MAX = 2, BLK_F_RO = 5, BLK_F_BLK_SIZE = 6, BLK_F_FLUSH = 9, BLK_F_MQ = 12,
-	BLK_F_DISCARD = 13, BLK_F_WRITE_ZEROES = 14,
-};
 
 struct blk_request {
 	struct work work;        /* done by a worker, or */

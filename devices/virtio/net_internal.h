@@ -5,6 +5,7 @@
 
 #include "devices/virtio/core.h"
 #include "devices/virtio/net.h"
+#include "devices/virtio/net_spec.h"
 #include "machine/timer.h"
 
 #define NET_QUEUE_SIZE 256u
@@ -12,14 +13,6 @@
 #define NET_IOV_MAX 512u
 #define NET_FILTER_MACS 64u   /* of each kind; more, and all of that kind pass */
 
-enum { /* feature bits (5.1.3) */
-	NET_F_CSUM = 0, NET_F_GUEST_CSUM = 1, NET_F_CTRL_GUEST_OFFLOADS = 2, NET_F_MTU = 3,
-	NET_F_MAC = 5, NET_F_GUEST_TSO4 = 7, NET_F_GUEST_TSO6 = 8, NET_F_GUEST_ECN = 9,
-	NET_F_HOST_TSO4 = 11, NET_F_HOST_TSO6 = 12, NET_F_HOST_ECN = 13, NET_F_MRG_RXBUF = 15,
-	NET_F_STATUS = 16, NET_F_CTRL_VQ = 17, NET_F_CTRL_RX = 18, NET_F_CTRL_RX_EXTRA = 20,
-	NET_F_GUEST_ANNOUNCE = 21, NET_F_MQ = 22, NET_F_CTRL_MAC_ADDR = 23, NET_F_GUEST_USO4 = 54,
-	NET_F_GUEST_USO6 = 55, NET_F_HOST_USO = 56,
-};
 #define NET_FEATURES \
 	(1ull << NET_F_CSUM | 1ull << NET_F_GUEST_CSUM | 1ull << NET_F_CTRL_GUEST_OFFLOADS | \
 	 1ull << NET_F_MTU | 1ull << NET_F_MAC | 1ull << NET_F_GUEST_TSO4 | \
@@ -29,8 +22,6 @@ enum { /* feature bits (5.1.3) */
 	 1ull << NET_F_CTRL_RX_EXTRA | 1ull << NET_F_GUEST_ANNOUNCE | 1ull << NET_F_MQ | \
 	 1ull << NET_F_CTRL_MAC_ADDR | 1ull << NET_F_GUEST_USO4 | 1ull << NET_F_GUEST_USO6 | \
 	 1ull << NET_F_HOST_USO)
-enum { CFG_MAC = 0, CFG_STATUS = 6, CFG_PAIRS = 8, CFG_MTU = 10, CFG_BYTES = 12 };
-enum { STATUS_LINK_UP = 1, STATUS_ANNOUNCE = 2 };
 
 /* What the driver wants to see (5.1.6.5.1, 5.1.6.5.2). */
 struct net_filter {

@@ -6,7 +6,7 @@
 
 #include "devices/backend/vhost_peer.h"
 #include "devices/virtio/core.h"
-#include "devices/virtio/vhost_ring.h"
+#include "devices/virtio/vhost_queue.h"
 #include "devices/virtio/vhost_user.h"
 #include "machine/loop.h"
 
@@ -30,13 +30,6 @@ struct vhost_type {
 };
 extern const struct vhost_type vhost_types[VHOST_KINDS];
 
-struct vhost_queue {
-	struct vhost_user *device;
-	struct vhost_ring ring;
-	int kick_fd, call_fd;      /* -1: none */
-	struct loop_watch *watch;  /* of call_fd */
-};
-
 struct vhost_user {
 	struct device dev;
 	struct virtio virtio;
@@ -50,11 +43,8 @@ struct vhost_user {
 	bool paused;               /* likewise */
 	unsigned running_epoch;    /* likewise: epoch at the last start */
 	struct loop_call sync;
-	int shared_fd;             /* the rings' memory; -1: none */
-	uint8_t *shared;
-	size_t shared_size;
 	uint64_t features;         /* that the guest was offered and the peer must keep to */
-	struct vhost_queue queue[VHOST_QUEUES_MAX];
+	struct vhost_queues queues;
 	/* Under virtio.lock: */
 	bool made;                 /* the guest can see it */
 	bool active;               /* the peer may touch rings */

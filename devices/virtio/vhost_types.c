@@ -5,17 +5,14 @@
 #include <string.h>
 
 #include "common/bytes.h"
+#include "devices/virtio/blk_spec.h"
+#include "devices/virtio/net_spec.h"
 #include "devices/virtio/vhost_internal.h"
 
 #define BIT(n) (1ull << (n))
 
 /* --- disks (5.2) ------------------------------------------------------------------------------ */
 
-enum {
-	BLK_F_SIZE_MAX = 1, BLK_F_SEG_MAX = 2, BLK_F_GEOMETRY = 4, BLK_F_RO = 5, BLK_F_BLK_SIZE = 6,
-	BLK_F_FLUSH = 9, BLK_F_TOPOLOGY = 10, BLK_F_MQ = 12, BLK_F_DISCARD = 13,
-	BLK_F_WRITE_ZEROES = 14,
-};
 #define BLK_CONFIG_BYTES 60u
 #define BLK_CONFIG_SEG_MAX 12u
 #define BLK_CONFIG_NUM_QUEUES 34u
@@ -40,15 +37,7 @@ static size_t blk_config(const struct vhost_user *d, uint8_t *space)
 
 /* --- network cards (5.1) ---------------------------------------------------------------------- */
 
-enum {
-	NET_F_CSUM = 0, NET_F_GUEST_CSUM = 1, NET_F_MAC = 5, NET_F_GUEST_TSO4 = 7,
-	NET_F_GUEST_TSO6 = 8, NET_F_GUEST_ECN = 9, NET_F_GUEST_UFO = 10, NET_F_HOST_TSO4 = 11,
-	NET_F_HOST_TSO6 = 12, NET_F_HOST_ECN = 13, NET_F_HOST_UFO = 14, NET_F_MRG_RXBUF = 15,
-	NET_F_STATUS = 16,
-};
-#define NET_CONFIG_STATUS 6u
-#define NET_CONFIG_BYTES 8u
-#define NET_LINK_UP 1u
+#define NET_CONFIG_BYTES (CFG_STATUS + 2u)
 
 static unsigned net_queues(const struct vhost_user_config *c, unsigned peer_queues)
 {
@@ -59,7 +48,7 @@ static unsigned net_queues(const struct vhost_user_config *c, unsigned peer_queu
 static size_t net_config(const struct vhost_user *d, uint8_t *space)
 {
 	memcpy(space, d->conf.mac, sizeof(d->conf.mac));
-	put_le16(space + NET_CONFIG_STATUS, NET_LINK_UP);
+	put_le16(space + CFG_STATUS, STATUS_LINK_UP);
 	return NET_CONFIG_BYTES;
 }
 
@@ -70,7 +59,7 @@ static bool net_parks(unsigned queue)
 
 static void net_link(struct vhost_user *d, bool up)
 {
-	put_le16(d->virtio.config + NET_CONFIG_STATUS, up ? NET_LINK_UP : 0);
+	put_le16(d->virtio.config + CFG_STATUS, up ? STATUS_LINK_UP : 0);
 	virtio_config_changed(&d->virtio);
 }
 

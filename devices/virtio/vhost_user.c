@@ -9,9 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/checked.h"
@@ -21,13 +18,10 @@
 #include "machine/memory.h"
 
 #define QUEUE_SIZE_DEFAULT 256u
-#define FEED_MAX 64u       /* chains in one turn */
 #define GREETING_MS 5000   /* creation waits so long */
 #define DRAIN_MS 2000      /* a pause waits so long for requests that the peer has */
 #define STOP_MS 5000
 #define END_MS 1000        /* and the device's end for the peer to stop */
-/* The rings' memory, as the peer has it: above all RAM, below where its addresses begin. */
-#define SHARED_GPA (1ull << 42)
 #define BIT(n) (1ull << (n))
 
 static struct vhost_user *vhost_of(struct virtio *v)
@@ -35,153 +29,39 @@ static struct vhost_user *vhost_of(struct virtio *v)
 	return (struct vhost_user *)((char *)v - offsetof(struct vhost_user, virtio));
 }
 
-/* --- rings: all with virtio.lock held ------------------------------------------------------------ */
-
-static bool parks(const struct vhost_user *d, unsigned queue)
-{
-	return d->type->parks && d->type->parks(queue);
-}
-
-static void park(struct vhost_user *d, struct vhost_slot *slot, bool yes)
-{
-	if (slot->parked == yes)
-		return;
-	slot->parked = yes;
-	virtio_park(&d->virtio, yes ? 1 : -1);
-}
-
-/* A chain is the guest's again. The engine hears of all that may have been written first. */
-static void give_back(struct vhost_user *d, unsigned queue, struct vhost_slot *slot,
-		      uint32_t written)
-{
-	virtq_iov_written(&d->virtio.queue[queue].ring, &slot->chain, 0, slot->chain.in_bytes);
-	park(d, slot, false);
-	virtio_release(&d->virtio, queue, &slot->chain, written);
-}
-
-/* What the peer is done with. What it did wrong, or NULL. */
-static const char *collect(struct vhost_user *d, unsigned queue)
-{
-	struct vhost_ring *ring = &d->queue[queue].ring;
-	struct vhost_slot *slot;
-	const char *what = NULL;
-	uint32_t written;
-	unsigned n = 0;
-	int r;
-
-	while ((r = vhost_ring_take(ring, &slot, &written, &what)) > 0) {
-		give_back(d, queue, slot, written);
-		n++;
-	}
-	if (n)
-		virtio_end(&d->virtio, queue);
-	return r < 0 ? what : NULL;
-}
-
-static const char *collect_all(struct vhost_user *d)
-{
-	const char *what = NULL;
-
-	for (unsigned i = 0; i < d->queue_count && !what; i++)
-		what = collect(d, i);
-	return what;
-}
-
-/* What no peer will be done with: a reset waits for it. */
-static void abandon_all(struct vhost_user *d)
-{
-	struct vhost_slot *slot;
-
-	for (unsigned i = 0; i < d->queue_count; i++)
-		while ((slot = vhost_ring_abandon(&d->queue[i].ring)))
-			give_back(d, i, slot, 0);
-}
-
-/* One chain from the guest to the peer: 1, 0: there is none now, -ENOSPC: no room. */
-static int feed_one(struct vhost_user *d, unsigned queue, bool *ret_placed)
-{
-	struct virtio *v = &d->virtio;
-	struct vhost_ring *ring = &d->queue[queue].ring;
-	struct vhost_slot *slot = vhost_ring_next(ring);
-
-	if (!slot)
-		return -ENOSPC;
-	if (virtio_get(v, queue, &slot->chain) <= 0)
-		return 0;
-	if (!slot->chain.readable && !slot->chain.writable) { /* nothing that anybody could do */
-		virtio_release(v, queue, &slot->chain, 0);
-		virtio_end(v, queue);
-		return 1;
-	}
-	if (vhost_ring_place(ring) < 0) {
-		bool never = ring->oldest == VHOST_RING_NONE;
-
-		virtio_unget(v, queue, &slot->chain);
-		if (never)
-			virtio_guest_error(v, "a chain of more descriptors than the queue has");
-		return -ENOSPC;
-	}
-	park(d, slot, parks(d, queue));
-	*ret_placed = true;
-	return 1;
-}
-
-static void feed(struct vhost_user *d, unsigned queue)
-{
-	struct virtio *v = &d->virtio;
-	bool placed = false;
-	unsigned n = 0;
-	int r = 1;
-
-	if (!d->active || d->peer.phase != VHOST_RUNNING)
-		return;
-	for (; n < FEED_MAX && r > 0; n++)
-		r = feed_one(d, queue, &placed);
-	if (placed && vhost_ring_wants_kick(&d->queue[queue].ring))
-		(void)eventfd_write(d->queue[queue].kick_fd, 1);
-	if (r < 0)
-		return; /* called() goes on */
-	if (r == 0)
-		virtio_want_kicks(v, queue, true);
-	if (r > 0 || virtio_has(v, queue)) /* more, or it came before the driver saw that */
-		virtio_kick_again(v, queue);
-}
-
 /* --- events -------------------------------------------------------------------------------------- */
+
+/* May chains go to the peer? */
+static bool at_work(const struct vhost_user *d)
+{
+	return d->active && d->peer.phase == VHOST_RUNNING;
+}
 
 static void vu_kick(struct virtio *v, unsigned queue)
 {
 	struct vhost_user *d = vhost_of(v);
 
 	pthread_mutex_lock(&v->lock);
-	if (!d->paused)
-		feed(d, queue);
+	if (!d->paused && at_work(d))
+		vhost_queue_feed(&d->queues.queue[queue]);
 	pthread_mutex_unlock(&v->lock);
 }
 
 /* The peer is done with something. Loop thread, or where that stands still. */
 static void called(struct vhost_queue *q)
 {
-	struct vhost_user *d = q->device;
+	struct vhost_user *d = vhost_of(q->all->virtio);
 	const char *what = NULL;
-	eventfd_t count;
 
-	(void)eventfd_read(q->call_fd, &count);
 	pthread_mutex_lock(&d->virtio.lock);
 	if (d->active && d->peer.phase != VHOST_STARTING) {
-		what = collect(d, (unsigned)(q - d->queue));
-		if (!what && !d->paused)
-			feed(d, (unsigned)(q - d->queue));
+		what = vhost_queue_collect(q);
+		if (!what && !d->paused && at_work(d))
+			vhost_queue_feed(q);
 	}
 	pthread_mutex_unlock(&d->virtio.lock);
 	if (what)
 		vhost_peer_drop(&d->peer, "%s", what);
-}
-
-static void on_call(void *opaque, uint32_t events)
-{
-	(void)events;
-	called(opaque);
 }
 
 static void vu_started(struct virtio *v)
@@ -205,7 +85,7 @@ static void vu_resetting(struct virtio *v)
 	if (d->active)
 		loop_post_call(v->machine->loop, &d->sync);
 	else
-		abandon_all(d);
+		vhost_queues_abandon(&d->queues);
 }
 
 /* --- the peer: loop thread, or where that stands still --------------------------------------------- */
@@ -219,39 +99,19 @@ static uint64_t needed(const struct vhost_user *d)
 static void start_peer(struct vhost_user *d)
 {
 	struct vhost_setup *s = &d->peer.setup;
-	struct memory *memory = d->dev.machine->memory;
-	struct memory_part parts[MEMORY_PARTS_MAX];
-	unsigned i;
 
-	s->regions = (unsigned)memory_parts(memory, parts);
-	if (s->regions >= VHOST_REGIONS_MAX) {
-		vhost_peer_drop(&d->peer, "the guest's memory is in %u parts, more than a peer takes",
-				s->regions);
-		return;
-	}
-	for (i = 0; i < s->regions; i++)
-		s->region[i] = (struct vhost_region){ parts[i].gpa, parts[i].size, parts[i].offset,
-						      parts[i].fd };
-	s->region[s->regions++] = (struct vhost_region){ SHARED_GPA, d->shared_size, 0,
-							 d->shared_fd };
-	s->vrings = d->queue_count;
 	pthread_mutex_lock(&d->virtio.lock);
 	s->features = (d->virtio.accepted & d->features) | BIT(VIRTIO_F_VERSION_1) |
 		      (d->indirect ? BIT(VIRTIO_F_INDIRECT_DESC) : 0);
 	d->active = true;
 	d->running_epoch = d->epoch;
-	for (i = 0; i < d->queue_count; i++) {
-		const struct vhost_queue *q = &d->queue[i];
-
-		vhost_ring_restart(&d->queue[i].ring);
-		s->vring[i] = (struct vhost_vring){
-			.size = q->ring.size, .desc = vhost_ring_desc(&q->ring),
-			.avail = vhost_ring_avail(&q->ring), .used = vhost_ring_used(&q->ring),
-			.kick_fd = q->kick_fd, .call_fd = q->call_fd,
-		};
-	}
+	vhost_queues_restart(&d->queues, s);
 	pthread_mutex_unlock(&d->virtio.lock);
-	vhost_peer_start(&d->peer);
+	if (s->regions > VHOST_USER_REGIONS_MAX)
+		vhost_peer_drop(&d->peer, "the guest's memory is in %u parts, more than a peer takes",
+				s->regions);
+	else
+		vhost_peer_start(&d->peer);
 }
 
 /* Brings the peer to where the guest is. */
@@ -361,16 +221,13 @@ static void peer_changed(void *opaque)
 	}
 	pthread_mutex_lock(&v->lock);
 	if (phase == VHOST_RUNNING) {
-		for (unsigned i = 0; i < d->queue_count; i++) {
-			(void)eventfd_write(d->queue[i].kick_fd, 1);
-			virtio_kick_again(v, i);
-		}
+		vhost_queues_kick(&d->queues);
 	} else {
 		if (d->active) /* what it was done with still counts */
-			(void)collect_all(d);
+			(void)vhost_queues_collect(&d->queues);
 		d->active = false;
 		if (v->resetting)
-			abandon_all(d);
+			vhost_queues_abandon(&d->queues);
 		if (phase == VHOST_IDLE && d->type->peer_config)
 			update_config(d);
 	}
@@ -429,13 +286,14 @@ static void drain(struct vhost_user *d, unsigned ms)
 
 		if (now >= until)
 			return;
-		for (unsigned i = 0; i < d->queue_count; i++)
-			fds[i] = (struct pollfd){ .fd = d->queue[i].call_fd, .events = POLLIN };
-		if (poll(fds, d->queue_count, (int)((until - now) / 1000000) + 1) <= 0)
+		for (unsigned i = 0; i < d->queues.count; i++)
+			fds[i] = (struct pollfd){ .fd = d->queues.queue[i].call_fd,
+						  .events = POLLIN };
+		if (poll(fds, d->queues.count, (int)((until - now) / 1000000) + 1) <= 0)
 			return;
-		for (unsigned i = 0; i < d->queue_count; i++)
+		for (unsigned i = 0; i < d->queues.count; i++)
 			if (fds[i].revents)
-				called(&d->queue[i]);
+				vhost_queue_poll(&d->queues.queue[i]);
 	}
 }
 
@@ -452,16 +310,10 @@ static void quiesce(struct vhost_user *d, unsigned drain_ms, int stop_ms)
 	vhost_peer_wait(&d->peer, stop_ms);
 }
 
-/* What a peer did not finish waits for the next start, which gives it to a peer again. */
 static void park_rest(struct vhost_user *d, bool yes)
 {
 	pthread_mutex_lock(&d->virtio.lock);
-	for (unsigned i = 0; i < d->queue_count; i++) {
-		struct vhost_ring *ring = &d->queue[i].ring;
-
-		for (uint16_t at = ring->oldest; at != VHOST_RING_NONE; at = ring->slot[at].newer)
-			park(d, &ring->slot[at], yes || parks(d, i));
-	}
+	vhost_queues_park(&d->queues, yes);
 	pthread_mutex_unlock(&d->virtio.lock);
 }
 
@@ -495,24 +347,6 @@ static void vu_reset(struct device *dev)
 
 /* --- life ---------------------------------------------------------------------------------------- */
 
-static void close_queues(struct vhost_user *d)
-{
-	for (unsigned i = 0; i < d->queue_count; i++) {
-		struct vhost_queue *q = &d->queue[i];
-
-		q->watch = loop_remove(q->watch);
-		if (q->kick_fd >= 0)
-			close(q->kick_fd);
-		if (q->call_fd >= 0)
-			close(q->call_fd);
-		vhost_ring_fini(&q->ring);
-	}
-	if (d->shared)
-		munmap(d->shared, d->shared_size);
-	if (d->shared_fd >= 0)
-		close(d->shared_fd);
-}
-
 static void vu_destroy(struct device *dev)
 {
 	struct vhost_user *d = (struct vhost_user *)dev;
@@ -530,43 +364,19 @@ static void vu_destroy(struct device *dev)
 	virtio_disconnect(&d->virtio);
 	loop_cancel_call(dev->machine->loop, &d->sync);
 	virtio_fini(&d->virtio);
-	close_queues(d);
+	vhost_queues_close(&d->queues);
 	if (d->new_fd >= 0)
 		close(d->new_fd);
 	free(d);
 }
 
-static int make_shared(struct vhost_user *d)
+static int make_queues(struct vhost_user *d)
 {
-	d->shared_size = d->queue_count * vhost_ring_bytes(d->conf.queue_size);
-	d->shared_fd = memfd_create("vhost-rings", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (d->shared_fd < 0 || ftruncate(d->shared_fd, (off_t)d->shared_size) < 0 ||
-	    fcntl(d->shared_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return -errno;
-	d->shared = mmap(NULL, d->shared_size, PROT_READ | PROT_WRITE, MAP_SHARED, d->shared_fd, 0);
-	if (d->shared == MAP_FAILED) {
-		d->shared = NULL;
-		return -errno;
-	}
-	return 0;
-}
-
-static int make_queue(struct vhost_user *d, unsigned i)
-{
-	size_t offset = i * vhost_ring_bytes(d->conf.queue_size);
-	struct vhost_queue *q = &d->queue[i];
-	int r;
-
-	q->device = d;
-	r = vhost_ring_init(&q->ring, d->conf.queue_size, d->shared + offset, SHARED_GPA + offset);
-	if (r < 0)
-		return r;
-	q->ring.indirect = d->indirect;
-	q->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	q->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (q->kick_fd < 0 || q->call_fd < 0)
-		return -errno;
-	return loop_add(d->dev.machine->loop, q->call_fd, EPOLLIN, on_call, q, &q->watch);
+	d->queues.parks = d->type->parks;
+	d->queues.called = called;
+	d->queues.size = d->conf.queue_size;
+	d->queues.indirect = d->indirect;
+	return vhost_queues_make(&d->queues, d->dev.machine->loop, d->queue_count);
 }
 
 /* Greets the first peer, which says what the guest gets. */
@@ -637,9 +447,8 @@ static struct vhost_user *new_device(struct machine *machine, const struct vhost
 	if (!d->conf.queue_size)
 		d->conf.queue_size = QUEUE_SIZE_DEFAULT;
 	d->sync = (struct loop_call){ .fn = sync_peer, .opaque = d };
-	d->shared_fd = d->new_fd = -1;
-	for (unsigned i = 0; i < VHOST_QUEUES_MAX; i++)
-		d->queue[i].kick_fd = d->queue[i].call_fd = -1;
+	d->new_fd = -1;
+	vhost_queues_init(&d->queues, &d->virtio);
 	vhost_peer_init(&d->peer, machine, &peer_ops, d, d->type->peer_config);
 	return d;
 }
@@ -659,9 +468,7 @@ static int vu_create(struct machine *machine, const void *config, struct device 
 		return -ENOMEM;
 	r = greet(d, c);
 	if (r == 0)
-		r = make_shared(d);
-	for (unsigned i = 0; i < d->queue_count && r == 0; i++)
-		r = make_queue(d, i);
+		r = make_queues(d);
 	if (r == 0)
 		r = make_virtio(d, c);
 	if (r < 0) {
