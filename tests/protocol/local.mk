@@ -40,11 +40,3 @@ check_PROGRAMS += tests/protocol/rpc-man
 tests_protocol_rpc_man_SOURCES = tests/protocol/rpc_man.c
 tests_protocol_rpc_man_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
 tests_protocol_rpc_man_LDADD = libprotocol.la libcommon.la $(JSONC_LIBS)
-
-# Requests that are mostly right.
-check_PROGRAMS += tests/fuzz/fuzz-protocol
-TESTS += tests/fuzz/fuzz-protocol
-EXTRA_DIST += tests/fuzz/corpus/protocol
-tests_fuzz_fuzz_protocol_SOURCES = tests/fuzz/fuzz_protocol.c tests/fuzz/replay.c tests/fuzz/input.h
-tests_fuzz_fuzz_protocol_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
-tests_fuzz_fuzz_protocol_LDADD = libprotocol.la libcommon.la $(JSONC_LIBS)
