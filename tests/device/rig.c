@@ -202,9 +202,15 @@ struct tally {
 	unsigned passed, failed, skipped;
 };
 
+/* How a case is run. */
+struct run {
+	const char *label;
+	bool mmio, packed;
+};
+
 /* One run of a case, unless another one is named on the command line. */
 static void run_case(struct tally *t, const char *suite, const char *name,
-		     void (*fn)(struct rig *rig), bool mmio, const char *wanted)
+		     void (*fn)(struct rig *rig), const struct run *run, const char *wanted)
 {
 	struct rig rig;
 
@@ -214,10 +220,11 @@ static void run_case(struct tally *t, const char *suite, const char *name,
 	}
 	failed_checks = 0;
 	rig_open(&rig);
-	rig.mmio = mmio;
+	rig.mmio = run->mmio;
+	rig.packed = run->packed;
 	fn(&rig);
 	rig_close(&rig);
-	printf("%s %s: %s%s\n", failed_checks ? "FAIL" : "ok  ", suite, mmio ? "mmio: " : "", name);
+	printf("%s %s: %s%s\n", failed_checks ? "FAIL" : "ok  ", suite, run->label, name);
 	fflush(stdout);
 	t->passed += !failed_checks;
 	t->failed += failed_checks != 0;
@@ -231,25 +238,30 @@ static int finish(const struct tally *t)
 
 int rig_main(const char *suite, const struct rig_case *cases, size_t n, int argc, char **argv)
 {
+	static const struct run plain = { "", false, false };
 	struct tally t = { 0 };
 
 	for (size_t i = 0; i < n; i++)
-		run_case(&t, suite, cases[i].name, cases[i].fn, false, argc > 1 ? argv[1] : NULL);
+		run_case(&t, suite, cases[i].name, cases[i].fn, &plain, argc > 1 ? argv[1] : NULL);
 	return finish(&t);
 }
 
 int rig_virtio_main(const char *suite, const struct rig_virtio_case *cases, size_t n, int argc,
 		    char **argv)
 {
+	static const struct run runs[] = {
+		{ "", false, false }, { "mmio: ", true, false },
+		{ "packed: ", false, true }, { "mmio, packed: ", true, true },
+	};
+	static const struct {
+		unsigned first, end;
+	} of[] = { [RIG_PCI] = { 0, 1 }, [RIG_MMIO] = { 1, 2 }, [RIG_BOTH] = { 0, 2 },
+		   [RIG_RINGS] = { 0, 4 } };
 	struct tally t = { 0 };
 
-	for (size_t i = 0; i < n; i++) {
-		const struct rig_virtio_case *c = &cases[i];
-
-		if (c->transport != RIG_MMIO)
-			run_case(&t, suite, c->name, c->fn, false, argc > 1 ? argv[1] : NULL);
-		if (c->transport != RIG_PCI)
-			run_case(&t, suite, c->name, c->fn, true, argc > 1 ? argv[1] : NULL);
-	}
+	for (size_t i = 0; i < n; i++)
+		for (unsigned run = of[cases[i].transport].first; run < of[cases[i].transport].end; run++)
+			run_case(&t, suite, cases[i].name, cases[i].fn, &runs[run],
+				 argc > 1 ? argv[1] : NULL);
 	return finish(&t);
 }

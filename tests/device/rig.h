@@ -33,6 +33,7 @@ struct rig {
 	enum machine_request request;
 	int request_code;
 	bool mmio;                  /* this run of the case is for virtio over MMIO */
+	bool packed;                /* ... with packed rings */
 };
 
 /* Fails the program if the machine can't be made. */
@@ -64,7 +65,8 @@ struct rig_case {
 	void (*fn)(struct rig *rig);
 };
 
-enum rig_transport { RIG_PCI, RIG_MMIO, RIG_BOTH }; /* both: one after the other */
+/* Both: one after the other. Rings: both, and each with both ring formats. */
+enum rig_transport { RIG_PCI, RIG_MMIO, RIG_BOTH, RIG_RINGS };
 
 struct rig_virtio_case {
 	const char *name;
@@ -74,7 +76,7 @@ struct rig_virtio_case {
 
 /* Each case gets a fresh machine. Prints a line per failed check and the sum; the exit status. */
 int rig_main(const char *suite, const struct rig_case *cases, size_t n, int argc, char **argv);
-/* The same, over the transports that each is for (rig.mmio). */
+/* The same, over the transports that each is for (rig.mmio, rig.packed). */
 int rig_virtio_main(const char *suite, const struct rig_virtio_case *cases, size_t n, int argc,
 		    char **argv);
 void rig_check_failed(const char *file, int line, const char *what);

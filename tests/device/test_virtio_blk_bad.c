@@ -226,202 +226,123 @@ static void illegal_mmio(struct rig *r)
 
 /* --- bad rings -------------------------------------------------------------------------------- */
 
-typedef void spoil_fn(struct vdriver *d);
+#define TABLE 0x80000ull /* of indirect descriptors */
+#define OWN_REGISTERS 1ull /* in place of an address */
 
-static void head_size(struct vdriver *d) { vd_push(d, 64); }
-static void head_max(struct vdriver *d) { vd_push(d, 0xffff); }
-static void avail_ahead(struct vdriver *d)
+struct bad_desc {
+	uint16_t index;
+	uint64_t gpa;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+/* How a good chain (descriptors 0 to 2) is spoiled. */
+struct bad_chain {
+	const char *name;
+	uint16_t head;          /* what is pushed */
+	uint16_t avail;         /* or, not 0: what the index is set to without a push */
+	unsigned descs;         /* of `desc` */
+	struct bad_desc desc[2];
+	unsigned entries;       /* of the table: each is `entry`, the i-th leads to entry.next + i */
+	struct bad_desc entry;
+};
+
+#define OUT_MORE VD_NEXT
+#define IN_MORE (VD_NEXT | VD_WRITE)
+static const struct bad_chain bad_plain[] = {
+	{ "head = size", .head = 64 },
+	{ "head = 0xffff", .head = 0xffff },
+	{ "avail ahead", .avail = 65 },
+	{ "avail behind", .avail = 0xffff },
+	{ "next out of range", .descs = 1, .desc = { { 1, DATA(0), 512, IN_MORE, 64 } } },
+	{ "loop to itself", .descs = 1, .desc = { { 1, DATA(0), 512, IN_MORE, 1 } } },
+	{ "loop of empty ones", .descs = 1, .desc = { { 1, 0, 0, OUT_MORE, 1 } } },
+	{ "loop of two", .descs = 2,
+	  .desc = { { 1, DATA(0), 512, IN_MORE, 2 }, { 2, DATA(0), 512, IN_MORE, 1 } } },
+	{ "read after write", .descs = 1, .desc = { { 2, STATUS(0), 1, 0, 0 } } },
+	{ "no status", .descs = 1, .desc = { { 0, HEADER(0), 16, 0, 0 } } },
+	{ "short header", .descs = 1, .desc = { { 0, HEADER(0), 15, OUT_MORE, 1 } } },
+	{ "only a status", .head = 2 },
+	{ "nothing at all", .descs = 1, .desc = { { 0, 0, 0, 0, 0 } } },
+	{ "beyond RAM", .descs = 1, .desc = { { 1, RIG_MEMORY - 511, 512, IN_MORE, 2 } } },
+	{ "wrapping", .descs = 1, .desc = { { 1, UINT64_MAX - 10, 512, IN_MORE, 2 } } },
+	{ "huge", .descs = 1, .desc = { { 1, 0, 0xffffffff, IN_MORE, 2 } } },
+	{ "own registers", .descs = 1, .desc = { { 1, OWN_REGISTERS, 4, IN_MORE, 2 } } },
+	{ "indirect, not negotiated", .descs = 1, .desc = { { 0, TABLE, 48, VD_INDIRECT, 0 } } },
+};
+
+static const struct bad_chain bad_tables[] = {
+	{ "nested", .descs = 1, .desc = { { 0, TABLE, 48, VD_INDIRECT, 0 } },
+	  .entries = 1, .entry = { 0, TABLE + 0x1000, 48, VD_INDIRECT, 0 } },
+	{ "odd length", .descs = 1, .desc = { { 0, TABLE, 47, VD_INDIRECT, 0 } } },
+	{ "empty", .descs = 1, .desc = { { 0, TABLE, 0, VD_INDIRECT, 0 } } },
+	{ "huge", .descs = 1, .desc = { { 0, TABLE, 0xfffffff0, VD_INDIRECT, 0 } } },
+	{ "long", .descs = 1, .desc = { { 0, TABLE, 1025 * 16, VD_INDIRECT, 0 } } },
+	{ "and more behind it", .descs = 1, .desc = { { 0, TABLE, 48, VD_INDIRECT | VD_NEXT, 1 } } },
+	{ "leads out", .descs = 1, .desc = { { 0, TABLE, 48, VD_INDIRECT, 0 } },
+	  .entries = 1, .entry = { 0, HEADER(0), 16, VD_NEXT, 3 } },
+	{ "loop", .descs = 1, .desc = { { 0, TABLE, 48, VD_INDIRECT, 0 } },
+	  .entries = 1, .entry = { 0, HEADER(0), 16, VD_NEXT, 0 } },
+	{ "more segments than a chain may have", .descs = 1,
+	  .desc = { { 0, TABLE, 512 * 16, VD_INDIRECT, 0 } },
+	  .entries = 512, .entry = { 0, HEADER(0), 1, VD_NEXT, 1 } },
+	{ "beyond RAM", .descs = 1, .desc = { { 0, RIG_MEMORY - 32, 48, VD_INDIRECT, 0 } } },
+};
+
+static void spoil(struct vdriver *d, const struct bad_chain *c)
 {
-	vd_store16(d, VD_AVAIL(0) + 2, 65);
-}
-static void avail_behind(struct vdriver *d)
-{
-	vd_store16(d, VD_AVAIL(0) + 2, 0xffff);
-}
-static void next_out(struct vdriver *d)
-{
-	vd_desc(d, 1, DATA(0), 512, VD_NEXT | VD_WRITE, 64);
-	vd_push(d, 0);
-}
-static void loop_self(struct vdriver *d)
-{
-	vd_desc(d, 1, DATA(0), 512, VD_NEXT | VD_WRITE, 1);
-	vd_push(d, 0);
-}
-static void loop_empty(struct vdriver *d)
-{
-	vd_desc(d, 1, 0, 0, VD_NEXT, 1);
-	vd_push(d, 0);
-}
-static void loop_two(struct vdriver *d)
-{
-	vd_desc(d, 1, DATA(0), 512, VD_NEXT | VD_WRITE, 2);
-	vd_desc(d, 2, DATA(0), 512, VD_NEXT | VD_WRITE, 1);
-	vd_push(d, 0);
-}
-static void read_after_write(struct vdriver *d)
-{
-	vd_desc(d, 2, STATUS(0), 1, 0, 0);
-	vd_push(d, 0);
-}
-static void no_status(struct vdriver *d)
-{
-	vd_desc(d, 0, HEADER(0), 16, 0, 0);
-	vd_push(d, 0);
-}
-static void short_header(struct vdriver *d)
-{
-	vd_desc(d, 0, HEADER(0), 15, VD_NEXT, 1);
-	vd_push(d, 0);
-}
-static void only_status(struct vdriver *d)
-{
-	vd_push(d, 2);
-}
-static void all_empty(struct vdriver *d)
-{
-	vd_desc(d, 0, 0, 0, 0, 0);
-	vd_push(d, 0);
-}
-static void beyond_ram(struct vdriver *d)
-{
-	vd_desc(d, 1, RIG_MEMORY - 511, 512, VD_NEXT | VD_WRITE, 2);
-	vd_push(d, 0);
-}
-static void wrapping(struct vdriver *d)
-{
-	vd_desc(d, 1, UINT64_MAX - 10, 512, VD_NEXT | VD_WRITE, 2);
-	vd_push(d, 0);
-}
-static void huge(struct vdriver *d)
-{
-	vd_desc(d, 1, 0, 0xffffffff, VD_NEXT | VD_WRITE, 2);
-	vd_push(d, 0);
-}
-static void own_bar(struct vdriver *d)
-{
-	vd_desc(d, 1, d->mmio ? d->mmio : d->common, 4, VD_NEXT | VD_WRITE, 2);
-	vd_push(d, 0);
-}
-static void not_negotiated(struct vdriver *d)
-{
-	vd_desc(d, 0, 0x80000, 48, VD_INDIRECT, 0);
-	vd_push(d, 0);
+	const struct bad_desc *e = &c->entry;
+	unsigned i;
+
+	for (i = 0; i < c->descs; i++) {
+		const struct bad_desc *b = &c->desc[i];
+		uint64_t gpa = b->gpa == OWN_REGISTERS ? d->mmio ? d->mmio : d->common : b->gpa;
+
+		vd_desc(d, b->index, gpa, b->len, b->flags, b->next);
+	}
+	for (i = 0; i < c->entries; i++)
+		vd_desc_at(d, TABLE, i, e->gpa, e->len, e->flags, (uint16_t)(e->next + i));
+	if (c->avail)
+		vd_store16(d, VD_AVAIL(0) + 2, c->avail);
+	else
+		vd_push(d, c->head);
 }
 
-static void try_chain(struct disk *k, spoil_fn *spoil, uint64_t features)
+/* The device is lost, quiet, and back after a reset. */
+static void try_chains(struct rig *r, const struct bad_chain *chains, size_t n, uint64_t features)
 {
-	struct vdriver *d = &k->d;
 	uint8_t before[16] = { 0 }, after[16];
+	struct disk k;
+	struct vdriver *d = &k.d;
+	size_t i;
 
-	vd_start(d, features, 64);
-	bd_good_chain(d);
-	spoil(d);
-	vd_kick(d, 0);
-	CHECK(vd_wait_status(d, 0x40, 0x40));
-	vd_store(d, VD_USED(0) + 4, before, sizeof(before));
-	vd_kick(d, 0); /* and stays quiet */
-	rig_turn(d->rig);
-	vd_load(d, VD_USED(0) + 4, after, sizeof(after));
-	CHECK(!memcmp(before, after, sizeof(after)));
-	vd_start(d, features, 64); /* a reset mends it */
-	CHECK_EQ(bd_request(d, T_IN, 0, 512, true), 0);
+	bd_open(r, &k, false);
+	for (i = 0; i < n; i++) {
+		vd_start(d, features, 64);
+		bd_good_chain(d);
+		spoil(d, &chains[i]);
+		vd_kick(d, 0);
+		if (!vd_wait_status(d, 0x40, 0x40))
+			rig_check_failed(__FILE__, __LINE__, chains[i].name);
+		vd_store(d, VD_USED(0) + 4, before, sizeof(before));
+		vd_kick(d, 0);
+		rig_turn(r);
+		vd_load(d, VD_USED(0) + 4, after, sizeof(after));
+		CHECK(!memcmp(before, after, sizeof(after)));
+		vd_start(d, features, 64);
+		CHECK_EQ(bd_request(d, T_IN, 0, 512, true), 0);
+	}
+	close(k.fd);
 }
 
 static void bad_chains(struct rig *r)
 {
-	static const struct {
-		const char *name;
-		spoil_fn *fn;
-	} table[] = {
-		{ "head = size", head_size }, { "head = 0xffff", head_max },
-		{ "avail ahead", avail_ahead }, { "avail behind", avail_behind },
-		{ "next out of range", next_out }, { "loop to itself", loop_self },
-		{ "loop of empty ones", loop_empty }, { "loop of two", loop_two },
-		{ "read after write", read_after_write }, { "no status", no_status },
-		{ "short header", short_header }, { "only a status", only_status },
-		{ "nothing at all", all_empty }, { "beyond RAM", beyond_ram },
-		{ "wrapping", wrapping }, { "huge", huge }, { "own BAR", own_bar },
-		{ "indirect, not negotiated", not_negotiated },
-	};
-	struct disk k;
-	size_t i;
-
-	bd_open(r, &k, false);
-	for (i = 0; i < ARRAY_SIZE(table); i++)
-		try_chain(&k, table[i].fn, 0);
-	close(k.fd);
-}
-
-static void ind_nested(struct vdriver *d)
-{
-	vd_desc_at(d, 0x80000, 0, 0x81000, 48, VD_INDIRECT, 0);
-	vd_desc(d, 0, 0x80000, 48, VD_INDIRECT, 0);
-	vd_push(d, 0);
-}
-static void ind_odd(struct vdriver *d)
-{
-	vd_desc(d, 0, 0x80000, 47, VD_INDIRECT, 0);
-	vd_push(d, 0);
-}
-static void ind_none(struct vdriver *d)
-{
-	vd_desc(d, 0, 0x80000, 0, VD_INDIRECT, 0);
-	vd_push(d, 0);
-}
-static void ind_huge(struct vdriver *d)
-{
-	vd_desc(d, 0, 0x80000, 0xfffffff0, VD_INDIRECT, 0);
-	vd_push(d, 0);
-}
-static void ind_long(struct vdriver *d)
-{
-	vd_desc(d, 0, 0x80000, 1025 * 16, VD_INDIRECT, 0);
-	vd_push(d, 0);
-}
-static void ind_next(struct vdriver *d)
-{
-	vd_desc(d, 0, 0x80000, 48, VD_INDIRECT | VD_NEXT, 1);
-	vd_push(d, 0);
-}
-static void ind_link_out(struct vdriver *d)
-{
-	vd_desc_at(d, 0x80000, 0, HEADER(0), 16, VD_NEXT, 3);
-	vd_desc(d, 0, 0x80000, 48, VD_INDIRECT, 0);
-	vd_push(d, 0);
-}
-static void ind_loop(struct vdriver *d)
-{
-	vd_desc_at(d, 0x80000, 0, HEADER(0), 16, VD_NEXT, 0);
-	vd_desc(d, 0, 0x80000, 48, VD_INDIRECT, 0);
-	vd_push(d, 0);
-}
-static void ind_many(struct vdriver *d) /* more segments than a chain may have */
-{
-	uint16_t i;
-
-	for (i = 0; i < 512; i++)
-		vd_desc_at(d, 0x80000, i, HEADER(0), 1, VD_NEXT, i + 1);
-	vd_desc(d, 0, 0x80000, 512 * 16, VD_INDIRECT, 0);
-	vd_push(d, 0);
-}
-static void ind_beyond(struct vdriver *d)
-{
-	vd_desc(d, 0, RIG_MEMORY - 32, 48, VD_INDIRECT, 0);
-	vd_push(d, 0);
+	try_chains(r, bad_plain, ARRAY_SIZE(bad_plain), 0);
 }
 
 static void bad_indirect(struct rig *r)
 {
-	static spoil_fn *const table[] = { ind_nested, ind_odd, ind_none, ind_huge, ind_long,
-					   ind_next, ind_link_out, ind_loop, ind_many, ind_beyond };
-	struct disk k;
-	size_t i;
-
-	bd_open(r, &k, false);
-	for (i = 0; i < ARRAY_SIZE(table); i++)
-		try_chain(&k, table[i], VF_INDIRECT);
-	close(k.fd);
+	try_chains(r, bad_tables, ARRAY_SIZE(bad_tables), VF_INDIRECT);
 }
 
 /* The last descriptors of the table point at 4 GiB in all: the sum must not wrap. */
@@ -446,48 +367,16 @@ static void sum_overflow(struct rig *r)
 	close(k.fd);
 }
 
-/* A second processor changes descriptors, rings and headers all the time. What the device reads,
- * it reads once; the sanitizers see to the rest. */
-struct flipper {
-	struct rig *rig;
-	atomic_bool stop;
-};
-
-static void *flip(void *opaque)
-{
-	struct flipper *f = opaque;
-	uint32_t x = 99;
-
-	while (!f->stop) {
-		uint64_t where;
-
-		x = x * 1664525u + 1013904223u;
-		switch (x >> 30) {
-		case 0:
-			where = HEADER(0) + (x >> 8 & 15u);
-			break;
-		case 1:
-			where = VD_AVAIL(0) + (x >> 8 & 63u);
-			break;
-		default:
-			where = VD_DESC(0) + (x >> 8 & 127u);
-			break;
-		}
-		(void)mem_store16(f->rig->machine->memory, where & ~1ull,
-				  (uint16_t)(x >> 4 & 0x1ff));
-	}
-	return NULL;
-}
-
+/* A second processor changes descriptors, rings and headers all the time. */
 static void changing_memory(struct rig *r)
 {
 	struct disk k;
-	struct flipper f = { .rig = r };
-	pthread_t thread;
+	struct vd_flipper f = { .where = { { HEADER(0), 15 }, { VD_AVAIL(0), 63 }, { VD_DESC(0), 127 },
+					   { VD_DESC(0), 127 } } };
 	unsigned i;
 
 	bd_open(r, &k, false);
-	pthread_create(&thread, NULL, flip, &f);
+	vd_flip_start(&f, r);
 	for (i = 0; i < 1500; i++) {
 		vd_start(&k.d, i & 1 ? VF_INDIRECT : VF_EVENT_IDX, 64);
 		bd_good_chain(&k.d);
@@ -495,8 +384,7 @@ static void changing_memory(struct rig *r)
 		vd_kick(&k.d, 0);
 		rig_turn(r);
 	}
-	f.stop = true;
-	pthread_join(thread, NULL);
+	vd_flip_stop(&f);
 	vd_start(&k.d, 0, 64);
 	CHECK_EQ(bd_request(&k.d, T_IN, 0, 512, true), 0);
 	close(k.fd);

@@ -180,7 +180,7 @@ uint8_t vd_negotiate(struct vdriver *d, uint64_t features)
 	return (uint8_t)vd_get(d, VC_STATUS, 1);
 }
 
-static void set_address(struct vdriver *d, unsigned offset, uint64_t gpa)
+void vd_set_address(struct vdriver *d, unsigned offset, uint64_t gpa)
 {
 	vd_set(d, offset, 4, (uint32_t)gpa);
 	vd_set(d, offset + 4, 4, gpa >> 32);
@@ -194,9 +194,9 @@ void vd_queue(struct vdriver *d, unsigned queue, uint16_t size)
 	vd_store(d, VD_AVAIL(queue), zeroes, 0x8000);
 	vd_set(d, VC_QSEL, 2, queue);
 	vd_set(d, VC_QSIZE, 2, size);
-	set_address(d, VC_QDESC, VD_DESC(queue));
-	set_address(d, VC_QDRIVER, VD_AVAIL(queue));
-	set_address(d, VC_QDEVICE, VD_USED(queue));
+	vd_set_address(d, VC_QDESC, VD_DESC(queue));
+	vd_set_address(d, VC_QDRIVER, VD_AVAIL(queue));
+	vd_set_address(d, VC_QDEVICE, VD_USED(queue));
 	vd_set(d, VC_QENABLE, 2, 1);
 	vd_restart_ring(d, queue);
 }
@@ -426,4 +426,35 @@ void vd_used(struct vdriver *d, uint16_t index, uint32_t *ret_id, uint32_t *ret_
 	vd_load(d, VD_USED(d->queue) + 4 + 8ull * (index % d->queue_size), raw, sizeof(raw));
 	*ret_id = get_le32(raw);
 	*ret_len = get_le32(raw + 4);
+}
+
+/* --- another processor ------------------------------------------------------------------------ */
+
+static void *flip(void *opaque)
+{
+	struct vd_flipper *f = opaque;
+	uint32_t x = 99;
+
+	while (!f->stop) {
+		uint64_t gpa;
+
+		x = x * 1664525u + 1013904223u;
+		gpa = f->where[x >> 30].gpa + (x >> 8 & f->where[x >> 30].mask);
+		/* Small numbers, and the flags of packed descriptors. */
+		(void)mem_store16(f->rig->machine->memory, gpa & ~1ull,
+				  (uint16_t)(x >> 4 & (x & 0x8000 ? 0x8087 : 0x1ff)));
+	}
+	return NULL;
+}
+
+void vd_flip_start(struct vd_flipper *f, struct rig *rig)
+{
+	f->rig = rig;
+	CHECK_EQ(pthread_create(&f->thread, NULL, flip, f), 0);
+}
+
+void vd_flip_stop(struct vd_flipper *f)
+{
+	f->stop = true;
+	pthread_join(f->thread, NULL);
 }

@@ -3,6 +3,7 @@
 #ifndef TESTS_DEVICE_VDRIVER_H
 #define TESTS_DEVICE_VDRIVER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -76,6 +77,8 @@ bool vd_find_mmio(struct rig *rig, struct vdriver *d, uint64_t base, uint32_t de
 bool vd_find(struct rig *rig, struct vdriver *d, uint16_t device_id);
 uint64_t vd_get(struct vdriver *d, unsigned offset, unsigned size);
 void vd_set(struct vdriver *d, unsigned offset, unsigned size, uint64_t value);
+/* An address of a queue (VC_QDESC, VC_QDRIVER, VC_QDEVICE), in two writes. */
+void vd_set_address(struct vdriver *d, unsigned offset, uint64_t gpa);
 uint64_t vd_features(struct vdriver *d);
 /* From after a reset up to FEATURES_OK. */
 void vd_accept(struct vdriver *d, uint64_t features);
@@ -109,5 +112,23 @@ void vd_store(struct vdriver *d, uint64_t gpa, const void *bytes, size_t len);
 void vd_load(struct vdriver *d, uint64_t gpa, void *bytes, size_t len);
 void vd_store16(struct vdriver *d, uint64_t gpa, uint16_t value);
 uint16_t vd_load16(struct vdriver *d, uint64_t gpa);
+
+/*
+ * Another processor that writes into descriptors, rings and headers all the time: 16 bits at
+ * gpa + (a random number & mask) of one of `where`. What a device reads, it reads once; the
+ * sanitizers see to the rest.
+ */
+struct vd_flipper {
+	struct {
+		uint64_t gpa;
+		uint32_t mask;
+	} where[4];
+	struct rig *rig;
+	pthread_t thread;
+	atomic_bool stop;
+};
+
+void vd_flip_start(struct vd_flipper *f, struct rig *rig); /* f->where is set */
+void vd_flip_stop(struct vd_flipper *f);
 
 #endif
