@@ -121,7 +121,7 @@ static const struct field base[] = {
 	/* virtual interrupts, posted ones, the log of dirty pages, bitmaps of a shadow VMCS */
 	{ 0x0002, 0x40 }, { 0x0810, 0x30 }, { 0x0812, 511 }, { 0x200e, AREA + 0x2000 },
 	{ 0x2016, AREA + 0x3000 }, { 0x201c, 0 }, { 0x201e, 0 }, { 0x2020, 0 }, { 0x2022, 0 },
-	{ 0x2026, AREA }, { 0x2028, AREA },
+	{ 0x2026, AREA }, { 0x2028, AREA }, { 0x202c, ~0ull },
 };
 #define BASE_COUNT (sizeof(base) / sizeof(base[0]))
 
@@ -149,7 +149,7 @@ static void fill_vmcs(struct input *in)
 	uint64_t *at = q(&rig.g, WRITES);
 	/* execution controls that are offered, each now and then */
 	uint32_t pin = input32(in) & input32(in) & 0xe9, proc = input32(in) & input32(in);
-	uint32_t proc2 = input32(in) & input32(in) & 0x253ff;
+	uint32_t proc2 = input32(in) & input32(in) & 0x1253ff;
 
 	for (unsigned i = 0; i < BASE_COUNT; i++) {
 		uint64_t value = base[i].value;

@@ -24,7 +24,8 @@ EXTRA_DIST += tests/guest/virtio.sh
 TESTS += tests/guest/devices.py
 EXTRA_DIST += tests/guest/devices.py
 TESTS += tests/guest/vmx.sh
-EXTRA_DIST += tests/guest/vmx.sh tests/guest/payload/vmx_start.S tests/guest/payload/vmx.c
+EXTRA_DIST += tests/guest/vmx.sh tests/guest/payload/vmx_start.S tests/guest/payload/vmx.c \
+	tests/guest/payload/vmx.h tests/guest/payload/vmx_lib.c tests/guest/payload/vmx_controls.c
 # A static program for the guests of network tests and benchmarks.
 check_PROGRAMS += tests/guest/net-tool
 tests_guest_net_tool_SOURCES = tests/guest/net-tool.c

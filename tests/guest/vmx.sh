@@ -16,7 +16,7 @@ $cc -m64 -O1 -std=gnu17 -ffreestanding -mgeneral-regs-only -mno-red-zone -fno-pi
 	-fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -nostdlib -static \
 	-Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments \
 	-Wl,-T,"$payload/payload.ld" -o "$dir/vmx.elf" "$payload/vmx_start.S" \
-	"$payload/vmx.c" || exit 1
+	"$payload"/vmx{,_lib,_controls}.c || exit 1
 objcopy -O elf32-i386 "$dir/vmx.elf" "$dir/vmx" || exit 1
 for mode in 0 1 2 8; do
 	timeout 60 "$boot" --engine soft --nested --soft-debug $mode --timeout 40 "$dir/vmx" >"$dir/out" 2>"$dir/err"

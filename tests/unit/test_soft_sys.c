@@ -118,7 +118,7 @@ static void test_undefined(void)
 		{ B("\x62\xf1\x7c\x48\x58\xc1"), 6, -1, 0, 0x40000 }, /* vaddps zmm */
 		{ B("\x0f\x01\xd0"), 6, -1, 0, 0 },         /* xgetbv without OSXSAVE */
 		{ B("\x0f\xae\x23"), 6, -1, 0, 0 },         /* xsave without OSXSAVE */
-		{ B("\x0f\xc7\x2b"), 6, -1, 0, 0x40000 },   /* xsaves [rbx] */
+		{ B("\x0f\xc7\x2b"), 6, -1, 0, 0 },         /* xsaves without OSXSAVE */
 		{ B("\x0f\x20\xc8"), 6, -1, 0, 0 },         /* mov rax, cr1 */
 		{ B("\x0f\x21\xe0"), 6, -1, 0, 8 },         /* mov rax, dr4 with DE */
 		{ B("\x0f\x21\xe0"), RIG_DONE, -1, 0, 0 },
@@ -670,6 +670,54 @@ static void test_xsave(void)
 	rig_free(r);
 }
 
+CODE64(supervisor, "mov $3, %eax; xor %edx, %edx; xor %ecx, %ecx; xsetbv\n"
+		   "mov $0x1122334455667788, %rdi; movq %rdi, %xmm3; mov $3, %eax\n"
+		   "xsavec (%rbx); xsaves 1024(%rbx); pxor %xmm3, %xmm3; xrstors 1024(%rbx)\n"
+		   "movq %xmm3, %rdi; mov $0xda0, %ecx; rdmsr; mov %eax, %esi; wrmsr\n"
+		   "mov $0xd, %eax; mov $1, %ecx; push %rbx; cpuid; mov %ebx, %ebp; pop %rbx")
+CODE64(supervisor_state, "mov $0xda0, %ecx; mov $0x100, %eax; xor %edx, %edx; wrmsr")
+CODE64(restore_standard, "mov $3, %eax; xor %edx, %edx; xsave (%rbx); xrstors (%rbx)")
+CODE64(save_user, "mov $3, %eax; xor %edx, %edx; xsaves (%rbx)")
+CODE64(restore_user, "mov $3, %eax; xor %edx, %edx; xrstors (%rbx)")
+
+/* XSAVES without supervisor components writes what XSAVEC does, which the host executes. */
+static void test_xsaves(void)
+{
+	struct rig *r = rig_new(RIG_64);
+
+	r->sregs.cr4 |= 0x40000;
+	CU_ASSERT_EQUAL(RUN(r, supervisor), RIG_DONE);
+	CU_ASSERT_EQUAL(r->regs.rdi, 0x1122334455667788);
+	CU_ASSERT_EQUAL(r->regs.rsi, 0);
+	CU_ASSERT_EQUAL(r->regs.rbp, 576);
+	CU_ASSERT_EQUAL(r->regs.rax & 0xa, 0xa);
+	CU_ASSERT_EQUAL(r->regs.rcx | r->regs.rdx, 0);
+	CU_ASSERT_EQUAL(rig_get(r, RIG_DATA + 1024 + 520, 8), 1ull << 63 | 3);
+	for (unsigned i = 0; i < 576; i += 8)
+		CU_ASSERT_EQUAL(rig_get(r, RIG_DATA + i, 8), rig_get(r, RIG_DATA + 1024 + i, 8));
+	rig_free(r);
+	r = rig_new(RIG_64);
+	CU_ASSERT_EQUAL(RUN(r, supervisor_state), 13);
+	rig_free(r);
+	r = rig_new(RIG_64);
+	r->sregs.cr4 |= 0x40000;
+	r->sregs.xcr0 = 3;
+	CU_ASSERT_EQUAL(RUN(r, restore_standard), 13);
+	rig_free(r);
+	r = rig_new(RIG_64);
+	rig_user(r);
+	r->sregs.cr4 |= 0x40000;
+	r->sregs.xcr0 = 3;
+	CU_ASSERT_EQUAL(RUN(r, save_user), 13);
+	rig_free(r);
+	r = rig_new(RIG_64);
+	rig_user(r);
+	r->sregs.cr4 |= 0x40000;
+	r->sregs.xcr0 = 3;
+	CU_ASSERT_EQUAL(RUN(r, restore_user), 13);
+	rig_free(r);
+}
+
 /* The host's processor as the oracle of which areas XRSTOR refuses. */
 static sigjmp_buf refused;
 
@@ -818,6 +866,7 @@ int main(void)
 		{ "LAR LSL VERR VERW, accessed bit", test_selectors },
 		{ "flags and ports of a user", test_user_flags_and_ports },
 		{ "XSAVE and relatives", test_xsave },
+		{ "XSAVES", test_xsaves },
 		{ "XRSTOR refuses what the host's refuses", test_xrstor_areas },
 		{ "CPUID", test_cpuid },
 		CU_TEST_INFO_NULL,

@@ -187,6 +187,6 @@ int main(void)
 		CU_SUITE_INFO_NULL,
 	};
 
-	soft_vmx_caps_init(&offered, true, CR4_VMXE | CR4_PAE | CR4_PGE);
+	soft_vmx_caps_init(&offered, true, CR4_VMXE | CR4_PAE | CR4_PGE, true);
 	return unit_run(suites);
 }

@@ -176,6 +176,7 @@ static void instruction_sets(struct soft_cpuid *c, const uint32_t word[W_COUNT],
 		c->isa[isas[i].set] = isas[i].word < 0 || (word[isas[i].word] >> isas[i].bit & 1);
 	c->isa[ZYDIS_ISA_SET_XSAVEOPT] = c->xcr0 && (xsave_eax & BIT(0));
 	c->isa[ZYDIS_ISA_SET_XSAVEC] = c->xcr0 && (xsave_eax & BIT(1));
+	c->isa[ZYDIS_ISA_SET_XSAVES] = c->isa[ZYDIS_ISA_SET_XSAVEC];
 	/* VEX-encoded GFNI needs AVX as well. */
 	c->isa[ZYDIS_ISA_SET_AVX_GFNI] = (word[W_7C] & BIT(8)) && c->xcr0 == 7;
 }
@@ -279,8 +280,8 @@ static void xsave_leaves(struct soft_cpuid *c, uint32_t host_eax1)
 	if (!c->xcr0)
 		return;
 	add(c, 0xd, 0, (uint32_t)c->xcr0, 0, c->xcr0 & 4 ? 832 : 576, 0);
-	/* XSAVEOPT, XSAVEC, XGETBV(1); no XSAVES */
-	add(c, 0xd, 1, host_eax1 & 7, 0, 0, 0);
+	/* XSAVEOPT, XSAVEC, XGETBV(1); XSAVES without supervisor components, which is XSAVEC */
+	add(c, 0xd, 1, (host_eax1 & 7) | (host_eax1 & BIT(1) ? BIT(3) : 0), 0, 0, 0);
 	if (c->xcr0 & 4) {
 		avx = host(0xd, 2);
 		add(c, 0xd, 2, avx.eax, avx.ebx, avx.ecx & ~1u, 0);
@@ -343,7 +344,7 @@ int soft_cpuid_create(struct soft_vm *vm)
 		c->cr4_mask |= CR4_OSXSAVE;
 	if (nested)
 		c->cr4_mask |= CR4_VMXE;
-	soft_vmx_caps_init(&vm->vmx_caps, nested, c->cr4_mask);
+	soft_vmx_caps_init(&vm->vmx_caps, nested, c->cr4_mask, c->isa[ZYDIS_ISA_SET_XSAVES]);
 	/* RDCL_NO IBRS_ALL SKIP_L1DFL SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO
 	 * PSDP_NO BHI_NO PBRSB_NO GDS_NO RFDS_NO ITS_NO: a translator speculates on its own
 	 * account, and guests need none of their costly countermeasures. */

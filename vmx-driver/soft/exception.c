@@ -464,6 +464,22 @@ static void note_event(struct soft_vcpu *v, uint32_t type, unsigned vector, bool
 				    error);
 }
 
+/* Breakpoints that a load of SS hit, and which the #DB of INT1 behind it tells of (SDM 3A 6.8.3). */
+static uint64_t held_hits(const struct soft_vcpu *v)
+{
+	uint64_t held = v->vmx.pending_debug;
+
+	return held & PENDING_BREAKPOINT ? held & PENDING_HITS : 0;
+}
+
+/* A #DB is delivered. B0-B3 tell of this one, the others add up until cleared by software. */
+static void tell_debug(struct soft_vcpu *v, uint64_t dr6)
+{
+	v->dr6 = (v->dr6 & ~0xfull) | dr6;
+	v->dr7 &= ~(1ull << 13);
+	v->vmx.pending_debug = 0;
+}
+
 static int deliver_one(struct soft_vcpu *v, const struct soft_exc *x)
 {
 	struct event e = {
@@ -477,11 +493,8 @@ static int deliver_one(struct soft_vcpu *v, const struct soft_exc *x)
 
 	if (x->vector == EXC_PF)
 		v->cr2 = x->cr2;
-	if (x->vector == EXC_DB) {
-		/* B0-B3 tell of this one, the others add up until cleared by software. */
-		v->dr6 = (v->dr6 & ~0xfull) | x->dr6;
-		v->dr7 &= ~(1ull << 13);
-	}
+	if (x->vector == EXC_DB)
+		tell_debug(v, x->dr6);
 	return deliver(v, &e);
 }
 
@@ -554,7 +567,10 @@ int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned 
 	int rc;
 
 	if (insn && event != EVENT_SOFT_INT) { /* #BP, #OF, #DB: a trap that is swallowed is over */
-		v->exc = (struct soft_exc){ .vector = (uint8_t)vector };
+		v->exc = (struct soft_exc){
+			.vector = (uint8_t)vector,
+			.dr6 = event == EVENT_INT1 ? held_hits(v) : 0,
+		};
 		rc = SOFT_OK;
 		if (soft_nonroot(v))
 			rc = soft_vmx_intercept_exception(v, event_types[event]);
@@ -578,6 +594,8 @@ int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned 
 		return rc;
 	}
 	soft_vmx_delivered(v);
+	if (event == EVENT_INT1)
+		tell_debug(v, held_hits(v));
 	if (event == EVENT_NMI)
 		v->nmi_blocked = true;
 	if (!insn)

@@ -62,6 +62,14 @@ bool jit_is_gpr64(const ZydisDecodedOperand *op)
 	       op->reg.value <= ZYDIS_REGISTER_R15;
 }
 
+/* MOV and POP: nothing comes between it and the next instruction, and that one should know. */
+static bool loads_ss(const struct soft_insn *insn)
+{
+	return (insn->zi.mnemonic == ZYDIS_MNEMONIC_MOV || insn->zi.mnemonic == ZYDIS_MNEMONIC_POP) &&
+	       insn->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       insn->op[0].reg.value == ZYDIS_REGISTER_SS;
+}
+
 static enum kind classify(const struct tr *t, const struct soft_insn *insn)
 {
 	const ZydisDecodedInstruction *zi = &insn->zi;
@@ -108,7 +116,7 @@ static enum kind classify(const struct tr *t, const struct soft_insn *insn)
 	if (has_reg_bit_offset(insn))
 		return zi->address_width == 64 ? K_BITMEM : K_STEP;
 	if (insn->soft_op)
-		return K_OP;
+		return loads_ss(insn) ? K_STEP : K_OP;
 	return jit_data_ok(insn) ? K_DATA : K_STEP;
 }
 
@@ -121,7 +129,7 @@ bool jit_ends_block(const struct item *it)
 	case K_STEP:
 		return true;
 	case K_OP:
-		if (it->insn.zi.mnemonic == ZYDIS_MNEMONIC_STI)
+		if (jit_is_sti(it))
 			return false;
 		return !(it->insn.soft_op->flags & SOFT_OP_FALLS) || writes_memory(&it->insn);
 	default:
@@ -188,6 +196,13 @@ static bool decode_one(struct tr *t, struct item *it, const uint8_t *page, const
 	return true;
 }
 
+/* In VMX non-root operation an access of a branch in STI's shadow may exit, and tells of it. */
+static bool alone_after_sti(const struct tr *t, const struct item *it)
+{
+	return (t->mode & MODE_NONROOT) && t->s->count && jit_is_sti(it - 1) &&
+	       (it->kind == K_CALL || it->kind == K_RET || it->kind == K_JMP);
+}
+
 void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 {
 	struct jit_scratch *s = t->s;
@@ -213,6 +228,8 @@ void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 			break;
 		}
 		it->kind = classify(t, &it->insn);
+		if (alone_after_sti(t, it))
+			it->kind = K_STEP;
 		flags_of(it);
 		at += it->insn.len;
 		rip += it->insn.len;
@@ -222,10 +239,15 @@ void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 			break;
 		}
 		/* No interrupt between STI and the next instruction: that one ends the block. */
-		if (it->insn.zi.mnemonic == ZYDIS_MNEMONIC_STI && s->count + 1 < limit)
+		if (jit_is_sti(it) && s->count + 1 < limit)
 			limit = s->count + 1;
 	}
 	s->end_rip = rip;
+	/* What follows STI has to be in its block: nothing else knows of its shadow. */
+	if (s->open_end && s->count && jit_is_sti(&s->item[s->count - 1])) {
+		s->item[s->count - 1].kind = K_STEP;
+		s->open_end = false;
+	}
 }
 
 const ZydisDecodedOperand *jit_memory_operand(const struct soft_insn *insn)

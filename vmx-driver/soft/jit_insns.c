@@ -357,6 +357,20 @@ static void emit_jcc(struct tr *t, struct item *it)
 	t->recipe = recipe;
 }
 
+static bool is_branch(const struct item *it)
+{
+	return it->kind == K_CALL || it->kind == K_RET || it->kind == K_JMP || it->kind == K_JCC;
+}
+
+/* The instruction in the shadow of STI, the last of its block, is done. */
+static void emit_end_shadow(struct tr *t)
+{
+	e3(&t->b, 0x65, 0xc6, 0x04); /* mov byte gs:[shadow], 0 */
+	e1(&t->b, 0x25);
+	e4(&t->b, GS_OFF(shadow));
+	e1(&t->b, 0);
+}
+
 static void emit_op(struct tr *t, struct item *it)
 {
 	struct soft_cache *cache = t->cache;
@@ -374,16 +388,13 @@ static void emit_op(struct tr *t, struct item *it)
 	jit_flags_clobber(t);
 	e_mov_imm(&t->b, H_R11, (uint64_t)(uintptr_t)site);
 	e_call(&t->b, jit_stub(t, cache->stubs.op));
-	if (it->insn.zi.mnemonic == ZYDIS_MNEMONIC_STI && t->i + 1 < t->s->count &&
-	    t->s->item[t->i + 1].kind != K_STEP) {
-		/* the instruction in its shadow is in this block, before the next poll */
-		e3(&t->b, 0x65, 0xc6, 0x04); /* mov byte gs:[shadow], 0 */
-		e1(&t->b, 0x25);
-		e4(&t->b, GS_OFF(shadow));
-		e1(&t->b, 0);
-	}
-	if (jit_ends_block(it))
-		e_jmp(&t->b, jit_stub(t, cache->stubs.dispatch));
+	if (jit_is_sti(it) && t->i + 1 < t->s->count && is_branch(&t->s->item[t->i + 1]))
+		emit_end_shadow(t); /* there is no way behind the branch */
+	if (!jit_ends_block(it))
+		return;
+	if (t->i && jit_is_sti(it - 1))
+		emit_end_shadow(t);
+	e_jmp(&t->b, jit_stub(t, cache->stubs.dispatch));
 }
 
 void jit_emit_item(struct tr *t, struct item *it)
@@ -413,4 +424,6 @@ void jit_emit_item(struct tr *t, struct item *it)
 		jit_emit_leave(t, it->rip, SOFT_STEP);
 		break;
 	}
+	if (t->i && jit_is_sti(it - 1) && !jit_ends_block(it) && !is_branch(it))
+		emit_end_shadow(t);
 }

@@ -94,6 +94,10 @@ struct tr { /* one translation */
 
 /* jit_decode.c */
 void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2);
+static inline bool jit_is_sti(const struct item *it)
+{
+	return it->kind == K_OP && it->insn.zi.mnemonic == ZYDIS_MNEMONIC_STI;
+}
 bool jit_ends_block(const struct item *it);
 bool jit_is_gpr64(const ZydisDecodedOperand *op);
 /* The operand in memory that the instruction accesses, or NULL. */

@@ -14,7 +14,7 @@ enum {
 	MSR_PERF_STATUS = 0x198, MSR_PERF_CTL = 0x199, MSR_MISC_ENABLE = 0x1a0,
 	MSR_VMX = 0x480, MSR_VMX_LAST = 0x491, MSR_DEBUGCTL = 0x1d9, MSR_MTRR_PHYS = 0x200, MSR_MTRR_FIX64K = 0x250,
 	MSR_MTRR_FIX16K = 0x258, MSR_MTRR_FIX4K = 0x268, MSR_PAT = 0x277,
-	MSR_MTRR_DEF_TYPE = 0x2ff, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC = 0x800,
+	MSR_MTRR_DEF_TYPE = 0x2ff, MSR_TSC_DEADLINE = 0x6e0, MSR_XSS = 0xda0, MSR_X2APIC = 0x800,
 	MSR_X2APIC_LAST = 0x8ff,
 };
 enum {
@@ -142,6 +142,11 @@ static unsigned ratio(const struct soft_vcpu *v)
 	return r > 255 ? 255 : (unsigned)r;
 }
 
+static bool has_xss(const struct soft_vcpu *v)
+{
+	return sys_cpuid(v)->isa[ZYDIS_ISA_SET_XSAVES];
+}
+
 static bool is_lapic(uint32_t index)
 {
 	return index == MSR_APIC_BASE || index == MSR_TSC_DEADLINE ||
@@ -177,6 +182,9 @@ int sys_read_msr(struct soft_vcpu *v, uint32_t index, uint64_t *ret_value)
 	case MSR_PAT:
 		*ret_value = v->pat;
 		return SOFT_OK;
+	case MSR_XSS:
+		*ret_value = v->xss;
+		return has_xss(v) ? SOFT_OK : SOFT_AGAIN;
 	case MSR_MTRRCAP:
 		*ret_value = MTRR_VARIABLE | 1u << 8 | 1u << 10;
 		return SOFT_OK;
@@ -257,6 +265,10 @@ int sys_write_msr(struct soft_vcpu *v, uint32_t index, uint64_t value)
 			return sys_gp0(v);
 		v->pat = value;
 		return SOFT_OK;
+	case MSR_XSS: /* there are no supervisor components */
+		if (!has_xss(v))
+			return SOFT_AGAIN;
+		return value ? sys_gp0(v) : SOFT_OK;
 	case MSR_MTRR_DEF_TYPE:
 		return write_deftype(v, value);
 	case MSR_MISC_ENABLE:

@@ -340,7 +340,7 @@ struct soft_vcpu {
 	/* --- the rest --- */
 	uint8_t bounce[128] __attribute__((aligned(64)));
 	struct vmx_table gdtr, idtr;
-	uint64_t cr0, cr2, cr3, cr4, efer, xcr0;
+	uint64_t cr0, cr2, cr3, cr4, efer, xcr0, xss;
 	_Atomic uint64_t apic_base; /* others route interrupts by it */
 	uint64_t pdpte[4];   /* PAE paging */
 	uint64_t dr[4], dr6, dr7;

@@ -202,7 +202,7 @@ soft_op_fn sys_op_clac, sys_op_cli, sys_op_cpuid, sys_op_hlt, sys_op_hypercall, 
 	sys_op_rdmsr, sys_op_rdpid, sys_op_rdpmc, sys_op_rdtsc, sys_op_rdtscp, sys_op_stac,
 	sys_op_sti, sys_op_ud, sys_op_wbinvd, sys_op_wrfsbase, sys_op_wrgsbase, sys_op_wrmsr;
 /* xsave.c */
-soft_op_fn sys_op_xsave, sys_op_xsavec, sys_op_xrstor, sys_op_fxsave, sys_op_fxrstor,
+soft_op_fn sys_op_xsave, sys_op_xsavec, sys_op_xsaves, sys_op_xrstor, sys_op_xrstors, sys_op_fxsave, sys_op_fxrstor,
 	sys_op_xgetbv, sys_op_xsetbv;
 
 /* cpuid_guest.c */

@@ -465,14 +465,6 @@ static uint64_t iret_flags(const struct soft_vcpu *v, unsigned size)
 	return size == 2 ? mask & 0xffff : mask;
 }
 
-static void unblock_nmi(struct soft_vcpu *v)
-{
-	if (!v->nmi_blocked || (soft_vmx_pin(v, PIN_NMI) && !soft_vmx_pin(v, PIN_VIRTUAL_NMI)))
-		return;
-	v->nmi_blocked = false;
-	soft_events_recheck(v);
-}
-
 static int iret_real(struct soft_vcpu *v, struct stack_reader *r, unsigned size)
 {
 	uint64_t val[3], mask = iret_flags(v, size);
@@ -490,7 +482,6 @@ static int iret_real(struct soft_vcpu *v, struct stack_reader *r, unsigned size)
 		return rc;
 	sys_set_sp(v, &v->seg[SOFT_SS], false, r->sp);
 	sys_set_flags(v, val[2], mask & ~(uint64_t)(FL_VIF | FL_VIP));
-	unblock_nmi(v);
 	return SOFT_OK;
 }
 
@@ -514,7 +505,6 @@ static int iret_vm86(struct soft_vcpu *v, struct stack_reader *r, const uint64_t
 	v->gpr[SOFT_RSP] = (uint32_t)outer[0];
 	v->rip = v->next_rip = (uint16_t)val[0];
 	soft_update_mode(v);
-	unblock_nmi(v);
 	return SOFT_OK;
 }
 
@@ -563,11 +553,10 @@ static int iret_protected(struct soft_vcpu *v, struct stack_reader *r, unsigned 
 		sys_drop_segments(v);
 	sys_set_flags(v, val[2], mask);
 	soft_update_mode(v);
-	unblock_nmi(v);
 	return SOFT_OK;
 }
 
-int sys_op_iret(struct soft_vcpu *v, const struct soft_insn *insn)
+static int iret(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	unsigned size = op_bytes(insn);
 	struct stack_reader r;
@@ -587,4 +576,25 @@ int sys_op_iret(struct soft_vcpu *v, const struct soft_insn *insn)
 		return sys_task_switch(v, link, TASK_IRET, false, 0, v->next_rip, 0);
 	}
 	return iret_protected(v, &r, size);
+}
+
+/* IRET ends the blocking of NMIs (with virtual NMIs, of those) even if it faults or exits; then the VMX
+ * host is told of it (27.2.3). What has to wait for the caller of resume did not happen yet. */
+static int unblock_nmi(struct soft_vcpu *v, int rc)
+{
+	if (rc != SOFT_OK && rc != SOFT_EXCEPTION && rc != SOFT_VMEXIT)
+		return rc;
+	v->nmi_blocked = false;
+	v->vmx.nmi_unblocked_by_iret = rc != SOFT_OK;
+	soft_events_recheck(v);
+	return rc;
+}
+
+int sys_op_iret(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	int rc = iret(v, insn);
+
+	if (!v->nmi_blocked || (soft_vmx_pin(v, PIN_NMI) && !soft_vmx_pin(v, PIN_VIRTUAL_NMI)))
+		return rc;
+	return unblock_nmi(v, rc);
 }

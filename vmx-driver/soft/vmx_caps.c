@@ -61,7 +61,7 @@ static const struct word words[VMX_WORDS] = {
 /* Write-back, INS and OUTS tell their operands, TRUE MSRs. */
 #define BASIC_CAPS ((uint64_t)VMCS_REGION_SIZE << 32 | 6ull << 50 | 1ull << 54 | 1ull << 55)
 
-void soft_vmx_caps_init(struct soft_vmx_caps *caps, bool offered, uint64_t cr4_mask)
+void soft_vmx_caps_init(struct soft_vmx_caps *caps, bool offered, uint64_t cr4_mask, bool xsaves)
 {
 	caps->offered = offered;
 	if (!offered)
@@ -70,6 +70,8 @@ void soft_vmx_caps_init(struct soft_vmx_caps *caps, bool offered, uint64_t cr4_m
 		caps->must[i] = words[i].default1 & ~words[i].relaxed;
 		caps->may[i] = words[i].default1 | words[i].offered;
 	}
+	if (xsaves)
+		caps->may[VMX_PROC2] |= PROC2_XSAVES;
 	caps->misc = MISC_CAPS;
 	caps->ept_vpid = EPT_CAPS | VPID_CAPS;
 	caps->cr0_must = CR0_PE | CR0_NE | CR0_PG;

@@ -24,10 +24,12 @@ int soft_vmx_intercept_exception(struct soft_vcpu *v, uint32_t type)
 	if (x.vector == EXC_DF)
 		v->vmx.idt_event = 0;
 	(void)soft_vmx_exit(v, REASON_EXCEPTION, 0);
-	if (x.vector == EXC_PF)
+	if (x.vector == EXC_PF) {
 		v->vmexit.qualification = x.cr2;
-	else if (x.vector == EXC_DB)
+	} else if (x.vector == EXC_DB) {
 		v->vmexit.qualification = x.dr6;
+		v->vmx.pending_debug = 0; /* what was held is told of */
+	}
 	v->vmexit.event = EVENT_VALID | type | x.vector;
 	if (v->vmx.nmi_unblocked_by_iret && !v->vmx.idt_event && x.vector != EXC_DF)
 		v->vmexit.event |= EVENT_IRET_UNBLOCKED;

@@ -116,6 +116,9 @@ static void tell(struct soft_vcpu *v)
 
 	c->exit_reason = x->reason;
 	c->qualification = x->qualification;
+	if (v->vmx.nmi_unblocked_by_iret && !v->vmx.idt_event &&
+	    (x->reason == REASON_EPT_VIOLATION || x->reason == REASON_PML_FULL))
+		c->qualification |= QUALIFY_IRET_UNBLOCKED;
 	c->exit_insn_info = x->insn_info;
 	c->exit_event = x->event;
 	c->exit_event_error = x->event_error;

@@ -85,6 +85,7 @@ enum { /* events: entry field, exit interruption information, IDT-vectoring info
 	EVENT_TYPE = 7u << 8,
 	EVENT_ERROR = 1u << 11,
 	EVENT_IRET_UNBLOCKED = 1u << 12,
+	QUALIFY_IRET_UNBLOCKED = 1u << 12, /* the same in exit qualifications */
 };
 #define EVENT_VALID (1u << 31)
 enum { /* their types */
@@ -104,8 +105,8 @@ enum { ACTIVITY_ACTIVE = 0, ACTIVITY_HLT = 1, ACTIVITY_SHUTDOWN = 2, ACTIVITY_SI
 
 /* --- what is offered (vmx_caps.c) ----------------------------------------------------------- */
 
-/* cr4_mask: CR4 bits that the VM's processor has. */
-void soft_vmx_caps_init(struct soft_vmx_caps *caps, bool offered, uint64_t cr4_mask);
+/* cr4_mask: CR4 bits that the VM's processor has; xsaves: it has XSAVES. */
+void soft_vmx_caps_init(struct soft_vmx_caps *caps, bool offered, uint64_t cr4_mask, bool xsaves);
 /* IA32_VMX_BASIC .. IA32_VMX_VMFUNC (0x480-0x491): false: no such MSR. */
 bool soft_vmx_read_msr(const struct soft_vcpu *v, uint32_t index, uint64_t *ret_value);
 static inline const struct soft_vmx_caps *soft_vmx_caps(const struct soft_vcpu *v)
@@ -197,6 +198,7 @@ static inline void soft_vmx_delivering(struct soft_vcpu *v, uint32_t event, uint
 static inline void soft_vmx_delivered(struct soft_vcpu *v)
 {
 	v->vmx.idt_event = 0;
+	v->vmx.nmi_unblocked_by_iret = false;
 }
 /* Would v->exc (with its final vector) exit? Then does so: SOFT_VMEXIT; else SOFT_OK. */
 int soft_vmx_intercept_exception(struct soft_vcpu *v, uint32_t type);

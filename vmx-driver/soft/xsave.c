@@ -16,7 +16,13 @@
 #define XCOMP_COMPACT (1ull << 63)
 enum { X_FP = 1, X_SSE = 2, X_AVX = 4 };
 
-enum kind { KIND_FXSAVE, KIND_XSAVE, KIND_XSAVEC, KIND_FXRSTOR, KIND_XRSTOR };
+enum kind { KIND_FXSAVE, KIND_XSAVE, KIND_XSAVEC, KIND_FXRSTOR, KIND_XRSTOR, KIND_XRSTORS };
+
+/* Components that EDX:EAX asks for and that are there. */
+static uint64_t requested(const struct soft_vcpu *v)
+{
+	return ((uint32_t)v->gpr[SOFT_RAX] | v->gpr[SOFT_RDX] << 32) & (v->xcr0 | v->xss);
+}
 
 /* Bytes of an area with these components (AVX comes right after the header in both formats). */
 static unsigned area_size(uint64_t rfbm)
@@ -83,7 +89,7 @@ static int prepare(struct soft_vcpu *v, const struct soft_insn *insn, bool fx, b
 
 static int save(struct soft_vcpu *v, const struct soft_insn *insn, enum kind kind)
 {
-	uint64_t rfbm = ((uint32_t)v->gpr[SOFT_RAX] | v->gpr[SOFT_RDX] << 32) & v->xcr0;
+	uint64_t rfbm = requested(v);
 	uint8_t copy[AREA_MAX] __attribute__((aligned(64)));
 	bool fx = kind == KIND_FXSAVE, wide = insn->zi.raw.rex.W;
 	unsigned size = fx ? HEADER : area_size(rfbm);
@@ -114,8 +120,8 @@ static bool mxcsr_ok(const struct soft_vcpu *v, const uint8_t *area)
 	return !((uint32_t)sys_get(area + 24, 4) & ~sys_cpuid(v)->mxcsr_mask);
 }
 
-/* Reserved bits of an XSAVE area (SDM 1 13.8, 13.12). */
-static bool header_ok(const struct soft_vcpu *v, const uint8_t *area, uint64_t rfbm)
+/* Reserved bits of an XSAVE area (SDM 1 13.8, 13.12). XRSTORS knows the compacted format alone. */
+static bool header_ok(const struct soft_vcpu *v, const uint8_t *area, uint64_t rfbm, enum kind kind)
 {
 	uint64_t h[8], zero = 0;
 
@@ -125,19 +131,19 @@ static bool header_ok(const struct soft_vcpu *v, const uint8_t *area, uint64_t r
 		zero |= h[i];
 	if (h[1] & XCOMP_COMPACT) {
 		if (!sys_cpuid(v)->isa[ZYDIS_ISA_SET_XSAVEC] ||
-		    (h[1] & ~(XCOMP_COMPACT | v->xcr0)) ||
+		    (h[1] & ~(XCOMP_COMPACT | v->xcr0 | v->xss)) ||
 		    (h[0] & ~(h[1] & ~XCOMP_COMPACT)) || zero)
 			return false;
 		return !(rfbm & h[0] & X_SSE) || mxcsr_ok(v, area);
 	}
-	if ((h[0] & ~v->xcr0) || h[1] || h[2])
+	if (kind == KIND_XRSTORS || (h[0] & ~v->xcr0) || h[1] || h[2])
 		return false;
 	return !(rfbm & (X_SSE | X_AVX)) || mxcsr_ok(v, area);
 }
 
 static int restore(struct soft_vcpu *v, const struct soft_insn *insn, enum kind kind)
 {
-	uint64_t rfbm = ((uint32_t)v->gpr[SOFT_RAX] | v->gpr[SOFT_RDX] << 32) & v->xcr0;
+	uint64_t rfbm = requested(v);
 	uint8_t copy[AREA_MAX] __attribute__((aligned(64)));
 	bool fx = kind == KIND_FXRSTOR, wide = insn->zi.raw.rex.W;
 	unsigned size = fx ? HEADER : area_size(rfbm);
@@ -149,7 +155,7 @@ static int restore(struct soft_vcpu *v, const struct soft_insn *insn, enum kind 
 		rc = soft_read(v, la, copy, size, 0);
 	if (rc != SOFT_OK)
 		return rc;
-	if (fx ? !mxcsr_ok(v, copy) : !header_ok(v, copy, rfbm))
+	if (fx ? !mxcsr_ok(v, copy) : !header_ok(v, copy, rfbm, kind))
 		return sys_gp0(v);
 	/* Where this form does not look at MXCSR, the host's processor may all the same. */
 	sys_put(copy + 24, 4, sys_get(copy + 24, 4) & sys_cpuid(v)->mxcsr_mask);
@@ -171,6 +177,34 @@ int sys_op_xsave(struct soft_vcpu *v, const struct soft_insn *insn)
 int sys_op_xsavec(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	return save(v, insn, KIND_XSAVEC);
+}
+
+/* What XSAVES and XRSTORS check before the rest: they are the supervisor's, and the VMX host's. */
+static int begin_supervisor(struct soft_vcpu *v, const struct soft_insn *insn,
+			    enum vmx_reason reason)
+{
+	if (!(v->cr4 & CR4_OSXSAVE) || (soft_nonroot(v) && !soft_vmx_proc2(v, PROC2_XSAVES)))
+		return sys_ud(v);
+	if (v->cpl != 0)
+		return sys_gp0(v);
+	if (soft_nonroot(v) && (requested(v) & v->xss & v->vmx.vmcs.xss_exiting))
+		return soft_vmx_exit_operands(v, insn, reason, 0);
+	return SOFT_OK;
+}
+
+/* Without supervisor components, and with no use made of the modified optimization, as XSAVEC. */
+int sys_op_xsaves(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	int rc = begin_supervisor(v, insn, REASON_XSAVES);
+
+	return rc == SOFT_OK ? save(v, insn, KIND_XSAVEC) : rc;
+}
+
+int sys_op_xrstors(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	int rc = begin_supervisor(v, insn, REASON_XRSTORS);
+
+	return rc == SOFT_OK ? restore(v, insn, KIND_XRSTORS) : rc;
 }
 
 int sys_op_fxrstor(struct soft_vcpu *v, const struct soft_insn *insn)

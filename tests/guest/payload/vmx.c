@@ -3,170 +3,14 @@
  * vmx.c - an operating system enters VMX operation by hand, and every documented failure of each
  * instruction and of VM entry is tried (SDM 3C 24-27, 3D 31). Prints what failed and a summary.
  */
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-enum { NO_FAULT = 0x80, VM_EXIT = 0x100, UD = 6, GP = 13, PF = 14 };
-enum { CF = 1, PF_FLAG = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800,
-       ARITH = CF | PF_FLAG | AF | ZF | SF | OF };
-enum { KERNEL = 0, USER = 3, COMPAT = 32 };
-
-unsigned attempt(const void *code, unsigned mode);
-extern const uint8_t try_vmxon[], try_vmxoff[], try_vmclear[], try_vmptrld[], try_vmptrst[],
-	try_vmread[], try_vmread_reg[], try_vmread_fault[], try_vmwrite[], try_vmwrite_mem[],
-	try_vmlaunch[], try_vmresume[], try_vmcall[], try_invept[], try_invvpid[],
-	try_vmlaunch_mov_ss[], try_mov_cr0[], try_mov_cr4[], try_vmxon_far[];
-extern const uint8_t host_entry[], guest_loop[], guest_hlt[], guest_cpuid[];
-extern volatile uint64_t operand[2], operand_value, result_flags, guest_count;
-extern volatile uint32_t operand_field;
-extern uint8_t pml4[], tss[], guest_stack_end[];
-struct table {
-	uint16_t limit;
-	uint64_t base;
-} __attribute__((packed));
-extern struct table gdt_pointer, idt_pointer;
-void main(void);
+#include "vmx.h"
 
 static uint8_t vmxon_page[4096] __attribute__((aligned(4096)));
 static uint8_t vmcs_page[2][4096] __attribute__((aligned(4096)));
 static uint8_t copy_page[4096] __attribute__((aligned(4096)));
 static uint64_t msr_area[4] __attribute__((aligned(16)));
-static unsigned passed, failed;
-
-/* --- telling -------------------------------------------------------------------------------- */
-
-static void outb(uint16_t port, uint8_t value)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static void print(const char *text)
-{
-	for (; *text; text++)
-		outb(0x3f8, (uint8_t)*text);
-}
-
-static void print_hex(uint64_t value)
-{
-	char text[17];
-	unsigned n = 16;
-
-	text[n] = 0;
-	do {
-		text[--n] = "0123456789abcdef"[value & 15];
-		value >>= 4;
-	} while (value);
-	print(text + n);
-}
-
-static void print_dec(unsigned value)
-{
-	char text[12];
-	unsigned n = 11;
-
-	text[n] = 0;
-	do
-		text[--n] = (char)('0' + value % 10);
-	while (value /= 10);
-	print(text + n);
-}
-
-static void check(const char *what, uint64_t got, uint64_t want)
-{
-	if (got == want) {
-		passed++;
-		return;
-	}
-	failed++;
-	print("FAIL: ");
-	print(what);
-	print(": ");
-	print_hex(got);
-	print(", not ");
-	print_hex(want);
-	print("\n");
-}
-
-/* --- the processor -------------------------------------------------------------------------- */
-
-static uint64_t rdmsr(uint32_t index)
-{
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(index));
-	return lo | (uint64_t)hi << 32;
-}
-
-static uint64_t vmread(uint32_t field)
-{
-	uint64_t value = 0;
-
-	__asm__ volatile("vmread %1, %0" : "=r"(value) : "r"((uint64_t)field) : "cc");
-	return value;
-}
-
-static void vmwrite(uint32_t field, uint64_t value)
-{
-	bool bad;
-
-	__asm__ volatile("vmwrite %1, %2\n\tsetbe %0"
-			 : "=qm"(bad) : "r"(value), "r"((uint64_t)field) : "cc");
-	if (bad) {
-		print("FAIL: field ");
-		print_hex(field);
-		print(" cannot be written\n");
-		failed++;
-	}
-}
-
-enum { MSR_FEATURE_CONTROL = 0x3a, MSR_MISC = 0x485, MSR_PROC2 = 0x48b, MSR_EFER = 0xc0000080 };
-enum { PIN = 0x4000, PROC = 0x4002, EXCEPTIONS = 0x4004, CR3_TARGETS = 0x400a, EXIT_CTLS = 0x400c,
-       EXIT_STORES = 0x400e, EXIT_LOADS = 0x4010, ENTRY_CTLS = 0x4012, ENTRY_LOADS = 0x4014,
-       EVENT = 0x4016, EVENT_ERROR = 0x4018, EVENT_LEN = 0x401a, PROC2 = 0x401e,
-       INSN_ERROR = 0x4400, EXIT_REASON = 0x4402, EXIT_LEN = 0x440c, QUALIFICATION = 0x6400,
-       GUEST_RIP = 0x681e, GUEST_RFLAGS = 0x6820, LINK = 0x2800, BLOCKING = 0x4824,
-       ACTIVITY = 0x4826, PENDING_DEBUG = 0x6822 };
-
-static uint32_t revision(void)
-{
-	return (uint32_t)rdmsr(0x480) & 0x7fffffffu;
-}
-
-/* A control word that has what must be set and, of `wanted`, all. */
-static uint32_t control(uint32_t msr, uint32_t wanted)
-{
-	uint64_t cap = rdmsr(msr);
-
-	return ((uint32_t)cap | wanted) & (uint32_t)(cap >> 32);
-}
 
 /* --- the instructions' own failures --------------------------------------------------------- */
-
-static unsigned with(const uint8_t *code, uint64_t address)
-{
-	operand[0] = address;
-	return attempt(code, KERNEL);
-}
-
-static void succeeds(const char *what, unsigned got)
-{
-	check(what, got, NO_FAULT);
-	check(what, result_flags & ARITH, 0);
-}
-
-static void fails_invalid(const char *what, unsigned got)
-{
-	check(what, got, NO_FAULT);
-	check(what, result_flags & ARITH, CF);
-}
-
-static void fails(const char *what, unsigned got, unsigned error)
-{
-	check(what, got, NO_FAULT);
-	check(what, result_flags & ARITH, ZF);
-	check(what, vmread(INSN_ERROR), error);
-}
 
 static const struct {
 	const char *name;
@@ -183,22 +27,6 @@ static const struct {
 static unsigned outside(const uint8_t *code)
 {
 	return code == try_vmcall ? NO_FAULT : UD;
-}
-
-static uint64_t cr0(void)
-{
-	uint64_t value;
-
-	__asm__ volatile("mov %%cr0, %0" : "=r"(value));
-	return value;
-}
-
-static uint64_t cr4(void)
-{
-	uint64_t value;
-
-	__asm__ volatile("mov %%cr4, %0" : "=r"(value));
-	return value;
 }
 
 static unsigned write_cr(const uint8_t *code, uint64_t value)
@@ -389,62 +217,6 @@ static void invalidations(void)
 
 /* --- entries -------------------------------------------------------------------------------- */
 
-static void set_up(void)
-{
-	static const uint8_t selectors[] = { 0x10, 0x08, 0x10, 0x10, 0x10, 0x10, 0, 0x30 };
-
-	for (unsigned i = 0; i < 8; i++) {
-		bool code = i == 1, ldtr = i == 6, tr = i == 7;
-
-		vmwrite(0x800 + i * 2, selectors[i]);
-		vmwrite(0x4800 + i * 2, tr ? 0x67 : 0xffffffffu);
-		vmwrite(0x4814 + i * 2, ldtr ? 0x10000u : tr ? 0x8bu : code ? 0xa09bu : 0xc093u);
-		vmwrite(0x6806 + i * 2, tr ? (uintptr_t)tss : 0);
-		if (!ldtr)
-			vmwrite(0xc00 + (tr ? 12 : i * 2), selectors[i]);
-	}
-	vmwrite(PIN, control(0x48d, 0));
-	vmwrite(PROC, control(0x48e, 1u << 7));
-	vmwrite(EXIT_CTLS, control(0x48f, 1u << 9 | 1u << 20 | 1u << 21));
-	vmwrite(ENTRY_CTLS, control(0x490, 1u << 2 | 1u << 9 | 1u << 15));
-	vmwrite(EXCEPTIONS, ~0u);
-	vmwrite(CR3_TARGETS, 0);
-	vmwrite(EXIT_STORES, 0);
-	vmwrite(EXIT_LOADS, 0);
-	vmwrite(ENTRY_LOADS, 0);
-	vmwrite(EVENT, 0);
-	for (unsigned i = 0; i < 2; i++) { /* guest, host */
-		unsigned side = i ? 0x6c00 : 0x6800;
-
-		vmwrite(side, cr0());
-		vmwrite(side + 2, (uintptr_t)pml4);
-		vmwrite(side + 4, cr4());
-		vmwrite(i ? 0x2c02 : 0x2806, rdmsr(MSR_EFER));
-		vmwrite(i ? 0x6c0c : 0x6816, gdt_pointer.base);
-		vmwrite(i ? 0x6c0e : 0x6818, idt_pointer.base);
-		vmwrite(i ? 0x6c10 : 0x6824, 0);
-		vmwrite(i ? 0x6c12 : 0x6826, 0);
-	}
-	vmwrite(0x4810, gdt_pointer.limit);
-	vmwrite(0x4812, idt_pointer.limit);
-	vmwrite(0x6c06, 0);
-	vmwrite(0x6c08, 0);
-	vmwrite(0x6c0a, (uintptr_t)tss);
-	vmwrite(0x6c14, (uintptr_t)guest_stack_end);
-	vmwrite(0x6c16, (uintptr_t)host_entry);
-	vmwrite(0x6000, 0);
-	vmwrite(0x6002, 0);
-	vmwrite(0x681a, 0x400);
-	vmwrite(0x2802, 0);
-	vmwrite(LINK, ~0ull);
-	vmwrite(BLOCKING, 0);
-	vmwrite(ACTIVITY, 0);
-	vmwrite(PENDING_DEBUG, 0);
-	vmwrite(0x681c, (uintptr_t)guest_stack_end);
-	vmwrite(GUEST_RIP, (uintptr_t)guest_loop);
-	vmwrite(GUEST_RFLAGS, 2);
-}
-
 static void launch(void)
 {
 	fails("vmresume of a clear VMCS", attempt(try_vmresume, KERNEL), 5);
@@ -591,32 +363,6 @@ static void msr_lists(void)
 	vmwrite(EXIT_STORES, 0);
 }
 
-/* Each control that may be 1 and is no reserved bit gets an entry through, every other gives 7. */
-static void every_control(void)
-{
-	static const struct {
-		uint32_t field, msr;
-	} words[] = { { PIN, 0x48d }, { PROC, 0x48e }, { EXIT_CTLS, 0x48f }, { ENTRY_CTLS, 0x490 },
-		      { PROC2, 0x48b } };
-
-	for (unsigned w = 0; w < 5; w++) {
-		uint64_t cap = rdmsr(words[w].msr);
-
-		if (words[w].field == PROC2)
-			vmwrite(PROC, vmread(PROC) | 1u << 31);
-		for (unsigned bit = 0; bit < 32; bit++) {
-			uint32_t value = (uint32_t)vmread(words[w].field);
-
-			if (cap >> (32 + bit) & 1)
-				continue;
-			vmwrite(words[w].field, value | 1u << bit);
-			fails("a control that is not offered", attempt(try_vmresume, KERNEL), 7);
-			vmwrite(words[w].field, value);
-		}
-	}
-	vmwrite(PROC, vmread(PROC) & ~(1ull << 31));
-}
-
 static void guests(void)
 {
 	vmwrite(GUEST_RIP, (uintptr_t)guest_hlt);
@@ -662,7 +408,7 @@ void main(void)
 	launch();
 	bad_entries();
 	msr_lists();
-	every_control();
+	controls();
 	guests();
 	off();
 	print("vmx: ");

@@ -183,6 +183,40 @@ guest_hlt:
 	hlt
 guest_cpuid:
 	cpuid
+.macro GUEST name:req, insn:req
+	.globl	guest_\name
+guest_\name:
+	\insn
+	vmcall
+.endm
+	GUEST invlpg, "invlpg operand"
+	GUEST rdpmc, "xorl %ecx, %ecx; rdpmc"
+	GUEST rdtsc, "rdtsc"
+	GUEST to_cr3, "movl $pml4, %eax; movq %rax, %cr3"
+	GUEST from_cr3, "movq %cr3, %rax"
+	GUEST to_cr8, "xorl %eax, %eax; movq %rax, %cr8"
+	GUEST from_cr8, "movq %cr8, %rax"
+	GUEST from_dr, "movq %dr7, %rax"
+	GUEST in, "inb $0x80, %al"
+	GUEST pause, "pause"
+	GUEST sgdt, "sgdt operand"
+	GUEST sldt, "sldt %eax"
+	GUEST rdtscp, "rdtscp"
+	GUEST wbinvd, "wbinvd"
+	GUEST invpcid, "movl $2, %eax; invpcid operand, %rax"
+	GUEST rdmsr, "movl $0x10, %ecx; rdmsr"
+	GUEST xsaves, "xorl %eax, %eax; xorl %edx, %edx; xsaves area"
+	GUEST mwait, "mwait"
+	GUEST monitor, "monitor"
+	GUEST vmfunc, "vmfunc"
+	GUEST sti_hlt, "sti; hlt"
+	GUEST sti_nop_hlt, "sti; nop; hlt"
+	GUEST sti_call, "sti; call 1f; 1: cli"
+	GUEST mov_ss, "movl $0x10, %eax; movl %eax, %ss"
+	GUEST mov_ss_nop, "movl $0x10, %eax; movl %eax, %ss; nop"
+	GUEST iret, "movl %esp, %eax; pushq $0x10; pushq %rax; pushq $2; pushq $8; pushq $1f; iretq; 1:"
+	GUEST iret_bad, "movl %esp, %eax; pushq $0x10; pushq %rax; pushq $2; pushq $0x10; pushq $1f; iretq; 1:"
+	GUEST iret_far, "movl $0xd0000000, %esp; iretq"
 
 	.section .data
 	.balign 16
@@ -222,6 +256,7 @@ guest_rax: .quad 0
 
 	.section .bss, "aw", @nobits
 	.balign 4096
+area:	.skip 4096
 	.globl pml4, guest_stack_end
 pml4:	.skip 4096
 pdpt:	.skip 4096
