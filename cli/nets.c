@@ -21,7 +21,7 @@ static const struct word net_words[] = {
 	{ "host-access", FLAG, "host_access" }, { "no-ipv6", NOT, "ipv6" },
 	{ "name", TEXT, "ifname" },      { "queues", NUMBER, "queues" },
 	{ "create", FLAG, "create" },    { "bridge", TEXT, "bridge" },
-	{ "vhost", FLAG, "vhost" },      { "path", PATH, "path" },
+	{ "vhost", TEXT, "vhost" },      { "path", PATH, "path" },
 	{ "listen", FLAG, "listen" },    { "rx-bytes", SIZE, "rx_bytes_per_s" },
 	{ "rx-packets", SIZE, "rx_packets_per_s" }, { "tx-bytes", SIZE, "tx_bytes_per_s" },
 	{ "tx-packets", SIZE, "tx_packets_per_s" }, { NULL, TEXT, NULL },

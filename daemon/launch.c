@@ -74,12 +74,11 @@ static json_object *disks_json(json_object *disks)
 
 static json_object *limits_json(json_object *net)
 {
-	static const char *const keys[] = { "rx_bytes_per_s", "rx_packets_per_s", "tx_bytes_per_s",
-					    "tx_packets_per_s" };
 	json_object *limits = json_object_new_object();
 
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-		json_add_int(limits, keys[i], (int64_t)json_get_size(net, keys[i], 0));
+	for (size_t i = 0; i < NETCONF_LIMITS; i++)
+		json_add_int(limits, netconf_limits[i],
+			     (int64_t)json_get_size(net, netconf_limits[i], 0));
 	return limits;
 }
 
@@ -96,6 +95,8 @@ json_object *launch_net_json(json_object *net, const struct net_ends *ends)
 	json_add_str(out, "mac", mac);
 	json_add_int(out, "mtu", ends->mtu);
 	json_add_int(out, "fds", ends->fd_count);
+	json_add_int(out, "vhosts", ends->vhost_count);
+	json_add_bool(out, "vhost_must", ends->vhost_must);
 	json_add(out, "limits", limits_json(net));
 	return out;
 }
@@ -290,7 +291,7 @@ int launch_prepare(const struct vm *vm, const struct config_files *files, struct
 int launch_spawn(const struct vm *vm, const struct launch *l, const struct config_files *files,
 		 uv_process_t *process, uv_exit_cb on_exit)
 {
-	uv_stdio_container_t io[MACHINE_FD_FILES + 2 + CONFIG_DISK_FILES_MAX + NETS_MAX * NET_QUEUES_MAX +
+	uv_stdio_container_t io[MACHINE_FD_FILES + 2 + CONFIG_DISK_FILES_MAX + NETS_MAX * NET_FDS_MAX +
 				CONFIG_HANDED_MAX];
 	char *args[] = { (char *)(uintptr_t)"vmxd-machine", (char *)(uintptr_t)vm->name, NULL };
 	char *env[] = { NULL }; /* nothing of the daemon's surroundings is the guest process's affair */

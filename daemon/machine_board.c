@@ -59,12 +59,15 @@ static int machine_net(json_object *net, struct fds *fds, struct board_net *ret)
 	struct virtio_net_config *config = &ret->config;
 	json_object *limits = json_get(net, "limits");
 	const char *kind = json_get_str(net, "kind", "");
-	unsigned count = (unsigned)json_get_int(net, "fds", 0);
+	unsigned vhosts = (unsigned)json_get_int(net, "vhosts", 0);
+	unsigned count = (unsigned)json_get_int(net, "fds", 0) - vhosts;
 
-	if (count > NET_PAIRS_MAX)
+	if (count > NET_PAIRS_MAX || vhosts > NET_PAIRS_MAX)
 		return -EINVAL;
 	*config = (struct virtio_net_config){
 		.fd_count = count,
+		.vhost_count = vhosts,
+		.vhost_must = json_get_bool(net, "vhost_must", false),
 		.mtu = (uint16_t)json_get_int(net, "mtu", 0),
 		.to_guest = { net_limit(limits, "rx_bytes_per_s"),
 			      net_limit(limits, "rx_packets_per_s") },
@@ -76,6 +79,8 @@ static int machine_net(json_object *net, struct fds *fds, struct board_net *ret)
 			config->kind = net_kinds[i].kind;
 	for (unsigned i = 0; i < count; i++)
 		config->fds[i] = next_fd(fds);
+	for (unsigned i = 0; i < vhosts; i++)
+		config->vhost_fds[i] = next_fd(fds);
 	snprintf(ret->id, sizeof(ret->id), "%s", json_get_str(net, "id", ""));
 	return netconf_mac_parse(json_get_str(net, "mac", ""), config->mac) ? 0 : -EINVAL;
 }
@@ -341,6 +346,15 @@ int machine_unit_remove(struct machine *machine, json_object *params, char **ret
 				-EBADFD;
 }
 
+static void add_net_state(struct board *board, const char *id, json_object *unit)
+{
+	struct virtio_net_info info = { 0 };
+
+	(void)board_net_info(board, id, &info);
+	json_add_bool(unit, "link", info.link);
+	json_add_bool(unit, "vhost_net", info.vhost);
+}
+
 json_object *machine_units(struct machine *machine)
 {
 	struct board_unit units[BOARD_UNITS_MAX];
@@ -356,7 +370,7 @@ json_object *machine_units(struct machine *machine)
 		json_add_int(unit, "slot", units[i].slot);
 		json_add_bool(unit, "removing", units[i].removing);
 		if (strcmp(units[i].class, "virtio-net") == 0)
-			json_add_bool(unit, "link", units[i].link);
+			add_net_state(machine->board, units[i].id, unit);
 		if (config)
 			json_add(unit, "config", json_object_get(config));
 		json_object_array_add(list, unit);

@@ -18,6 +18,10 @@ static const char *const kind_names[] = {
 	[NETCONF_USER] = "user", [NETCONF_TAP] = "tap", [NETCONF_STREAM] = "stream",
 };
 
+const char *const netconf_limits[NETCONF_LIMITS] = {
+	"rx_bytes_per_s", "rx_packets_per_s", "tx_bytes_per_s", "tx_packets_per_s",
+};
+
 const char *netconf_kind_name(enum netconf_kind kind)
 {
 	return kind_names[kind];
@@ -150,6 +154,28 @@ static int check_owners(const struct context *c, enum netconf_kind kind)
 	return 0;
 }
 
+static const char *const vhost_names[] = {
+	[NETCONF_VHOST_AUTO] = "auto", [NETCONF_VHOST_ON] = "on", [NETCONF_VHOST_OFF] = "off",
+};
+
+/* The kernel knows no limits: a card that has some does without. */
+static int get_vhost(const struct context *c, struct netconf *n)
+{
+	const char *use = json_get_str(c->net, "vhost", vhost_names[NETCONF_VHOST_AUTO]);
+	bool limited = false;
+
+	while ((size_t)n->vhost + 1 < ARRAY_SIZE(vhost_names) && strcmp(vhost_names[n->vhost], use) != 0)
+		n->vhost++;
+	for (size_t i = 0; i < ARRAY_SIZE(netconf_limits); i++)
+		limited |= json_get(c->net, netconf_limits[i]) != NULL;
+	if (!limited)
+		return 0;
+	if (n->vhost == NETCONF_VHOST_ON)
+		return bad(c, "bad-value", "vhost", "cannot be on for a card with limits");
+	n->vhost = NETCONF_VHOST_OFF;
+	return 0;
+}
+
 static int get_tap(const struct context *c, struct netconf *n)
 {
 	n->ifname = json_get_str(c->net, "ifname", NULL);
@@ -163,12 +189,7 @@ static int get_tap(const struct context *c, struct netconf *n)
 		return bad(c, "bad-value", "ifname", "is no name for an interface");
 	if (n->bridge && !n->create)
 		return bad(c, "bad-value", "bridge", "only for a tap that is made: see create");
-	if (json_get_bool(c->net, "vhost", false))
-		return bad(c, "not-supported", "vhost",
-			   access("/dev/vhost-net", F_OK) == 0
-				   ? "vhost-net cannot be used yet"
-				   : "this host has no /dev/vhost-net: load the module vhost_net");
-	return 0;
+	return get_vhost(c, n);
 }
 
 static int get_stream(const struct context *c, struct netconf *n)

@@ -12,11 +12,15 @@
 
 #define NETS_MAX 8
 #define NET_QUEUES_MAX 8
+#define NET_FDS_MAX (2 * NET_QUEUES_MAX) /* of one card */
 #define NET_PUBLISH_MAX 64
+#define NET_VHOST_PATH "/dev/vhost-net"
 #define NET_USER_MTU 65520
 #define NET_ID_MAX 64 /* a SCHEMA_NAME */
 
 enum netconf_kind { NETCONF_USER, NETCONF_TAP, NETCONF_STREAM };
+
+enum netconf_vhost { NETCONF_VHOST_AUTO, NETCONF_VHOST_ON, NETCONF_VHOST_OFF };
 
 struct netconf_port { /* of the host, forwarded to one of the guest */
 	char address[46];  /* IPv4; empty: any */
@@ -33,6 +37,7 @@ struct netconf {
 	const char *bridge;     /* tap that is made: what it becomes a port of; NULL: none */
 	bool create;            /* tap */
 	unsigned queues;        /* tap */
+	enum netconf_vhost vhost; /* tap */
 	const char *path;       /* stream */
 	bool listen;            /* stream: the peer comes to us */
 	bool host_access;       /* user: the host's own services at 10.0.2.2 */
@@ -46,7 +51,9 @@ struct net_ends { /* what a machine is given for one card */
 	uint8_t mac[6];
 	uint16_t mtu;
 	unsigned fd_count; /* 0: nobody is there yet */
-	int fds[NET_QUEUES_MAX];
+	unsigned vhost_count; /* of these, the last, are /dev/vhost-net */
+	bool vhost_must;      /* no card without it */
+	int fds[NET_FDS_MAX];
 };
 
 /* Closes the descriptors. */
@@ -67,6 +74,9 @@ int netconf_check_new(json_object *config, json_object *net, const char *field,
 		      struct netconf *ret, struct rpc_error *error);
 /* Which entry has that id; -ENOENT. */
 int netconf_find(json_object *config, const char *id, size_t *ret_index);
+/* The fields that are limits. */
+#define NETCONF_LIMITS 4
+extern const char *const netconf_limits[NETCONF_LIMITS];
 const char *netconf_kind_name(enum netconf_kind kind);
 /* "52:54:00:12:34:56"; text has 18 bytes. */
 void netconf_mac_text(const uint8_t *mac, char *text);

@@ -16,6 +16,7 @@
 struct card {
 	char id[NET_ID_MAX + 1]; /* empty: none here */
 	bool down;      /* the machine says so */
+	bool vhost_net; /* likewise: the kernel moves its packets */
 	bool was_up;    /* once */
 	bool attaching; /* a descriptor is on its way */
 	bool told;      /* that it cannot be had: once in the log is enough */
@@ -125,7 +126,8 @@ static int open_card(struct vm *vm, struct card *card, const struct netconf *con
 	memcpy(ends->mac, conf->mac, sizeof(ends->mac));
 	switch (conf->kind) {
 	case NETCONF_TAP:
-		return net_open_tap(conf, field, tap_taken(vm, conf), ends, error);
+		r = net_open_tap(conf, field, tap_taken(vm, conf), ends, error);
+		return r == 0 ? net_open_vhost(vm->daemon->log, conf, field, ends, error) : r;
 	case NETCONF_USER:
 		r = net_open_user(vm, conf, field, &ends->fds[0], error);
 		break;
@@ -346,6 +348,7 @@ void nets_report(struct vm *vm, json_object *units)
 		lost |= down && card->was_up;
 		card->was_up |= !down;
 		card->down = down;
+		card->vhost_net = json_get_bool(unit, "vhost_net", false);
 		any |= down;
 	}
 	/* Soon the first time: who listens for a peer may have one already. A peer that died gives the
@@ -367,6 +370,7 @@ static json_object *card_json(const struct vm *vm, const struct netconf *conf)
 	json_add_str(net, "kind", netconf_kind_name(conf->kind));
 	json_add_str(net, "mac", mac);
 	json_add_bool(net, "link", card && vm->link && !card->down);
+	json_add_bool(net, "vhost_net", card && vm->link && card->vhost_net);
 	return net;
 }
 

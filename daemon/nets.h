@@ -42,6 +42,10 @@ void nets_forget_helpers(struct daemon *daemon);
  * card's name in it. taken: another VM has it. */
 int net_open_tap(const struct netconf *conf, const char *field, bool taken,
 		 struct net_ends *ends, struct rpc_error *error);
+/* Adds a /dev/vhost-net for each queue of the tap in ends, if it is to be used and can be had. An error
+ * closes ends. */
+int net_open_vhost(struct log *log, const struct netconf *conf, const char *field,
+		   struct net_ends *ends, struct rpc_error *error);
 int net_open_stream(const struct netconf *conf, const char *field, int *ret_fd,
 		    struct rpc_error *error);
 int net_listen(const struct netconf *conf, const char *field, int *ret_fd,

@@ -170,6 +170,40 @@ int net_open_tap(const struct netconf *conf, const char *field, bool taken,
 	return 0;
 }
 
+int net_open_vhost(struct log *log, const struct netconf *conf, const char *field,
+		   struct net_ends *ends, struct rpc_error *error)
+{
+	unsigned taps = ends->fd_count;
+	int err = 0;
+
+	ends->vhost_must = conf->vhost == NETCONF_VHOST_ON;
+	while (conf->vhost != NETCONF_VHOST_OFF && ends->vhost_count < taps && !err) {
+		int fd = open(NET_VHOST_PATH, O_RDWR | O_CLOEXEC);
+
+		err = fd < 0 ? errno : 0;
+		if (fd >= 0) {
+			ends->fds[ends->fd_count++] = fd;
+			ends->vhost_count++;
+		}
+	}
+	if (!err)
+		return 0;
+	if (ends->vhost_must) {
+		net_ends_close(ends, 1);
+		return refuse(error, err, err == EACCES ? "not-accessible" : "not-supported", field, "vhost",
+			      NET_VHOST_PATH ": %s%s", strerror(err), err == ENOENT || err == ENODEV ?
+			      ": load the module vhost_net, or leave \"vhost\" out" : "");
+	}
+	while (ends->vhost_count) {
+		close(ends->fds[--ends->fd_count]);
+		ends->vhost_count--;
+	}
+	if (err != ENOENT && err != ENODEV) /* a host without it is none to complain of */
+		log_line(log, LOG_LEVEL_WARNING, "%s: " NET_VHOST_PATH " cannot be used: %s; packets go "
+			 "without it", conf->ifname, strerror(err));
+	return 0;
+}
+
 /* --- stream sockets ---------------------------------------------------------------------------- */
 
 int net_open_stream(const struct netconf *conf, const char *field, int *ret_fd,

@@ -21,11 +21,11 @@
 
 struct opened { /* what is behind a unit */
 	size_t count;
-	int fds[1 + CONFIG_BACKING_MAX];
+	int fds[NET_FDS_MAX];
 	json_object *params; /* what the machine is told; NULL: it does not run */
 };
 
-_Static_assert(1 + CONFIG_BACKING_MAX >= NET_QUEUES_MAX, "struct opened");
+_Static_assert(1 + CONFIG_BACKING_MAX <= NET_FDS_MAX, "struct opened");
 
 /* What can be plugged. */
 struct plug_kind {

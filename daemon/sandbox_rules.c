@@ -18,6 +18,7 @@
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
+#include <linux/vhost.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -40,6 +41,7 @@
 #define ALL (KINDS(THREAD_KINDS) - 1)
 /* Where code of devices runs: their bus handlers, their watches, their host I/O, their making. */
 #define DEVICES (CONTROL | LOOP | VCPU | BLOCK | SHARE)
+#define VHOST (CONTROL | LOOP | VCPU) /* who starts, stops or resets a network card */
 
 /* 32 bits of argument n, as the kernel reads an int or unsigned: under a mask, or all of them. */
 #define MASKED(n, mask, value) { n, SCMP_CMP_MASKED_EQ, (uint32_t)(mask), (uint32_t)(value) }
@@ -120,6 +122,19 @@ const struct sandbox_rule sandbox_rules[] = {
 
 	IOCTL(DEVICES, TUNSETOFFLOAD, "a driver says which packets it takes from a tap"),
 	IOCTL(DEVICES, TUNSETQUEUE, "a driver says how many queues of a tap it uses"),
+	/* vhost-net (devices/backend/vhost_kernel.h): a card that was made with it; its rings are memory of
+	 * this process's own, and so is all that the kernel is told of --- */
+	IOCTL(CONTROL, VHOST_SET_OWNER, "a card that is plugged in: the kernel works in this process's memory"),
+	IOCTL(CONTROL, VHOST_GET_FEATURES, "a card that is plugged in: what the kernel can"),
+	IOCTL(VHOST, VHOST_SET_FEATURES, "a driver starts: what it agreed on"),
+	IOCTL(VHOST, VHOST_SET_MEM_TABLE, "a driver starts: where guest memory is"),
+	IOCTL(VHOST, VHOST_SET_VRING_NUM, "a driver starts: the size of a ring"),
+	IOCTL(VHOST, VHOST_SET_VRING_BASE, "a driver starts: where a ring begins"),
+	IOCTL(VHOST, VHOST_SET_VRING_ADDR, "a driver starts: where a ring is"),
+	IOCTL(VHOST, VHOST_SET_VRING_KICK, "a driver starts: the doorbell of a ring"),
+	IOCTL(VHOST, VHOST_SET_VRING_CALL, "a driver starts: how the kernel tells of work done"),
+	IOCTL(VHOST, VHOST_SET_VRING_ERR, "a driver starts: how the kernel tells of an error"),
+	IOCTL(VHOST, VHOST_NET_SET_BACKEND, "a driver starts or ends, a pause: the tap of a ring, or none"),
 	/* --- shared directories (devices/backend/p9.h): names below the shared directory only, which
 	 * openat2() holds to by its flags, Landlock by its rule, and the empty root by having nothing
 	 * else. Calls with a directory take one of our own; a working directory is not one --- */
@@ -208,6 +223,9 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL_IF(fcntl, CONTROL, EQUALS(1, F_DUPFD_CLOEXEC), "copies of descriptors"),
 	CALL(dup, CONTROL, "copies of descriptors that were handed over"),
 	CALL(eventfd2, CONTROL, "a device that is plugged in: its doorbells"),
+	CALL_IF(memfd_create, CONTROL, EQUALS(1, MFD_CLOEXEC | MFD_ALLOW_SEALING),
+		"a device that is plugged in: rings that others work on"),
+	CALL_IF(fcntl, CONTROL, EQUALS(1, F_ADD_SEALS), "the size of these rings stays"),
 	CALL(timerfd_create, CONTROL | LOOP, "a device that is plugged in, or a port's peer: timers"),
 	CALL(epoll_create1, CONTROL, "a device that is plugged in: its loop"),
 	CALL(rt_sigaction, CONTROL, "the event library lets go of SIGTERM at the end"),

@@ -265,8 +265,7 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 		for (size_t k = 0; k < config->disks[i].image.files; k++)
 			close(config->disks[i].image.file[k].fd);
 	for (size_t i = 0; i < config->net_count; i++)
-		for (unsigned k = 0; k < config->nets[i].config.fd_count; k++)
-			close(config->nets[i].config.fds[k]);
+		virtio_net_config_close(&config->nets[i].config);
 	for (size_t i = 0; i < config->share_count; i++)
 		close(config->shares[i].fd);
 	for (size_t i = 0; i < config->pmem_count; i++)

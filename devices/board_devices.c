@@ -49,7 +49,7 @@ union device_config {
 /* Descriptors that the device owns after success. */
 struct copies {
 	unsigned count;
-	int fd[NET_PAIRS_MAX];
+	int fd[2 * NET_PAIRS_MAX];
 };
 
 static int no_config(struct board *board, size_t index, union device_config *config,
@@ -165,18 +165,30 @@ static int hotplug_config(struct board *board, size_t index, union device_config
 	return 0;
 }
 
+static int copy_fds(int *fds, unsigned count, struct copies *copies)
+{
+	for (unsigned i = 0; i < count; i++) {
+		fds[i] = copy_fd(fds[i], copies);
+		if (fds[i] < 0)
+			return fds[i];
+	}
+	return 0;
+}
+
 static int net_config(struct board *board, size_t index, union device_config *config,
 		      struct copies *copies)
 {
-	config->net = board->config.nets[index].config;
-	config->net.changed = board->changed;
-	config->net.opaque = board->opaque;
-	for (unsigned i = 0; i < config->net.fd_count; i++) {
-		config->net.fds[i] = copy_fd(config->net.fds[i], copies);
-		if (config->net.fds[i] < 0)
-			return config->net.fds[i];
-	}
-	return virtio_place(board, &config->net.place);
+	struct virtio_net_config *net = &config->net;
+	int r;
+
+	*net = board->config.nets[index].config;
+	net->changed = board->changed;
+	net->opaque = board->opaque;
+	net->why = board->why;
+	r = copy_fds(net->fds, net->fd_count, copies);
+	if (r == 0)
+		r = copy_fds(net->vhost_fds, net->vhost_count, copies);
+	return r == 0 ? virtio_place(board, &net->place) : r;
 }
 
 static const char *disk_id(const struct board *board, size_t index)

@@ -236,8 +236,8 @@ int board_net_add(struct board *board, const struct board_net *net, char **ret_e
 {
 	int r = add(board, &nets, net->id, net, ret_error);
 
-	for (unsigned i = 0; r == 0 && i < net->config.fd_count; i++)
-		close(net->config.fds[i]);
+	if (r == 0)
+		virtio_net_config_close(&net->config);
 	return r;
 }
 

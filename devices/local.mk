@@ -41,6 +41,8 @@ libdevices_la_SOURCES += devices/virtio/p9.c devices/virtio/p9.h \
 libdevices_la_SOURCES += devices/virtio/vsock.c devices/virtio/vsock.h \
 	devices/virtio/vsock_conn.c devices/virtio/vsock_internal.h
 libdevices_la_SOURCES += devices/backend/vhost_peer.c devices/backend/vhost_peer.h devices/backend/vhost_setup.h \
+	devices/backend/vhost_kernel.c devices/backend/vhost_kernel.h \
+	devices/virtio/net_vhost.c devices/virtio/net_vhost.h \
 	devices/backend/vhost_wire.c devices/backend/vhost_wire.h \
 	devices/virtio/vhost_config.h devices/virtio/vhost_internal.h devices/virtio/vhost_ring.c devices/virtio/vhost_ring.h \
 	devices/virtio/vhost_queue.c devices/virtio/vhost_queue.h \

@@ -20,6 +20,7 @@ static const char *const soft_debugs[] = { "step-only", "one-insn", "no-chain", 
 
 static const char *const disk_formats[] = { "raw", "qcow2", NULL };
 static const char *const disk_caches[] = { "writeback", "none", NULL };
+static const char *const vhost_uses[] = { "auto", "on", "off", NULL };
 static const char *const vhost_devices[] = { "blk", "net", "fs", NULL };
 static const char *const disk_ios[] = { "auto", "threads", NULL };
 
@@ -93,8 +94,9 @@ static const struct schema_field net_fields[] = {
 	  .summary = "tap: make it if it is not there; it goes with the VM." },
 	{ .name = "bridge", .type = SCHEMA_STRING, .min = 1, .max = 15,
 	  .summary = "tap: what a tap that is made becomes a port of." },
-	{ .name = "vhost", .type = SCHEMA_BOOL, .dflt = "false",
-	  .summary = "tap: packets by the host's kernel alone; cannot be had yet." },
+	{ .name = "vhost", .type = SCHEMA_ENUM, .values = vhost_uses, .dflt = "auto",
+	  .summary = "tap: the host's kernel moves the packets (vhost-net): auto where it can, on or the "
+		     "VM does not start, off. Not with limits." },
 	{ .name = "path", .type = SCHEMA_PATH, .summary = "stream: the socket." },
 	{ .name = "listen", .type = SCHEMA_BOOL, .dflt = "false",
 	  .summary = "stream: make the socket and wait for the peer, rather than connect." },
@@ -380,7 +382,9 @@ static const struct schema_field sandbox_result[] = {
 	  .summary = "user, tap or stream." }, \
 	{ .name = "mac", .type = SCHEMA_STRING, .required = true, .summary = "Its address." }, \
 	{ .name = "link", .type = SCHEMA_BOOL, .required = true, \
-	  .summary = "The VM runs, and there is something behind the card." }
+	  .summary = "The VM runs, and there is something behind the card." }, \
+	{ .name = "vhost_net", .type = SCHEMA_BOOL, .required = true, \
+	  .summary = "The host's kernel moves its packets." }
 
 static const struct schema_field net_result[] = {
 	NET_RESULT_FIELDS,

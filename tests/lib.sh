@@ -60,6 +60,17 @@ need_guest() {
 		[ -f "$guest/$file" ] || skip_all "$guest/$file is not there: ./bootstrap check fetches it"
 	done
 }
+# add_programs FILE...: words for `initramfs` that put them into /bin, and what they need of the host's
+# libraries where it is here, into the array adds.
+add_programs() {
+	local path
+	for path; do
+		adds+=(--add "$path=bin/${path##*/}")
+	done
+	while read -r path; do
+		adds+=(--add "$path=$path")
+	done < <(ldd "$@" | sed -n 's|.* \(/[^ ]*\) (.*|\1|p; s|^[[:space:]]*\(/[^ ]*\) (.*|\1|p' | sort -u)
+}
 # make_dir NAME: the test's own directory $dir, which goes with what the test started.
 make_dir() {
 	dir=$(mktemp -d "${TMPDIR:-/tmp}/vmxd-$1.XXXXXX") || exit 1

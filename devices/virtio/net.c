@@ -15,11 +15,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/bytes.h"
 #include "common/checked.h"
 #include "devices/backend/net_frame.h"
 #include "devices/virtio/net_internal.h"
+#include "devices/virtio/net_vhost.h"
 #include "machine/memory.h"
 
 #define NET_CLASS 0x020000u
@@ -29,11 +31,6 @@
 #define GUESS_MIN 2048u
 #define RETRY_NS 1000000ull
 #define MTU_MIN 68u
-
-static struct virtio_net *net_of(struct virtio *v)
-{
-	return (struct virtio_net *)((char *)v - offsetof(struct virtio_net, virtio));
-}
 
 static struct virtq *rx_ring(struct virtio_net *n, unsigned pair)
 {
@@ -60,21 +57,21 @@ void net_set_status(struct virtio_net *n, uint16_t set, uint16_t clear)
 		n->changed(n->opaque);
 }
 
-/* Which events the backend may bring for this pair. */
-static void net_rearm(struct virtio_net *n, unsigned pair)
+void net_rearm(struct virtio_net *n, unsigned pair)
 {
 	struct net_pair *p = &n->pair[pair];
 	unsigned want = (p->starved || n->to_guest.waits ? 0 : NET_WANT_READABLE) |
 			(p->full || p->stuck ? NET_WANT_WRITABLE : 0);
 
 	if (n->backend && !p->gone)
-		n->backend->ops->want(n->backend, pair, want);
+		n->backend->ops->want(n->backend, pair, net_vhost_active(n) ? 0 : want);
 }
 
 static void net_peer_gone(struct virtio_net *n)
 {
 	unsigned i;
 
+	net_vhost_abandon(n);
 	for (i = 0; i < n->pairs_max; i++) {
 		n->pair[i].gone = true;
 		n->backend->ops->unwatch(n->backend, i);
@@ -82,7 +79,7 @@ static void net_peer_gone(struct virtio_net *n)
 	net_set_status(n, 0, STATUS_LINK_UP);
 }
 
-static bool link_up(const struct virtio_net *n)
+bool net_link_up(const struct virtio_net *n)
 {
 	return n->backend && get_le16(n->virtio.config + CFG_STATUS) & STATUS_LINK_UP;
 }
@@ -350,6 +347,8 @@ static void net_receive(struct virtio_net *n, unsigned pair)
 	unsigned queue = net_rx_queue(pair), i;
 	enum rx r = RX_TAKEN;
 
+	if (net_vhost_active(n))
+		return;
 	n->pair[pair].starved = false;
 	for (i = 0; i < NET_BATCH && r == RX_TAKEN; i++)
 		r = rx_one(n, pair);
@@ -385,6 +384,7 @@ static void net_hung_up(void *opaque, unsigned pair)
 	struct virtio_net *n = opaque;
 
 	pthread_mutex_lock(&n->virtio.lock);
+	net_vhost_abandon(n);
 	if (n->backend)
 		n->backend->ops->unwatch(n->backend, pair);
 	net_set_status(n, 0, STATUS_LINK_UP);
@@ -406,7 +406,7 @@ static int tx_send(struct virtio_net *n, unsigned pair)
 	struct net_header h;
 	int count, r;
 
-	if (len < NET_HEADER + NET_FRAME_MIN || len > NET_PACKET_MAX || !link_up(n) ||
+	if (len < NET_HEADER + NET_FRAME_MIN || len > NET_PACKET_MAX || !net_link_up(n) ||
 	    n->pair[pair].stuck || virtq_copy_out(ring, &n->chain, 0, head, sizeof(head)) < 0)
 		return -EINVAL;
 	net_header_get(&h, head);
@@ -457,7 +457,7 @@ static void net_transmit(struct virtio_net *n, unsigned pair)
 	struct net_pair *p = &n->pair[pair];
 	unsigned queue = net_tx_queue(pair), i;
 
-	if (p->full)
+	if (p->full || net_vhost_active(n))
 		return;
 	virtio_want_kicks(v, queue, false);
 	for (i = 0; i < NET_BATCH && tx_one(n, pair); i++)
@@ -555,6 +555,8 @@ static void net_kick(struct virtio *v, unsigned queue)
 	if (queue == control_queue(n)) {
 		if (virtio_has_feature(v, NET_F_CTRL_VQ))
 			net_control(n, queue);
+	} else if (net_vhost_active(n)) {
+		net_vhost_kick(n, queue);
 	} else if (queue % 2 == 0) {
 		if (!n->to_guest.waits)
 			net_receive(n, queue / 2);
@@ -613,10 +615,12 @@ int net_use_pairs(struct virtio_net *n, unsigned pairs)
 {
 	int r = 0;
 
+	net_vhost_stop(n);
 	if (n->backend && n->backend->ops->use_pairs)
 		r = n->backend->ops->use_pairs(n->backend, pairs);
 	if (r == 0)
 		n->pairs = pairs;
+	net_vhost_start(n);
 	return r;
 }
 
@@ -626,6 +630,12 @@ static void net_started(struct virtio *v)
 
 	n->tx_offloads = net_tx_offloads(v->accepted);
 	net_set_rx_offloads(n, net_rx_offloads(v->accepted));
+	net_vhost_start(n);
+}
+
+static void net_resetting(struct virtio *v)
+{
+	net_vhost_abandon(net_of(v));
 }
 
 /* The driver is gone, or the machine begins. Loop thread or a vCPU's, lock held. */
@@ -634,6 +644,7 @@ static void net_stopped(struct virtio *v)
 	struct virtio_net *n = net_of(v);
 	unsigned i;
 
+	net_vhost_stop(n);
 	n->pending = 0;
 	n->to_guest.waits = n->from_guest.waits = false;
 	n->tx_offloads = 0;
@@ -653,6 +664,7 @@ static const struct virtio_ops net_ops = {
 	.features = NET_FEATURES,
 	.kick = net_kick,
 	.started = net_started,
+	.resetting = net_resetting,
 	.stopped = net_stopped,
 };
 
@@ -677,6 +689,8 @@ int virtio_net_attach(struct device *device, const int *fds, unsigned count)
 		return r;
 	}
 	pthread_mutex_lock(&n->virtio.lock);
+	net_vhost_abandon(n);
+	net_vhost_rewire(n, fds);
 	old = n->backend;
 	n->backend = new;
 	for (i = 0; i < n->pairs_max; i++)
@@ -690,9 +704,18 @@ int virtio_net_attach(struct device *device, const int *fds, unsigned count)
 	net_set_status(n, STATUS_LINK_UP |
 			  (virtio_has_feature(&n->virtio, NET_F_GUEST_ANNOUNCE) ? STATUS_ANNOUNCE : 0),
 		       0);
+	net_vhost_start(n);
 	pthread_mutex_unlock(&n->virtio.lock);
 	net_backend_destroy(old);
 	return 0;
+}
+
+void virtio_net_config_close(const struct virtio_net_config *config)
+{
+	for (unsigned i = 0; i < config->fd_count; i++)
+		close(config->fds[i]);
+	for (unsigned i = 0; i < config->vhost_count; i++)
+		close(config->vhost_fds[i]);
 }
 
 void virtio_net_info(struct device *device, struct virtio_net_info *ret_info)
@@ -700,7 +723,8 @@ void virtio_net_info(struct device *device, struct virtio_net_info *ret_info)
 	struct virtio_net *n = (struct virtio_net *)device;
 
 	pthread_mutex_lock(&n->virtio.lock);
-	*ret_info = (struct virtio_net_info){ link_up(n), n->pairs, n->counters };
+	*ret_info = (struct virtio_net_info){ .link = net_link_up(n), .vhost = net_vhost_usable(n),
+					      .pairs = n->pairs, .counters = n->counters };
 	pthread_mutex_unlock(&n->virtio.lock);
 }
 
@@ -709,6 +733,16 @@ void virtio_net_info(struct device *device, struct virtio_net_info *ret_info)
 static void net_reset(struct device *dev)
 {
 	virtio_reset_wait(&((struct virtio_net *)dev)->virtio);
+}
+
+static void net_pause(struct device *dev)
+{
+	net_vhost_pause((struct virtio_net *)dev, true);
+}
+
+static void net_resume(struct device *dev)
+{
+	net_vhost_pause((struct virtio_net *)dev, false);
 }
 
 static void net_lose(struct device *dev)
@@ -733,6 +767,7 @@ static void net_destroy(struct device *dev)
 	if (!n)
 		return;
 	virtio_disconnect(&n->virtio); /* from here on no kick is served */
+	n->vhost = net_vhost_destroy(n->vhost);
 	for (i = 0; n->backend && i < n->backend->pairs; i++)
 		n->backend->ops->unwatch(n->backend, i);
 	timer_fini(&n->to_guest.timer);
@@ -773,7 +808,7 @@ static int init_virtio(struct virtio_net *n, struct machine *machine,
 	const struct virtio_info info = {
 		.ops = &net_ops,
 		.features = offers(n, c),
-		.without = c->place.without,
+		.without = c->place.without | (c->vhost_count ? 1ull << VIRTIO_F_RING_RESET : 0),
 		.queue_count = 2 * n->pairs_max + 1,
 		.queue_size = NET_QUEUE_SIZE,
 		.config = space,
@@ -803,7 +838,8 @@ static int net_create(struct machine *machine, const void *config, struct device
 	unsigned i;
 	int r;
 
-	if (c->mac[0] & 1u || (c->mtu && c->mtu < MTU_MIN) || (!c->fd_count && c->kind == NET_TAP))
+	if (c->mac[0] & 1u || (c->mtu && c->mtu < MTU_MIN) || (!c->fd_count && c->kind == NET_TAP) ||
+	    (c->vhost_count && (c->kind != NET_TAP || c->vhost_count != c->fd_count)))
 		return -EINVAL;
 	n = calloc(1, sizeof(*n));
 	if (!n)
@@ -835,6 +871,8 @@ static int net_create(struct machine *machine, const void *config, struct device
 	}
 	if (r == 0 && n->backend) /* last: events need all of it */
 		r = n->backend->ops->watch(n->backend, machine->loop);
+	if (r == 0 && c->vhost_count)
+		r = net_vhost_create(n, c);
 	if (r < 0) {
 		if (n->backend)
 			n->backend->disowned = true;
@@ -850,5 +888,7 @@ const struct device_class virtio_net_class = {
 	.create = net_create,
 	.destroy = net_destroy,
 	.reset = net_reset,
+	.pause = net_pause,
+	.resume = net_resume,
 	.lose = net_lose,
 };

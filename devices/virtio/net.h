@@ -12,6 +12,8 @@ extern const struct device_class virtio_net_class;
  * fds are the device's after success. Errors as of net_backend_create(), -EINVAL also for one that
  * can do less. Any thread but the loop's. */
 int virtio_net_attach(struct device *device, const int *fds, unsigned count);
+/* Closes its descriptors, where the device has copies. */
+void virtio_net_config_close(const struct virtio_net_config *config);
 void virtio_net_info(struct device *device, struct virtio_net_info *ret_info); /* any thread */
 
 #endif

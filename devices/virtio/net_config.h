@@ -10,6 +10,8 @@
 #include "devices/backend/net.h"
 #include "devices/virtio/transport.h"
 
+#define NET_WHY_MAX 160u
+
 struct virtio_net_limits { /* one direction */
 	struct limit_rate bytes, packets;
 };
@@ -18,6 +20,10 @@ struct virtio_net_config {
 	enum net_kind kind;
 	int fds[NET_PAIRS_MAX]; /* the device's after success */
 	unsigned fd_count;      /* 0: nobody is there yet, the cable is not plugged in (no tap) */
+	int vhost_fds[NET_PAIRS_MAX]; /* /dev/vhost-net; likewise */
+	unsigned vhost_count;   /* 0, or fd_count of a tap without limits: the kernel moves packets */
+	bool vhost_must;        /* not made if the kernel does not */
+	char *why;              /* then: why, NET_WHY_MAX bytes; may be NULL */
 	uint8_t mac[6];         /* bit 0 of the first byte is 0 */
 	uint16_t mtu;           /* that the driver is told; 0: none, else at least 68 */
 	struct virtio_net_limits to_guest, from_guest;
@@ -33,6 +39,7 @@ struct virtio_net_counters {
 
 struct virtio_net_info {
 	bool link;
+	bool vhost;     /* the kernel moves its packets while there is a driver */
 	unsigned pairs; /* in use */
 	struct virtio_net_counters counters;
 };

@@ -53,6 +53,7 @@ struct virtio_net {
 	unsigned can_send, can_receive; /* offloads that were offered */
 	unsigned tx_offloads, rx_offloads; /* that are agreed on */
 	unsigned pairs_max, pairs;
+	struct net_vhost *vhost; /* NULL: packets go by this process */
 	void (*changed)(void *opaque);
 	void *opaque;
 	uint8_t mac[6]; /* as configured */
@@ -71,11 +72,19 @@ struct virtio_net {
 	uint8_t spill[NET_PACKET_MAX];  /* what does not fit into the buffers taken */
 };
 
+static inline struct virtio_net *net_of(struct virtio *v)
+{
+	return (struct virtio_net *)((char *)v - offsetof(struct virtio_net, virtio));
+}
+
 static inline unsigned net_rx_queue(unsigned pair) { return 2 * pair; }
 static inline unsigned net_tx_queue(unsigned pair) { return 2 * pair + 1; }
 
 /* net.c. Lock held. */
 void net_set_status(struct virtio_net *n, uint16_t set, uint16_t clear);
+bool net_link_up(const struct virtio_net *n);
+/* Which events the backend may bring for this pair. */
+void net_rearm(struct virtio_net *n, unsigned pair);
 /* What the backend may make use of, from now on. */
 void net_set_rx_offloads(struct virtio_net *n, unsigned offloads);
 int net_use_pairs(struct virtio_net *n, unsigned pairs);

@@ -39,8 +39,6 @@ static void give_back(struct vhost_queue *q, struct vhost_slot *slot, uint32_t w
 	struct virtio *v = q->all->virtio;
 
 	virtq_iov_written(&v->queue[q->index].ring, &slot->chain, 0, slot->chain.in_bytes);
-	if (q->all->back)
-		q->all->back(q, &slot->chain, written);
 	park(q, slot, false);
 	virtio_release(v, q->index, &slot->chain, written);
 }
@@ -54,6 +52,8 @@ const char *vhost_queue_collect(struct vhost_queue *q)
 	int r;
 
 	while ((r = vhost_ring_take(&q->ring, &slot, &written, &what)) > 0) {
+		if (q->all->done)
+			q->all->done(q, &slot->chain, written);
 		give_back(q, slot, written);
 		n++;
 	}
@@ -82,6 +82,11 @@ void vhost_queues_abandon(struct vhost_queues *qs)
 
 /* --- to the worker ------------------------------------------------------------------------------ */
 
+static bool fits(struct vhost_queue *q, const struct virtq_chain *chain)
+{
+	return (chain->readable || chain->writable) && (!q->all->fits || q->all->fits(q, chain));
+}
+
 /* One chain: 1, 0: there is none now, -ENOSPC: no room. */
 static int feed_one(struct vhost_queue *q, bool *ret_placed)
 {
@@ -93,7 +98,7 @@ static int feed_one(struct vhost_queue *q, bool *ret_placed)
 		return -ENOSPC;
 	if (virtio_get(v, q->index, &slot->chain) <= 0)
 		return 0;
-	if (!slot->chain.readable && !slot->chain.writable) { /* nothing that anybody could do */
+	if (!fits(q, &slot->chain)) {
 		virtio_release(v, q->index, &slot->chain, 0);
 		virtio_end(v, q->index);
 		return 1;

@@ -31,8 +31,10 @@ struct vhost_queues {
 	struct virtio *virtio;
 	/* Chains of this queue stay with the worker until something comes. May be NULL: none do. */
 	bool (*parks)(unsigned queue);
-	/* A chain comes back, and is still to be released. May be NULL. */
-	void (*back)(struct vhost_queue *q, const struct virtq_chain *chain, uint32_t written);
+	/* May the worker get this chain? Else it goes back as it is. May be NULL: each but empty ones. */
+	bool (*fits)(struct vhost_queue *q, const struct virtq_chain *chain);
+	/* The worker is done with a chain, which is still to be released. May be NULL. */
+	void (*done)(struct vhost_queue *q, const struct virtq_chain *chain, uint32_t written);
 	/* call_fd has rung: loop thread, without the lock. */
 	void (*called)(struct vhost_queue *q);
 	uint16_t size;             /* of each ring */

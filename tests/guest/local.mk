@@ -50,5 +50,7 @@ TESTS += tests/guest/smp.sh
 EXTRA_DIST += tests/guest/smp.sh
 TESTS += tests/guest/memory.py
 EXTRA_DIST += tests/guest/memory.py
+TESTS += tests/guest/vhost-net.sh
+EXTRA_DIST += tests/guest/vhost-net.sh tests/guest/nested-net
 TESTS += tests/guest/vhost.sh
 EXTRA_DIST += tests/guest/vhost.sh

@@ -8,12 +8,8 @@ make_dir nested
 
 # What the programs need of the host's libraries goes along.
 adds=()
-for program in boot kvm-run; do
-	adds+=(--add "$build/tests/guest/$program=bin/$program")
-done
-while read -r path; do
-	adds+=(--add "$path=$path")
-done < <(ldd "$build/tests/guest/boot" | sed -n 's|.* \(/[^ ]*\) (.*|\1|p; s|^[[:space:]]*\(/[^ ]*\) (.*|\1|p')
+add_programs "$build/tests/guest/boot"
+adds+=(--add "$build/tests/guest/kvm-run=bin/kvm-run")
 "$src/tests/guest/initramfs" "$dir/initrd" --modules "$guest/kvm-cloud" "${adds[@]}" \
 	--add "$src/tests/guest/nested-init=nested/init" --add "$guest/vmlinuz-cloud=nested/kernel" \
 	--add "$guest/initramfs.cpio=nested/initrd" || exit 1

@@ -378,6 +378,8 @@ static void add_net(struct board *b, const struct board_net *net)
 {
 	int fd = net->config.fd_count ? net->config.fds[0] : -1;
 
+	for (unsigned k = 0; k < net->config.vhost_count; k++)
+		close(net->config.vhost_fds[k]);
 	for (unsigned k = 1; k < net->config.fd_count; k++)
 		close(net->config.fds[k]);
 	add_unit(b, "virtio-net", net->id, fd)->link = fd >= 0;

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/kvm.h>
+#include <linux/vhost.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -106,6 +107,8 @@ static const struct attempt attempts[] = {
 	{ "ioctl", SYS_ioctl, ALL & ~HARD, { 0, KVM_RUN } },
 	{ "ioctl", SYS_ioctl, ALL, { 0, KVM_CREATE_VM } },
 	{ "ioctl", SYS_ioctl, SOFT | HARD, { 0, BLKDISCARD } },
+	{ "ioctl", SYS_ioctl, ALL & ~CONTROL, { 0, VHOST_SET_OWNER } },
+	{ "ioctl", SYS_ioctl, ALL, { 0, VHOST_SET_LOG_BASE } },
 	{ "pwrite64", SYS_pwrite64, SOFT | HARD, { 0 } },
 	{ "fallocate", SYS_fallocate, SOFT | HARD, { 0 } },
 	{ "ftruncate", SYS_ftruncate, SOFT | HARD, { 0 } },
