@@ -83,25 +83,6 @@ tests_device_test_virtio_vsock_SOURCES = tests/device/test_virtio_vsock.c $(vsoc
 tests_device_test_virtio_vsock_LDADD = librig.la
 tests_device_test_virtio_vsock_bad_SOURCES = tests/device/test_virtio_vsock_bad.c $(vsockrig)
 tests_device_test_virtio_vsock_bad_LDADD = librig.la
-check_PROGRAMS += tests/device/test-hotplug
-TESTS += tests/device/test-hotplug
-tests_device_test_hotplug_SOURCES = tests/device/test_hotplug.c
-tests_device_test_hotplug_LDADD = librig.la
-check_PROGRAMS += tests/device/test-virtio-pmem
-TESTS += tests/device/test-virtio-pmem
-tests_device_test_virtio_pmem_SOURCES = tests/device/test_virtio_pmem.c
-tests_device_test_virtio_pmem_LDADD = librig.la
-# vhost-user: a back-end of ours behind the devices.
-VHOST_RIG = tests/device/vbackend.c tests/device/vbackend.h \
-	tests/device/vhost_rig.c tests/device/vhost_rig.h
-check_PROGRAMS += tests/device/test-vhost tests/device/test-vhost-bad
-TESTS += tests/device/test-vhost tests/device/test-vhost-bad
-tests_device_test_vhost_SOURCES = tests/device/test_vhost.c $(VHOST_RIG)
-tests_device_test_vhost_LDADD = librig.la
-tests_device_test_vhost_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mem_written
-tests_device_test_vhost_bad_SOURCES = tests/device/test_vhost_bad.c $(VHOST_RIG)
-tests_device_test_vhost_bad_LDADD = librig.la
-tests_device_test_vhost_bad_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mem_written
 # vhost-net: the kernel's side is ours.
 check_PROGRAMS += tests/device/test-net-vhost
 TESTS += tests/device/test-net-vhost
