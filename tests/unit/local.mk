@@ -32,6 +32,13 @@ tests_unit_test_soft_sys_SOURCES = tests/unit/test_soft_sys.c tests/unit/sys_rig
 tests_unit_test_soft_sys_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_sys_LDADD = libvmxdriver.la $(CUNIT_LIBS)
 
+# The translator's decoder against Zydis itself.
+check_PROGRAMS += tests/unit/test-soft-shape
+TESTS += tests/unit/test-soft-shape
+tests_unit_test_soft_shape_SOURCES = tests/unit/test_soft_shape.c tests/unit/unit.h
+tests_unit_test_soft_shape_CFLAGS = $(AM_CFLAGS) $(ZYDIS_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_shape_LDADD = libvmxdriver.la $(CUNIT_LIBS)
+
 # The machine: no processors needed.
 MACHINE_UNIT_TESTS = tests/unit/test-machine tests/unit/test-machine-pci \
 	tests/unit/test-machine-boot

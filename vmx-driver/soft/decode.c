@@ -329,6 +329,19 @@ static bool wide_in_legacy(const struct soft_insn *insn)
 		insn->zi.mnemonic == ZYDIS_MNEMONIC_VPINSRD);
 }
 
+uint16_t soft_written_gprs(const struct soft_insn *insn)
+{
+	uint16_t written = 0;
+	struct soft_reg reg;
+
+	for (unsigned i = 0; i < insn->zi.operand_count; i++)
+		if (insn->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    (insn->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
+		    soft_gpr(insn->op[i].reg.value, &reg))
+			written |= (uint16_t)(1u << reg.index);
+	return written;
+}
+
 static void classify(struct soft_vm *vm, struct soft_insn *insn)
 {
 	const ZydisDecodedInstruction *zi = &insn->zi;
@@ -340,6 +353,7 @@ static void classify(struct soft_vm *vm, struct soft_insn *insn)
 	insn->snippet = NULL;
 	find_memory(insn);
 	fix_operands(insn);
+	insn->writes = soft_written_gprs(insn);
 	if (zi->mnemonic == ZYDIS_MNEMONIC_XCHG && insn->mem[0] >= 0)
 		insn->lock = true;
 	if (form == FORM_NOP) { /* its operand is not accessed */

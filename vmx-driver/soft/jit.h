@@ -60,16 +60,17 @@ struct jit_link { /* a jump that may be bent to its target's code */
 #define JIT_NOBODYS 0xffu
 struct jit_page;
 struct jit_block {
+	/* What a search looks at is one line of the host's cache. */
 	struct jit_block *hash_next;
-	/* the page it starts in, and the one its only instruction goes on in (or NULL) */
-	struct jit_block *page_next, *page2_next;
-	struct jit_page *page, *page2;
 	uint64_t gpa, rip;
 	uint64_t gpa2;  /* guest-physical page of the second part, or JIT_NO_PAGE */
-	uint64_t lines2;
 	jit_recipe recipe; /* of the flags that it is entered with */
 	uint32_t mode;
 	bool dead;
+	/* the page it starts in, and the one its only instruction goes on in (or NULL) */
+	struct jit_block *page_next, *page2_next;
+	struct jit_page *page, *page2;
+	uint64_t lines2;
 	/* by pinned guest register: whose value its host register has at a POINT_LOOP, or JIT_NOBODYS */
 	uint8_t holds[16];
 	uint64_t lines; /* 64-byte lines of the page it was translated from */
@@ -89,7 +90,8 @@ struct jit_key { /* what tells one block from another */
 };
 
 struct jit_page { /* a guest page that holds code */
-	uint64_t lines;
+	uint64_t lines;            /* that hold code, or may */
+	uint64_t of_blocks;        /* lines of the blocks below */
 	bool claimed;              /* its bytes are being read: all lines count as code */
 	/* No TLB lets writes through: so it stays when its code is gone, until somebody wants to write.
 	 * To claim it again takes no section then. */
@@ -264,10 +266,12 @@ void *jit_meta_alloc(struct soft_cache *cache, size_t size);
 const struct soft_insn *jit_insn_keep(struct soft_cache *cache, const struct soft_insn *insn);
 /* The record of a guest page, NULL if it never held code. GENERAL. */
 struct jit_page *jit_page_get(struct soft_cache *cache, uint64_t gpa);
+/* The lines of a page that hold code are those of its blocks. cache->lock held. */
 void jit_page_narrow(struct jit_page *page);
 struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa);
 uint64_t jit_line_mask(uint64_t gpa, uint64_t n); /* 64-byte lines of [gpa, gpa+n) in its page */
-unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode, jit_recipe recipe);
+/* Blocks that differ in their recipe alone are in one place. */
+unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode);
 void jit_store_rel32(uint8_t *rel32, int64_t distance);
 /* Bends a jump to the block. cache->lock held. GENERAL. */
 void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to);

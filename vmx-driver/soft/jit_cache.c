@@ -239,7 +239,7 @@ struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *hos
 void jit_block_add(struct soft_vm *vm, struct jit_block *block)
 {
 	struct soft_cache *cache = vm->cache;
-	unsigned h = jit_hash(block->gpa, block->rip, block->mode, block->recipe);
+	unsigned h = jit_hash(block->gpa, block->rip, block->mode);
 
 	soft_lock(&cache->lock);
 	block->page = jit_page_make(cache, block->gpa);
@@ -250,11 +250,13 @@ void jit_block_add(struct soft_vm *vm, struct jit_block *block)
 	if (block->page) {
 		block->page_next = block->page->blocks;
 		block->page->blocks = block;
+		block->page->of_blocks |= block->lines;
 	}
 	block->page2 = block->gpa2 != JIT_NO_PAGE ? jit_page_make(cache, block->gpa2) : NULL;
 	if (block->page2) {
 		block->page2_next = block->page2->crossing;
 		block->page2->crossing = block;
+		block->page2->of_blocks |= block->lines2;
 	}
 	soft_unlock(&cache->lock);
 }
@@ -285,7 +287,7 @@ static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
 static void kill_block(struct soft_vm *vm, struct jit_block *block)
 {
 	struct soft_cache *cache = vm->cache;
-	struct jit_block **p = &cache->hash[jit_hash(block->gpa, block->rip, block->mode, block->recipe)];
+	struct jit_block **p = &cache->hash[jit_hash(block->gpa, block->rip, block->mode)];
 
 	while (*p && *p != block)
 		p = &(*p)->hash_next;
@@ -314,6 +316,17 @@ static void kill_block(struct soft_vm *vm, struct jit_block *block)
 	soft_count(&cache->n_killed);
 }
 
+/* After some of its blocks died. cache->lock held. */
+static void count_lines(struct jit_page *page)
+{
+	page->of_blocks = 0;
+	for (struct jit_block *block = page->blocks; block; block = block->page_next)
+		page->of_blocks |= block->dead ? 0 : block->lines;
+	for (struct jit_block *block = page->crossing; block; block = block->page2_next)
+		page->of_blocks |= block->dead ? 0 : block->lines2;
+	jit_page_narrow(page);
+}
+
 /* Kills the blocks of a page that touch the lines; others parked, cache->lock held. A block in two
  * pages leaves the other's list when that one is looked through. */
 static void kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
@@ -338,19 +351,12 @@ static void kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
 		else
 			p = &block->page2_next;
 	}
-	jit_page_narrow(page);
+	count_lines(page);
 }
 
-/* The lines of a page that hold code are those of its blocks. cache->lock held. */
 void jit_page_narrow(struct jit_page *page)
 {
-	uint64_t lines = page->claimed ? ~0ull : 0;
-
-	for (struct jit_block *block = page->blocks; block; block = block->page_next)
-		lines |= block->dead ? 0 : block->lines;
-	for (struct jit_block *block = page->crossing; block; block = block->page2_next)
-		lines |= block->dead ? 0 : block->lines2;
-	__atomic_store_n(&page->lines, lines, __ATOMIC_RELEASE);
+	__atomic_store_n(&page->lines, page->claimed ? ~0ull : page->of_blocks, __ATOMIC_RELEASE);
 }
 
 static bool touches_code(struct soft_vm *vm, uint64_t gpa, uint64_t n)
@@ -408,6 +414,7 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 			if (!pages[k])
 				continue;
 			pages[k]->blocks = pages[k]->crossing = NULL;
+			pages[k]->of_blocks = 0;
 			jit_page_narrow(pages[k]);
 		}
 	}

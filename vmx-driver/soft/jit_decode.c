@@ -184,7 +184,7 @@ static bool decode_one(struct tr *t, struct item *it, const uint8_t *page, const
 	bool too_short = false;
 	uint8_t both[30];
 
-	if (soft_decode_into(vm, page + at, here, CODE_64, &it->insn, &too_short))
+	if (jit_shape_decode(t->s->shape, vm, page + at, here, &it->insn, &too_short))
 		return true;
 	if (!too_short || !page2 || t->s->count)
 		return false;
@@ -261,16 +261,7 @@ const ZydisDecodedOperand *jit_memory_operand(const struct soft_insn *insn)
 
 bool jit_writes_guest(const struct item *it, unsigned guest)
 {
-	for (unsigned i = 0; i < it->insn.zi.operand_count; i++) {
-		const ZydisDecodedOperand *op = &it->insn.op[i];
-		bool high;
-
-		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
-		    jit_guest_reg(op->reg.value, &high) == (int)guest)
-			return true;
-	}
-	return false;
+	return it->insn.writes >> guest & 1;
 }
 
 uint64_t jit_branch_target(const struct item *it)

@@ -56,16 +56,16 @@ bool soft_code_page_write(struct soft_vm *vm, uint64_t gpa)
 	return soft_code_page(vm, gpa);
 }
 
-unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode, jit_recipe recipe)
+unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode)
 {
-	uint64_t h = (gpa ^ rip >> 12 ^ (uint64_t)mode << 40 ^ recipe * 3) * 0x9e3779b97f4a7c15ull;
+	uint64_t h = (gpa ^ rip >> 12 ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
 
 	return (unsigned)(h >> 48) % JIT_HASH_SIZE;
 }
 
 struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key *key)
 {
-	struct jit_block *block = cache->hash[jit_hash(key->gpa, key->rip, key->mode, key->recipe)];
+	struct jit_block *block = cache->hash[jit_hash(key->gpa, key->rip, key->mode)];
 
 	while (block && (block->gpa != key->gpa || block->rip != key->rip || block->mode != key->mode ||
 			 block->recipe != key->recipe ||

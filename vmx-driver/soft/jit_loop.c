@@ -377,5 +377,6 @@ void jit_loop_rename(struct tr *t, const struct loop *loop)
 				op->mem.index = renamed(op->mem.index, loop->name);
 			}
 		}
+		insn->writes = soft_written_gprs(insn);
 	}
 }

@@ -76,12 +76,13 @@ static void lock_translating(struct soft_vcpu *v)
 }
 
 /* Blocks for the same guest code that differ in their flags' recipe. cache->lock held. */
-static unsigned variants(const struct jit_page *page, const struct jit_key *key)
+static unsigned variants(const struct soft_cache *cache, const struct jit_key *key)
 {
+	const struct jit_block *block = cache->hash[jit_hash(key->gpa, key->rip, key->mode)];
 	unsigned n = 0;
 
-	for (const struct jit_block *block = page->blocks; block; block = block->page_next)
-		n += !block->dead && block->rip == key->rip && block->mode == key->mode;
+	for (; block; block = block->hash_next)
+		n += block->gpa == key->gpa && block->rip == key->rip && block->mode == key->mode;
 	return n;
 }
 
@@ -101,7 +102,7 @@ static struct jit_block *make_once(struct soft_vcpu *v, const struct jit_key *ke
 		page2 = claim_page(v, key->gpa2);
 	soft_lock(&cache->lock);
 	block = jit_block_find(cache, key);
-	adapter = page && key->recipe && variants(page, key) >= VARIANTS_MAX;
+	adapter = page && key->recipe && variants(cache, key) >= VARIANTS_MAX;
 	soft_unlock(&cache->lock);
 	bytes = page ? soft_gpa_ptr(v, key->gpa & ~4095ull, false) : NULL;
 	if (page2)

@@ -9,6 +9,7 @@
 #define VMX_SOFT_JIT_TR_H
 
 #include "vmx-driver/soft/jit_emit.h"
+#include "vmx-driver/soft/jit_shape.h"
 
 enum kind {
 	K_DATA,   /* copied */
@@ -62,6 +63,7 @@ struct jit_scratch {
 	bool to_loop;  /* which is the start of a loop */
 	uint64_t end_rip;
 	struct item item[JIT_BLOCK_INSNS];
+	struct jit_shape shape[JIT_SHAPES];
 	unsigned slow_count, link_count, point_count;
 	struct slow_path slow[2 * JIT_BLOCK_INSNS];
 	struct jit_link link[JIT_LINKS_MAX];

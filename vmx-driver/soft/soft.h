@@ -242,7 +242,6 @@ struct soft_op {
  * soft_decode() on this vCPU; translated block: as long as the block). */
 struct soft_insn {
 	ZydisDecodedInstruction zi;
-	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
 	uint8_t bytes[16];
 	uint8_t len;
 	uint8_t code;    /* CODE_* it was decoded for */
@@ -250,10 +249,12 @@ struct soft_insn {
 	int8_t mem[2];   /* indices in op[] of its memory operands (not address generation), -1 */
 	bool lock;       /* LOCK prefix, or XCHG with memory */
 	bool allowed;    /* the guest's CPUID offers it */
+	uint16_t writes; /* general registers that it writes (a part of), a bit each */
 	bool renamed;    /* jit's: its register operands are not those of its bytes */
 	const struct soft_op *soft_op; /* the C operation, or NULL: run natively */
 	void *snippet;   /* jit's: host code of soft_exec_native(), made on first use */
 	uint32_t snippet_generation; /* jit's: snippet is of this generation of its arena */
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT]; /* the last: most have but few */
 };
 enum soft_fp_class { FP_NONE, FP_X87, FP_MMX, FP_SSE, FP_AVX };
 
@@ -578,6 +579,8 @@ const struct soft_insn *soft_decode(struct soft_vcpu *v, const uint8_t *bytes, u
 /* The same without cache into caller's memory, for the translator. False as NULL above. */
 bool soft_decode_into(struct soft_vm *vm, const uint8_t *bytes, unsigned n, unsigned code,
 		      struct soft_insn *ret, bool *ret_short);
+/* soft_insn.writes, as its operands are now. */
+uint16_t soft_written_gprs(const struct soft_insn *insn);
 int soft_decoder_init(struct soft_vcpu *v);
 void soft_decoder_fini(struct soft_vcpu *v);
 /* Effective address of memory operand op[i]: segment, offset (wrapped to the address size). */
