@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "common/log.h"
+#include "common/tsc.h"
 #include "protocol/json.h"
 
 #define DAEMON_CONNECTIONS_MAX 256
@@ -40,6 +41,7 @@ struct daemon {
 	struct daemon_options options;
 	char instance[33];       /* random, of this start */
 	uint64_t started_ns;
+	struct tsc_sample tsc;   /* taken at the start, for machines to measure from */
 	uint64_t host_memory;    /* bytes */
 	TAILQ_HEAD(vm_list, vm) vms; /* by name */
 	unsigned vm_count;

@@ -172,6 +172,16 @@ static json_object *mem_json(json_object *mem)
 	return out;
 }
 
+static json_object *tsc_json(const struct tsc_sample *sample)
+{
+	json_object *out = json_object_new_object();
+
+	json_add_int(out, "tsc", (int64_t)sample->tsc);
+	json_add_int(out, "raw_ns", (int64_t)sample->raw_ns);
+	json_add_int(out, "suspended_ns", (int64_t)sample->suspended_ns);
+	return out;
+}
+
 /* No paths: the machine has no use for them. */
 static json_object *machine_config(const struct vm *vm, const struct config_files *files)
 {
@@ -212,6 +222,8 @@ static json_object *machine_config(const struct vm *vm, const struct config_file
 	json_add(config, "shares", shares_json(json_get(vm->config, "shares")));
 	json_add(config, "vhosts", vhostconf_machine_json(vm->config));
 	json_add_int(config, "log_level", vm->daemon->options.log_level);
+	json_add_int(config, "asked_ns", (int64_t)vm->asked_ns);
+	json_add(config, "tsc", tsc_json(&vm->daemon->tsc));
 	return config;
 }
 

@@ -36,6 +36,7 @@ struct machine {
 	enum board_state told;    /* the state that control was told last */
 	unsigned told_resets, told_stalls, told_plugs, told_peers;
 	uint32_t told_links;
+	bool told_boot;
 	json_object *plugged;     /* id -> configuration, of what was plugged in later */
 	struct sandbox *sandbox;  /* NULL: vmxd --no-sandbox */
 	struct thread_hook threads;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/checked.h"
+#include "common/tsc.h"
 #include "daemon/launch.h"
 #include "daemon/netconf.h"
 #include "daemon/machine.h"
@@ -237,6 +238,18 @@ static void machine_disk(json_object *disk, struct fds *fds, struct board_disk *
 	}
 }
 
+/* From the daemon's look at the clocks: waits for nothing. */
+static uint64_t host_tsc_hz(json_object *sample)
+{
+	const struct tsc_sample since = {
+		.tsc = (uint64_t)json_get_int(sample, "tsc", 0),
+		.raw_ns = (uint64_t)json_get_int(sample, "raw_ns", 0),
+		.suspended_ns = (uint64_t)json_get_int(sample, "suspended_ns", 0),
+	};
+
+	return tsc_hz(sample ? &since : NULL);
+}
+
 int machine_make_board(struct machine *machine, int console_fd, char **ret_error)
 {
 	json_object *config = machine->config, *disks = json_get(config, "disks");
@@ -252,6 +265,8 @@ int machine_make_board(struct machine *machine, int console_fd, char **ret_error
 		.soft_debug = soft_debug(json_get(config, "soft_debug")),
 		.code_cache_bytes = (uint64_t)json_get_int(config, "code_cache", 0),
 		.kvm_fd = machine->kvm_fd,
+		.tsc_hz = host_tsc_hz(json_get(config, "tsc")),
+		.asked_ns = (uint64_t)json_get_int(config, "asked_ns", 0),
 		.threads = &machine->threads,
 		.kernel_fd = MACHINE_FD_FILES,
 		.initrd_fd = initrd ? MACHINE_FD_FILES + 1 : -1,

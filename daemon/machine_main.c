@@ -117,8 +117,10 @@ static void on_changed(uv_async_t *async)
 	}
 	if (info.state == m->told && info.resets == m->told_resets &&
 	    info.links == m->told_links && info.stalls == m->told_stalls &&
-	    info.plugs == m->told_plugs && info.peers == m->told_peers)
+	    info.plugs == m->told_plugs && info.peers == m->told_peers &&
+	    (info.boot_ns != 0) == m->told_boot)
 		return;
+	m->told_boot = info.boot_ns != 0;
 	m->told_peers = info.peers;
 	m->told_plugs = info.plugs;
 	m->told = info.state;

@@ -395,6 +395,7 @@ static int run(struct setup *setup, struct log *log, int listen_fd)
 
 	if (r < 0)
 		return r;
+	tsc_sample(&daemon.tsc);
 	daemon.loop = &loop;
 	TAILQ_INIT(&daemon.vms);
 	LIST_INIT(&daemon.helpers);

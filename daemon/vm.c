@@ -292,6 +292,7 @@ static void on_probed(void *opaque, json_object *result, const char *why)
 
 void vm_start(struct vm *vm)
 {
+	vm->asked_ns = clock_monotonic_ns();
 	vm->before = vm->state;
 	forget_run(vm);
 	vm_set_state(vm, VM_STARTING);

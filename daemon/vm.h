@@ -50,6 +50,7 @@ struct vm {
 	char rip[24];          /* empty: unknown */
 	int64_t resets, stalls;
 	double run_s, boot_ms;
+	uint64_t asked_ns;     /* when its start was asked for */
 	uint64_t reported_ns;  /* when run_s was true */
 	json_object *console_tail; /* array, or NULL */
 	json_object *sandbox;      /* of its process; NULL: none, or not told yet */

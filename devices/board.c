@@ -138,6 +138,7 @@ static int make_vm(struct board *board, char **ret_error)
 		.log = vm_log,
 		.log_opaque = board->log,
 		.kvm_fd = c->kvm_fd,
+		.tsc_hz = c->tsc_hz,
 	};
 	int r = vmx_vm_create(&options, &board->vm);
 
@@ -196,6 +197,7 @@ static int make_life(struct board *board, const struct boot_entry *entry, char *
 		.machine = board->machine,
 		.cpus = board->config.cpus,
 		.reboot_stops = board->config.reboot_stops,
+		.asked_ns = board->config.asked_ns,
 		.load = load,
 		.changed = changed,
 		.opaque = board,

@@ -115,6 +115,8 @@ struct board_config {
 	uint32_t vm_flags;      /* VMX_VM_* */
 	uint32_t soft_debug;    /* VMX_SOFT_* */
 	uint64_t code_cache_bytes;
+	uint64_t tsc_hz;        /* of the host, if known; 0: the engine finds out */
+	uint64_t asked_ns;      /* CLOCK_MONOTONIC when somebody asked for the start; 0: board_start() */
 	int kvm_fd;             /* open /dev/kvm, still the caller's; 0: opened by the engine */
 	const struct thread_hook *threads; /* machine/thread.h; outlives the board; may be NULL */
 	int kernel_fd;          /* bzImage, PVH ELF or multiboot 1 image; -1: none (then -EINVAL) */
@@ -169,11 +171,11 @@ struct board_info {
 	unsigned peers;         /* changes of what board_vhost_info() tells */
 	char stall[256];        /* why it is paused, if a device lacks something; or empty */
 	unsigned stalls;        /* how often that was so */
-	uint64_t boot_ns;       /* from board_start() to the first guest instruction */
+	uint64_t boot_ns;       /* until the first guest instruction: board_config.asked_ns */
 };
 
 /* Called (from any of the board's threads, never with a board lock held) when state, resets or plugs
- * changed, or board_settle() has something to do; must only note it and return, e.g. write to an eventfd or uv_async_send(). */
+ * changed, boot_ns became known, or board_settle() has something to do; must only note it and return, e.g. write to an eventfd or uv_async_send(). */
 typedef void board_changed_fn(void *opaque);
 
 /* Checks the configuration, loads the image, makes memory, chips and vCPU threads; nothing runs

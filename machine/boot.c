@@ -59,23 +59,20 @@ int boot_copy(struct boot *boot, int fd, const char *field, uint64_t offset, uin
 	      uint64_t len)
 {
 	uint64_t done = 0;
-	struct iovec iov;
 
 	while (done < len) {
 		size_t chunk = len - done < (1u << 30) ? (size_t)(len - done) : 1u << 30;
-		ssize_t n;
+		ssize_t n = mem_load(boot->memory, gpa + done, fd, offset + done, chunk);
 
-		if (mem_iov(boot->memory, gpa + done, chunk, &iov) < 0)
-			return boot_fail(boot, -EFBIG, "%s: does not fit into guest memory", field);
-		n = preadv(fd, &iov, 1, (off_t)(offset + done));
-		if (n < 0 && errno == EINTR)
+		if (n == -EINTR)
 			continue;
+		if (n == -EFAULT)
+			return boot_fail(boot, -EFBIG, "%s: does not fit into guest memory", field);
 		if (n < 0)
-			return boot_fail(boot, -errno, "%s: cannot be read: %s", field,
-					 strerror(errno));
+			return boot_fail(boot, (int)n, "%s: cannot be read: %s", field,
+					 strerror((int)-n));
 		if (n == 0)
 			return boot_fail(boot, -ENOEXEC, "%s: the file ends too early", field);
-		mem_written(boot->memory, gpa + done, (uint64_t)n);
 		done += (uint64_t)n;
 	}
 	return 0;

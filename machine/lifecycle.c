@@ -347,7 +347,16 @@ static void on_stall(void *opaque, const char *reason, const char *why)
 	wake(life);
 }
 
-static const struct vcpus_events vcpu_events = { .parked = on_parked, .fatal = on_fatal };
+static void on_first_run(void *opaque)
+{
+	struct life *life = opaque;
+
+	if (life->options.changed) /* boot_ns is known */
+		life->options.changed(life->options.opaque);
+}
+
+static const struct vcpus_events vcpu_events = { .parked = on_parked, .first_run = on_first_run,
+						 .fatal = on_fatal };
 
 enum want { WANT_START, WANT_PAUSE, WANT_RESUME, WANT_RESET, WANT_KILL };
 
@@ -380,7 +389,8 @@ static int ask(struct life *life, enum want want)
 		switch (want) {
 		case WANT_START:
 			life->want_start = true;
-			life->started_ns = clock_monotonic_ns();
+			if (!life->started_ns)
+				life->started_ns = clock_monotonic_ns();
 			break;
 		case WANT_PAUSE:
 		case WANT_RESUME:
@@ -483,6 +493,7 @@ int life_create(const struct life_options *options, const struct boot_entry *ent
 	life->options = *options;
 	life->machine = options->machine;
 	life->entry = *entry;
+	life->started_ns = options->asked_ns;
 	life->wake = (struct loop_call){ .fn = step, .opaque = life };
 	pthread_mutex_init(&life->lock, NULL);
 	pthread_cond_init(&life->changed, NULL);

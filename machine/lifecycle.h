@@ -58,10 +58,11 @@ struct life_options {
 	struct machine *machine; /* with devices; its loop is not started. Not owned */
 	unsigned cpus;
 	bool reboot_stops;
+	uint64_t asked_ns; /* CLOCK_MONOTONIC since when boot_ns counts; 0: life_start() */
 	/* Loads the boot image into memory; on an error *ret_error says why (life.c frees it). Loop
 	 * thread; called for each guest reset, not for the first start. */
 	int (*load)(void *opaque, struct boot_entry *ret_entry, char **ret_error);
-	void (*changed)(void *opaque); /* state changed; loop thread, no lock held */
+	void (*changed)(void *opaque); /* state changed, boot_ns is known; any thread, no lock held */
 	void *opaque;
 };
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/checked.h"
@@ -180,6 +181,44 @@ int mem_zero(struct memory *memory, uint64_t gpa, uint64_t len)
 	memset(p, 0, len);
 	written(memory, gpa, len);
 	return 0;
+}
+
+/* A file's bytes by way of its page cache. Nothing is zeroed first and no page faulted in, as it is where
+ * a file is read into memory that nobody touched: half the time of that. */
+static ssize_t load_mapped(int to, uint64_t at, int fd, uint64_t offset, size_t len)
+{
+	size_t skip = offset % VMX_PAGE_SIZE;
+	struct stat st;
+	uint8_t *file;
+	ssize_t n;
+
+	if (fstat(fd, &st) < 0 || !range_inside(offset, len, (uint64_t)st.st_size))
+		return -1;
+	file = mmap(NULL, skip + len, PROT_READ, MAP_SHARED, fd, (off_t)(offset - skip));
+	if (file == MAP_FAILED)
+		return -1;
+	n = pwrite(to, file + skip, len, (off_t)at); /* EFAULT if the file was cut: no SIGBUS here */
+	munmap(file, skip + len);
+	return n;
+}
+
+ssize_t mem_load(struct memory *memory, uint64_t gpa, int fd, uint64_t offset, size_t len)
+{
+	uint8_t *p = find(memory, gpa, len);
+	ssize_t n = -1;
+
+	if (!len)
+		return 0;
+	if (!p || offset > INT64_MAX - len)
+		return -EFAULT;
+	if (p >= memory->host && p < memory->host + memory->size)
+		n = load_mapped(memory->fd, (uint64_t)(p - memory->host), fd, offset, len);
+	if (n < 0)
+		n = pread(fd, p, len, (off_t)offset);
+	if (n < 0)
+		return -errno;
+	written(memory, gpa, (uint64_t)n);
+	return n;
 }
 
 int mem_discard(struct memory *memory, uint64_t gpa, uint64_t len)

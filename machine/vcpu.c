@@ -150,8 +150,9 @@ static void run_guest(struct vcpu *vcpu)
 	char text[160];
 	int r;
 
-	if (!atomic_load_explicit(&all->first_run_ns, memory_order_relaxed))
-		atomic_compare_exchange_strong(&all->first_run_ns, &none, clock_monotonic_ns());
+	if (!atomic_load_explicit(&all->first_run_ns, memory_order_relaxed) &&
+	    atomic_compare_exchange_strong(&all->first_run_ns, &none, clock_monotonic_ns()))
+		all->events->first_run(all->opaque);
 	while (atomic_load_explicit(&all->run, memory_order_acquire)) {
 		r = vmx_vcpu_resume(vcpu->vmx, &vcpu->exit);
 		if (r == -ECANCELED)

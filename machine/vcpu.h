@@ -23,6 +23,7 @@ struct vcpu_fatal { /* why the guest cannot go on */
 
 struct vcpus_events { /* on a vCPU thread, no lock held; must only note it and return */
 	void (*parked)(void *opaque); /* all are, after a vcpus_park() that had to wait */
+	void (*first_run)(void *opaque); /* one is about to execute the guest's first instruction */
 	void (*fatal)(void *opaque, const struct vcpu_fatal *fatal); /* vcpus_stop() was done */
 };
 

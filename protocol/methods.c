@@ -425,7 +425,7 @@ static const struct schema_field info_result[] = {
 	{ .name = "uptime_s", .type = SCHEMA_NUMBER, .required = true,
 	  .summary = "Time it ran, pauses left out." },
 	{ .name = "boot_ms", .type = SCHEMA_NUMBER, .required = true,
-	  .summary = "From the start to the guest's first instruction." },
+	  .summary = "From the request that started it to the guest's first instruction." },
 	{ .name = "resets", .type = SCHEMA_INT, .required = true,
 	  .summary = "How often the guest was reset." },
 	{ .name = "exit_code", .type = SCHEMA_INT, .summary = "Of reason debug-exit." },

@@ -78,6 +78,9 @@ struct vmx_vm_options {
 	void *log_opaque;
 	/* KVM: /dev/kvm, opened O_RDWR by the caller and still his; 0: it is opened here. */
 	int kvm_fd;
+	/* soft: how fast the host's TSC goes, if the caller knows (common/tsc.h); 0: it is measured, which
+	 * takes 8 ms. KVM knows. */
+	uint64_t tsc_hz;
 };
 
 /* Creates a virtual machine. The caller owns *ret_vm. Any thread.

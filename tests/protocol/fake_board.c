@@ -317,7 +317,8 @@ static void *guest(void *arg)
 	struct board *b = arg;
 	enum end end;
 
-	b->info.boot_ns = clock_monotonic_ns() - b->start_ns;
+	b->info.boot_ns = clock_monotonic_ns() -
+			  (b->config.asked_ns ? b->config.asked_ns : b->start_ns);
 	set_state(b, BOARD_RUNNING);
 	for (;;) {
 		if (script(b, &end))

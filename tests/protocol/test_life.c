@@ -93,6 +93,26 @@ static void refused(struct rig *rig, struct client *client, const char *name, un
 	}
 }
 
+/* It counts from the request: no process is made in less than a fraction of a millisecond. */
+static void test_boot_time(struct rig *rig, struct client *client)
+{
+	uint64_t asked = clock_monotonic_ns();
+	json_object *info = NULL;
+	double ms, most;
+
+	CHECK(rig, rig_call(rig, client, "vm.create", "{\"name\":\"b\",\"kernel\":\"@K\"}", NULL,
+			    NULL) == 0, "create");
+	CHECK(rig, named(rig, client, "vm.start", "b", NULL) == 0, "start");
+	most = (double)(clock_monotonic_ns() - asked) / 1e6;
+	CHECK(rig, named(rig, client, "vm.info", "b", &info) == 0, "info");
+	ms = json_get_number(info, "boot_ms", 0);
+	CHECK(rig, ms > 0.4 && ms <= most, "first instruction after %f of %f ms", ms, most);
+	json_object_put(info);
+	named(rig, client, "vm.kill", "b", NULL);
+	named(rig, client, "vm.wait", "b", NULL);
+	named(rig, client, "vm.delete", "b", NULL);
+}
+
 static void test_states(struct rig *rig, struct client *client)
 {
 	unsigned ended = 1u << STOP | 1u << KILL | 1u << PAUSE | 1u << RESUME | 1u << RESET |
@@ -460,6 +480,7 @@ int main(void)
 	rig_call(&rig, client, "daemon.probe", NULL, NULL, NULL);
 	before = count_fds(rig.daemon);
 	test_ends(&rig, client);
+	test_boot_time(&rig, client);
 	test_states(&rig, client);
 	test_stop(&rig, client);
 	test_start_errors(&rig, client);

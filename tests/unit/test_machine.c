@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+#include "common/tsc.h"
 #include "machine/bus.h"
 #include "machine/irq.h"
 #include "machine/loop.h"
@@ -109,6 +111,91 @@ static void test_memory_create(void)
 	CU_ASSERT((seals & (F_SEAL_SHRINK | F_SEAL_GROW)) == (F_SEAL_SHRINK | F_SEAL_GROW));
 	memory_destroy(memory);
 	CU_ASSERT(memory_destroy(NULL) == NULL);
+}
+
+/* A file that reads back itself: byte n is n * 7. */
+static void test_memory_load(void)
+{
+	enum { SIZE = 70001 };
+	static uint8_t bytes[SIZE], back[SIZE];
+	static const struct {
+		uint64_t gpa, offset, len;
+		ssize_t result;
+	} cases[] = {
+		{ 0x1000, 0, SIZE, SIZE },
+		{ 0x30001, 4097, 5000, 5000 },       /* on no page on either side */
+		{ 4 * GIB + 5, 1, 60000, 60000 },    /* the second part of RAM */
+		{ 0x1000, SIZE, 1, 0 },              /* nothing there */
+		{ 0x1000, 0, 0, 0 },
+		{ 3 * GIB - 1, 0, 2, -EFAULT },
+		{ PC_IOAPIC, 0, 4, -EFAULT },
+		{ 0x1000, UINT64_MAX, 4, -EFAULT },
+	};
+	struct memory *memory;
+	int fd = memfd_create("file", MFD_CLOEXEC);
+
+	for (unsigned i = 0; i < SIZE; i++)
+		bytes[i] = (uint8_t)(i * 7);
+	CU_ASSERT_FATAL(fd >= 0 && write(fd, bytes, SIZE) == SIZE);
+	CU_ASSERT_FATAL(memory_create(4 * GIB, &memory) == 0);
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		ssize_t n = mem_load(memory, cases[i].gpa, fd, cases[i].offset, cases[i].len);
+
+		CU_ASSERT(n == cases[i].result);
+		if (n <= 0)
+			continue;
+		CU_ASSERT(mem_read(memory, cases[i].gpa, back, (size_t)n) == 0);
+		CU_ASSERT(!memcmp(back, bytes + cases[i].offset, (size_t)n));
+		CU_ASSERT(mem_read(memory, cases[i].gpa + (uint64_t)n, back, 8) == 0);
+		CU_ASSERT(!memcmp(back, "\0\0\0\0\0\0\0", 8));
+		CU_ASSERT(mem_zero(memory, cases[i].gpa, (uint64_t)n) == 0);
+	}
+	/* What the file no longer has does not come, and nobody dies of it. */
+	CU_ASSERT(ftruncate(fd, 5000) == 0);
+	CU_ASSERT(mem_load(memory, 0x1000, fd, 0, SIZE) >= 5000);
+	CU_ASSERT(mem_read(memory, 0x1000, back, 5000) == 0 && !memcmp(back, bytes, 5000));
+	CU_ASSERT(mem_load(memory, 0x1000, fd, 8192, SIZE) == 0);
+	close(fd);
+	CU_ASSERT(mem_load(memory, 0x1000, fd, 0, 4) == -EBADF);
+	memory_destroy(memory);
+}
+
+/* --- the host's TSC --------------------------------------------------------------------------- */
+
+static bool about(uint64_t a, uint64_t b)
+{
+	uint64_t apart = a > b ? a - b : b - a;
+
+	return a && apart < b / 2000; /* a busy host: real ones differ by a few ppm */
+}
+
+static void test_tsc(void)
+{
+	uint64_t hz = tsc_hz(NULL), least = UINT64_MAX;
+	struct tsc_sample since, spoilt;
+
+	tsc_sample(&since);
+	usleep(20000);
+	for (int i = 0; i < 5; i++) {
+		uint64_t start = clock_monotonic_ns(), took;
+
+		CU_ASSERT(about(tsc_hz(&since), hz));
+		took = clock_monotonic_ns() - start;
+		least = took < least ? took : least;
+	}
+	CU_ASSERT(least < 4000000); /* nobody waited */
+	spoilt = since;
+	spoilt.tsc -= since.tsc / 2; /* as if it had been reset when the host woke up */
+	spoilt.suspended_ns -= NSEC_PER_SEC;
+	CU_ASSERT(about(tsc_hz(&spoilt), hz));
+	spoilt = since;
+	spoilt.tsc = UINT64_MAX;
+	CU_ASSERT(about(tsc_hz(&spoilt), hz));
+	spoilt = since;
+	spoilt.raw_ns = UINT64_MAX;
+	CU_ASSERT(about(tsc_hz(&spoilt), hz));
+	tsc_sample(&since);
+	CU_ASSERT(about(tsc_hz(&since), hz)); /* too young */
 }
 
 /* --- bus -------------------------------------------------------------------------------------- */
@@ -613,6 +700,11 @@ int main(void)
 		{ "ranges: hole, ends, wrap", test_memory_ranges },
 		{ "access and atomics", test_memory_access },
 		{ "creation and seals", test_memory_create },
+		{ "from a file", test_memory_load },
+		CU_TEST_INFO_NULL,
+	};
+	CU_TestInfo tsc[] = {
+		{ "measured since, or anew", test_tsc },
 		CU_TEST_INFO_NULL,
 	};
 	CU_TestInfo bus[] = {
@@ -640,6 +732,7 @@ int main(void)
 	};
 	CU_SuiteInfo suites[] = {
 		{ "memory", NULL, NULL, NULL, NULL, memory },
+		{ "tsc", NULL, NULL, NULL, NULL, tsc },
 		{ "bus", NULL, NULL, NULL, NULL, bus },
 		{ "irq", NULL, NULL, NULL, NULL, irq },
 		{ "timer", NULL, NULL, NULL, NULL, timer },

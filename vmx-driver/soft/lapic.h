@@ -57,8 +57,6 @@ void soft_timer_leave(void);
 void soft_timer_set(struct soft_vcpu *v, uint64_t ticks);
 /* Sleeps until something is requested or the expiry that the timer is set for comes. Owner. */
 void soft_sleep(struct soft_vcpu *v);
-/* Host TSC frequency, measured in about 8 ms to a few ppm; 0: it does not count. */
-uint64_t soft_measure_tsc_hz(void);
 
 struct soft_message { /* an interrupt on its way */
 	uint32_t dest;

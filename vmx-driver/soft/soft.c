@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/checked.h"
+#include "common/tsc.h"
 #include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/glue.h"
 #include "vmx-driver/soft/lapic.h"
@@ -41,7 +42,7 @@ static int create_parts(struct soft_vm *vm)
 {
 	int r;
 
-	vm->tsc_hz = soft_measure_tsc_hz();
+	vm->tsc_hz = vm->vm.options.tsc_hz ? vm->vm.options.tsc_hz : tsc_hz(NULL);
 	if (!vm->tsc_hz)
 		return -ENOTSUP;
 	vm->tsc_offset = 0 - __builtin_ia32_rdtsc();

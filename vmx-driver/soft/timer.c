@@ -114,36 +114,3 @@ void soft_sleep(struct soft_vcpu *v)
 	       expires - due <= EARLY_MAX_US * us)
 		__builtin_ia32_pause();
 }
-
-/* Host TSC and clock at one moment: the pair with the least time between two TSC reads. */
-static void sample(uint64_t *ret_tsc, uint64_t *ret_ns)
-{
-	uint64_t best = UINT64_MAX;
-
-	for (unsigned i = 0; i < 32; i++) {
-		struct timespec t;
-		uint64_t before = __builtin_ia32_rdtsc(), after;
-
-		/* Not the clock that NTP slews: the frequency is the hardware's. */
-		clock_gettime(CLOCK_MONOTONIC_RAW, &t);
-		after = __builtin_ia32_rdtsc();
-		if (after - before < best) {
-			best = after - before;
-			*ret_tsc = before + best / 2;
-			*ret_ns = (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-		}
-	}
-}
-
-uint64_t soft_measure_tsc_hz(void)
-{
-	const struct timespec nap = { .tv_nsec = 8000000 };
-	uint64_t tsc[2], ns[2];
-
-	sample(&tsc[0], &ns[0]);
-	nanosleep(&nap, NULL);
-	sample(&tsc[1], &ns[1]);
-	if (ns[1] <= ns[0] || tsc[1] <= tsc[0])
-		return 0;
-	return (uint64_t)((unsigned __int128)(tsc[1] - tsc[0]) * NSEC_PER_SEC / (ns[1] - ns[0]));
-}
