@@ -238,31 +238,10 @@ void jit_emit_edge(struct tr *t, uint64_t target, bool backward)
 	jit_emit_link(t, ALWAYS, target, backward ? JIT_LOOP : 0);
 }
 
-/* An L0 slot for a site: one after the other, so that what is translated together lies together in the
- * host's cache. Some are for writes, so that a load never uses a store's permission, some for entries
- * that hold the host page: lines of either kind take turns. */
-static uint32_t site_slot(struct tr *t, bool write, bool page)
-{
-	unsigned kind = (page ? SOFT_L0_PAGE : 0) | (write ? SOFT_L0_WRITE : 0);
-	unsigned n = t->cache->l0_next[kind / SOFT_L0_LINE]++;
-
-	return (n / SOFT_L0_LINE * SOFT_L0_KINDS + kind + n % SOFT_L0_LINE) % SOFT_L0_SIZE;
-}
-
 static uint32_t slot_offset(const struct tr *t, uint32_t slot)
 {
 	return GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
 	       (uint32_t)offsetof(struct soft_tlb, l0) + slot * (uint32_t)sizeof(struct soft_l0);
-}
-
-enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it)
-{
-	uint64_t gpa = (t->gpa & ~4095ull) + (it->rip & 4095), noted;
-
-	if (!t->cache->use_l0)
-		return JIT_BY_L0;
-	noted = __atomic_load_n(&t->cache->site_modes[jit_site_place(gpa)], __ATOMIC_RELAXED);
-	return noted >> 2 == gpa ? noted & 3 : JIT_BY_L0;
 }
 
 static uint32_t l1_offset(const struct tr *t, size_t member)
@@ -330,11 +309,11 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	return slow;
 }
 
-uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write,
-			     bool group)
+static uint32_t check_at(struct tr *t, uint32_t slot, unsigned base, int32_t disp, unsigned size,
+			 bool write, bool group)
 {
 	struct jit_buf *b = &t->b;
-	struct slow_path *slow = add_slow_path(t, site_slot(t, write, false), size, write, false,
+	struct slow_path *slow = add_slow_path(t, slot, size, write, false,
 					       jit_site_mode(t, &t->s->item[t->i]));
 
 	if (!slow)
@@ -355,12 +334,18 @@ uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned
 	return slow->l0;
 }
 
+uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write,
+			     bool group)
+{
+	return check_at(t, jit_slot_of_base(t, base, write), base, disp, size, write, group);
+}
+
 void jit_loop_slots(struct tr *t, struct loop *loop)
 {
 	for (unsigned k = 0; k < loop->stream_count; k++) {
 		struct loop_stream *s = &loop->stream[k];
 
-		s->slot = site_slot(t, s->write, false);
+		s->slot = jit_slot_own(t, s->write, false);
 		s->l0 = slot_offset(t, s->slot);
 	}
 }
@@ -383,7 +368,7 @@ void jit_emit_check_loop(struct tr *t, const struct loop_stream *s)
 static struct slow_path *check_in_place(struct tr *t, unsigned reg, unsigned size, bool write)
 {
 	struct jit_buf *b = &t->b;
-	struct slow_path *slow = add_slow_path(t, site_slot(t, write, true), size, write, true,
+	struct slow_path *slow = add_slow_path(t, jit_slot_own(t, write, true), size, write, true,
 					       jit_site_mode(t, &t->s->item[t->i]));
 
 	if (!slow)
@@ -428,17 +413,22 @@ struct jit_place jit_emit_check_within(struct tr *t, const struct item *it,
 	return (struct jit_place){ .base = H_R10 };
 }
 
+static struct jit_place checked_place(unsigned base, int32_t disp)
+{
+	return (struct jit_place){ .base = (uint8_t)base, .index = JIT_INDEX(H_R11), .disp = disp };
+}
+
 struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write)
 {
 	jit_emit_check_site(t, base, disp, size, write, false);
-	return (struct jit_place){ .base = (uint8_t)base, .index = JIT_INDEX(H_R11), .disp = disp };
+	return checked_place(base, disp);
 }
 
 /* An address that is known: its page is compared with the tag at once. */
 static struct jit_place check_constant(struct tr *t, uint64_t la, unsigned size, bool write)
 {
 	struct jit_buf *b = &t->b;
-	uint32_t slot = site_slot(t, write, false), l0 = slot_offset(t, slot);
+	uint32_t slot = jit_slot_of_page(t, la >> 12, write), l0 = slot_offset(t, slot);
 	bool is_short = (int64_t)la == (int32_t)la;
 	struct jit_place place = { .base = H_R11, .disp = (int32_t)la };
 	struct slow_path *slow;
@@ -497,8 +487,12 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 	if (!has_base && !has_segment)
 		return check_constant(t, (uint64_t)disp, size, write);
 	if (!has_base) {
+		/* a processor's own data: the base stays the same, so pages of it are told apart */
+		uint32_t slot = jit_slot_of_page(t, (uint64_t)disp >> 12 ^ mem->mem.segment, write);
+
 		add_segment_base(b, mem->mem.segment, 0x8b);
-		return jit_emit_check(t, H_R10, (int32_t)disp, size, write);
+		check_at(t, slot, H_R10, (int32_t)disp, size, write, false);
+		return checked_place(H_R10, (int32_t)disp);
 	}
 	host = jit_host_reg((unsigned)jit_guest_reg(mem->mem.base, &high));
 	if (host < 0 || has_segment) {

@@ -146,8 +146,6 @@ void jit_emit_indirect(struct tr *t, int32_t undo);
 /* A jump (on condition cc, or ALWAYS) to the block for a target in this page, bent to it when that
  * exists. */
 void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits);
-/* How the instruction's accesses find their page. */
-enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it);
 /* The target of a jump that may be bent: in this page, and wholly so. */
 bool jit_linkable(const struct tr *t, uint64_t target);
 /* Goes to a known guest address. */
@@ -175,6 +173,14 @@ void jit_loop_slots(struct tr *t, struct loop *loop);
  * ordinary body. */
 void jit_emit_check_loop(struct tr *t, const struct loop_stream *s);
 void jit_emit_slow_paths(struct tr *t);
+
+/* jit_slot.c: the L0 entry of an access: its own; that of a page which is always the same; or by the
+ * host register of its base. page: of those that hold the host page. */
+uint32_t jit_slot_own(struct tr *t, bool write, bool page);
+uint32_t jit_slot_of_page(struct tr *t, uint64_t page, bool write);
+uint32_t jit_slot_of_base(struct tr *t, unsigned base, bool write);
+/* How the instruction's accesses find their page. */
+enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it);
 
 /* jit_insns.c */
 void jit_emit_item(struct tr *t, struct item *it);

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jit_slot.c - which entry of L0 an access has, or whether it does without.
+ *
+ * A program's loops do best with one for each access. A kernel runs thousands of accesses once from
+ * one system call or task switch to the next, more than L0 has entries, and on another stack and task
+ * than last time: there those share one that are likely to be to one page. What that gets wrong is
+ * found by the misses, as ever (JIT_BY_L1).
+ */
+#include "vmx-driver/soft/jit_tr.h"
+
+/* Shares of the entries of one kind, for supervisor code. */
+#define OF_A_KIND (SOFT_L0_SIZE / (SOFT_L0_KINDS / SOFT_L0_LINE))
+#define STACK_SLOTS 16u
+#define PAGE_SLOTS_LOG 7u
+#define BASE_SLOTS_LOG 8u
+#define FIRST_PAGE STACK_SLOTS
+#define FIRST_BASE (FIRST_PAGE + (1u << PAGE_SLOTS_LOG))
+#define FIRST_OWN (FIRST_BASE + (1u << BASE_SLOTS_LOG))
+/* Code that lies within so many bytes shares: about a function. */
+#define NEAR_SHIFT 8
+#define SLOT_HASH 0x9e3779b1u
+
+static bool shares(const struct tr *t)
+{
+	return !(t->mode & MODE_USER);
+}
+
+/* Some are for writes, so that a load never uses a store's permission, some for entries that hold the
+ * host page: lines of either kind take turns. */
+static uint32_t entry(unsigned n, bool write, bool page)
+{
+	unsigned kind = (page ? SOFT_L0_PAGE : 0) | (write ? SOFT_L0_WRITE : 0);
+
+	return n / SOFT_L0_LINE * SOFT_L0_KINDS + kind + n % SOFT_L0_LINE;
+}
+
+/* One after the other, so that what is translated together lies together in the host's cache. */
+uint32_t jit_slot_own(struct tr *t, bool write, bool page)
+{
+	unsigned kind = page << 1 | write, first = shares(t) && !page ? FIRST_OWN : 0;
+
+	return entry(first + t->cache->l0_next[kind]++ % (OF_A_KIND - first), write, page);
+}
+_Static_assert(SOFT_L0_WRITE == 1 * SOFT_L0_LINE && SOFT_L0_PAGE == 2 * SOFT_L0_LINE, "l0_next");
+
+uint32_t jit_slot_of_page(struct tr *t, uint64_t page, bool write)
+{
+	unsigned hash = (uint32_t)(page ^ page >> 12) * SLOT_HASH;
+
+	if (!shares(t))
+		return jit_slot_own(t, write, false);
+	return entry(FIRST_PAGE + (hash >> (32 - PAGE_SLOTS_LOG)), write, false);
+}
+
+uint32_t jit_slot_of_base(struct tr *t, unsigned base, bool write)
+{
+	unsigned near = (unsigned)(t->gpa >> NEAR_SHIFT);
+
+	if (!shares(t) || base == H_R10)
+		return jit_slot_own(t, write, false);
+	if (base == H_R8) /* the guest's RSP */
+		return entry(near % STACK_SLOTS, write, false);
+	return entry(FIRST_BASE + ((near ^ base << 20) * SLOT_HASH >> (32 - BASE_SLOTS_LOG)), write,
+		     false);
+}
+
+enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it)
+{
+	uint64_t gpa = (t->gpa & ~4095ull) + (it->rip & 4095), noted;
+
+	if (!t->cache->use_l0)
+		return JIT_BY_L0;
+	noted = __atomic_load_n(&t->cache->site_modes[jit_site_place(gpa)], __ATOMIC_RELAXED);
+	return noted >> 2 == gpa ? noted & 3 : JIT_BY_L0;
+}
