@@ -16,6 +16,7 @@ import time
 
 from bench_common import GUEST, INIT, KERNEL, Daemon, Rpc, qemu_command, run_guest, say, spread
 from bench_io import bench_io
+from bench_nested import bench_nested
 from bench_work import bench_latency, bench_work
 
 
@@ -98,9 +99,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--runs', type=int, default=5, help='of each boot (workloads: at most 3)')
     parser.add_argument('--only', default='', help='workloads, or of io disk, direct, root, user, tap; separated by commas')
-    parser.add_argument('parts', nargs='*', help='boot rpc memory latency io work; none: all')
+    parser.add_argument('parts', nargs='*', help='boot rpc memory latency io nested work; none: all')
     args = parser.parse_args()
-    parts = args.parts or ['boot', 'rpc', 'memory', 'latency', 'io', 'work']
+    parts = args.parts or ['boot', 'rpc', 'memory', 'latency', 'io', 'nested', 'work']
     have_qemu = shutil.which('qemu-system-x86_64') is not None
     if not os.path.exists(KERNEL):
         say('bench: no guest kernel in %s: run ./bootstrap bench' % GUEST)
@@ -121,6 +122,8 @@ def main():
             bench_latency(daemon, have_qemu)
         if 'io' in parts:
             bench_io(daemon, args.runs, have_qemu, args.only)
+        if 'nested' in parts:
+            bench_nested(min(args.runs, 3))
         if 'work' in parts:
             bench_work(daemon, min(args.runs, 3), have_qemu, args.only)
     return 0

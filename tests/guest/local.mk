@@ -10,7 +10,7 @@ tests_guest_kvm_run_CFLAGS = -std=gnu17 -O2 -fno-stack-protector -fcf-protection
 	$(GENERAL_CFLAGS) $(WARN_CFLAGS)
 tests_guest_kvm_run_LDFLAGS = -all-static
 EXTRA_DIST += tests/guest/nested.sh tests/guest/nested-init tests/guest/kvm-unit-tests.sh docs/kvm-unit-tests.md
-TESTS += tests/guest/payloads tests/guest/linux-modes.sh tests/guest/nested.sh \
+TESTS += tests/guest/payloads tests/guest/linux-modes.sh tests/guest/nested.sh tests/guest/nested-smp.sh \
 	tests/guest/hotplug.sh tests/guest/netplug.sh
 EXTRA_DIST += tests/guest/payloads tests/guest/linux-modes.sh tests/guest/hotplug.sh tests/guest/netplug.sh \
 	tests/guest/payload/payload.ld tests/guest/payload/macros.h \
@@ -24,7 +24,7 @@ EXTRA_DIST += tests/guest/virtio.sh
 TESTS += tests/guest/devices.py
 EXTRA_DIST += tests/guest/devices.py
 TESTS += tests/guest/vmx.sh
-EXTRA_DIST += tests/guest/vmx.sh tests/guest/payload/vmx_start.S tests/guest/payload/vmx.c \
+EXTRA_DIST += tests/guest/nested-smp.sh tests/guest/vmx.sh tests/guest/payload/vmx_start.S tests/guest/payload/vmx.c \
 	tests/guest/payload/vmx.h tests/guest/payload/vmx_lib.c tests/guest/payload/vmx_controls.c
 # A static program for the guests of network tests and benchmarks.
 check_PROGRAMS += tests/guest/net-tool

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # A stock Debian kernel on the soft engine with VMX: its own KVM modules load there without a
 # complaint, a small VM runs, and our KVM engine boots a second Debian kernel. Prints how long that
-# boot took against the same boot one level up.
+# boot took against the same boot one level up. VMXD_NESTED_CPUS: processors of the guest and of its guest.
 . "$(dirname "$0")/../lib.sh"
 need_guest vmlinuz-cloud kvm-cloud/order initramfs.cpio
 make_dir nested
+cpus=${VMXD_NESTED_CPUS:-1}
 
 # What the programs need of the host's libraries goes along.
 adds=()
@@ -27,13 +28,13 @@ boot_ms() {
 	sed -n 's/.*boot: [a-z].*; boot .* run \([0-9]*\) ms.*/\1/p' "$1" | head -n 1
 }
 
-timeout 200 "$build/tests/guest/boot" --engine soft --timeout 180 --memory 128 \
+timeout 200 "$build/tests/guest/boot" --engine soft --timeout 180 --cpus "$cpus" --memory 128 \
 	--expect 'vmxd-guest: selftest ok' --initrd "$guest/initramfs.cpio" \
 	--cmdline 'console=ttyS0 quiet' "$guest/vmlinuz-cloud" >"$dir/out" 2>&1
 note 'the kernel one level up' $?
 once=$(boot_ms "$dir/out")
-timeout 500 "$build/tests/guest/boot" --engine soft --nested --timeout 480 --memory 1024 \
-	--initrd "$dir/initrd" --cmdline 'console=ttyS0 quiet vmxd.run="sh /nested/init"' \
+timeout 500 "$build/tests/guest/boot" --engine soft --nested --timeout 480 --cpus "$cpus" --memory 1024 \
+	--initrd "$dir/initrd" --cmdline 'console=ttyS0 quiet vmxd.run="sh /nested/init '"$cpus"'"' \
 	"$guest/vmlinuz-cloud" >"$dir/out" 2>&1
 note 'the guest that runs guests' $? 10
 tr -d '\r' <"$dir/out" >"$dir/text"

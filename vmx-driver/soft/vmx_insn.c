@@ -248,6 +248,37 @@ struct access {
 	const struct vmcs_field *field;
 };
 
+/* Where operand i lies if it is a 64-bit register, which most are; NULL if not. */
+static uint64_t *register64(struct soft_vcpu *v, const struct soft_insn *insn, unsigned i)
+{
+	ZydisRegister reg = insn->op[i].reg.value;
+
+	if (insn->op[i].type != ZYDIS_OPERAND_TYPE_REGISTER || reg < ZYDIS_REGISTER_RAX ||
+	    reg > ZYDIS_REGISTER_R15)
+		return NULL;
+	return &v->gpr[reg - ZYDIS_REGISTER_RAX];
+}
+
+static int read_operand(struct soft_vcpu *v, const struct soft_insn *insn, unsigned i, uint64_t *val)
+{
+	const uint64_t *reg = register64(v, insn, i);
+
+	if (!reg)
+		return soft_read_operand(v, insn, i, val);
+	*val = *reg;
+	return SOFT_OK;
+}
+
+static int write_operand(struct soft_vcpu *v, const struct soft_insn *insn, unsigned i, uint64_t val)
+{
+	uint64_t *reg = register64(v, insn, i);
+
+	if (!reg)
+		return soft_write_operand(v, insn, i, val);
+	*reg = val;
+	return SOFT_OK;
+}
+
 /* The VMCS that the access is for, NULL if there is none. */
 static struct soft_vmcs *accessed(struct soft_vcpu *v)
 {
@@ -270,7 +301,7 @@ static int begin_access(struct soft_vcpu *v, const struct soft_insn *insn, enum 
 
 	if (!v->vmx.on || undefined(v))
 		return sys_ud(v);
-	rc = soft_read_operand(v, insn, operand, &a->encoding);
+	rc = read_operand(v, insn, operand, &a->encoding);
 	if (rc != SOFT_OK)
 		return rc;
 	if (soft_nonroot(v) &&
@@ -295,7 +326,7 @@ static int op_vmread(struct soft_vcpu *v, const struct soft_insn *insn)
 		return fail_invalid(v);
 	if (!a.field)
 		return fail(v, VMERR_FIELD);
-	rc = soft_write_operand(v, insn, 0, soft_vmcs_get(a.vmcs, a.field, (uint32_t)a.encoding));
+	rc = write_operand(v, insn, 0, soft_vmcs_get(a.vmcs, a.field, (uint32_t)a.encoding));
 	return rc == SOFT_OK ? succeed(v) : rc;
 }
 
@@ -308,7 +339,7 @@ static int op_vmwrite(struct soft_vcpu *v, const struct soft_insn *insn)
 	if (rc == SOFT_OK && !a.vmcs)
 		return fail_invalid(v);
 	if (rc == SOFT_OK)
-		rc = soft_read_operand(v, insn, 1, &value);
+		rc = read_operand(v, insn, 1, &value);
 	if (rc != SOFT_OK)
 		return rc;
 	if (!a.field)

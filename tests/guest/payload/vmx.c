@@ -8,7 +8,7 @@
 static uint8_t vmxon_page[4096] __attribute__((aligned(4096)));
 static uint8_t vmcs_page[2][4096] __attribute__((aligned(4096)));
 static uint8_t copy_page[4096] __attribute__((aligned(4096)));
-static uint64_t msr_area[4] __attribute__((aligned(16)));
+static uint64_t msr_area[4] __attribute__((aligned(32)));
 
 /* --- the instructions' own failures --------------------------------------------------------- */
 
@@ -57,6 +57,7 @@ static void outside_vmx(void)
 	check("vmxon without CR0.NE", with(try_vmxon, (uintptr_t)vmxon_page), GP);
 	check("CR0.NE on", write_cr(try_mov_cr0, cr0() | 0x20), NO_FAULT);
 	check("vmxon, operand nowhere", attempt(try_vmxon_far, KERNEL), GP);
+	check("vmxon, operand in no page", attempt(try_vmxon_fault, KERNEL), PF);
 	fails_invalid("vmxon, not aligned", with(try_vmxon, (uintptr_t)vmxon_page + 16));
 	fails_invalid("vmxon, no such address", with(try_vmxon, 1ull << 52));
 	*(volatile uint32_t *)vmxon_page = revision() + 1;
@@ -65,6 +66,17 @@ static void outside_vmx(void)
 	fails_invalid("vmxon, bit 31", with(try_vmxon, (uintptr_t)vmxon_page));
 	*(volatile uint32_t *)vmxon_page = revision();
 	succeeds("vmxon", with(try_vmxon, (uintptr_t)vmxon_page));
+}
+
+/* Faults of operands come before failures of instructions. */
+static void operand_faults(void)
+{
+	check("vmclear, operand in no page", attempt(try_vmclear_fault, KERNEL), PF);
+	check("vmptrld, operand in no page", attempt(try_vmptrld_fault, KERNEL), PF);
+	check("vmptrst, operand in no page", attempt(try_vmptrst_fault, KERNEL), PF);
+	check("invept, operand in no page", attempt(try_invept_fault, KERNEL), PF);
+	check("invvpid, operand in no page", attempt(try_invvpid_fault, KERNEL), PF);
+	check("vmfunc in root operation", attempt(try_vmfunc, KERNEL), UD);
 }
 
 /* In VMX operation, no current VMCS. */
@@ -151,6 +163,7 @@ static void fields(void)
 	check("what was read", operand[0], 0x1122334455667788);
 	result_flags = 0;
 	check("vmread to nowhere", attempt(try_vmread_fault, KERNEL), PF);
+	check("vmwrite from nowhere", attempt(try_vmwrite_fault, KERNEL), PF);
 	vmwrite(LINK, 0x1111222233334444);
 	check("high half", vmread(LINK + 1), 0x11112222);
 	vmwrite(LINK + 1, 0x55556666);
@@ -235,6 +248,7 @@ static void launch(void)
 	check("its length", vmread(EXIT_LEN), 3);
 	check("the guest ran", guest_count, 1);
 	fails("vmlaunch again", attempt(try_vmlaunch, KERNEL), 4);
+	fails("vmresume after MOV SS", attempt(try_vmresume_mov_ss, KERNEL), 26);
 	for (unsigned i = 2; i < 1000; i++) {
 		vmwrite(GUEST_RIP, vmread(GUEST_RIP) + vmread(EXIT_LEN));
 		if (attempt(try_vmresume, KERNEL) != VM_EXIT || vmread(EXIT_REASON) != 18 ||
@@ -338,6 +352,49 @@ static void bad_entries(void)
 	check("its reason", vmread(EXIT_REASON), 18);
 }
 
+static void entry_fails(const char *what, uint64_t qualification)
+{
+	check(what, attempt(try_vmresume, KERNEL), VM_EXIT);
+	check(what, vmread(EXIT_REASON), 1u << 31 | 33);
+	check(what, vmread(QUALIFICATION), qualification);
+	set_up();
+}
+
+/* What takes more than one field. */
+static void bad_pairs(void)
+{
+	static const uint32_t events[] = { 0x80000202u, 0x80000020u };
+
+	for (unsigned i = 0; i < 2; i++) { /* an NMI, an interrupt */
+		vmwrite(GUEST_RFLAGS, 0x202);
+		vmwrite(EVENT, events[i]);
+		vmwrite(BLOCKING, 1);
+		entry_fails("an event behind STI", i ? 0 : 3);
+		vmwrite(GUEST_RFLAGS, 0x202);
+		vmwrite(EVENT, events[i]);
+		vmwrite(BLOCKING, 2);
+		entry_fails("an event behind MOV SS", 0);
+	}
+	vmwrite(ACTIVITY, 1);
+	vmwrite(GUEST_RFLAGS, 0x202);
+	vmwrite(BLOCKING, 1);
+	entry_fails("HLT behind STI", 0);
+	vmwrite(ACTIVITY, 3);
+	vmwrite(EVENT, 0x80000202u);
+	entry_fails("an NMI into wait-for-SIPI", 0);
+	vmwrite(GUEST_RFLAGS, 0x102);
+	vmwrite(BLOCKING, 2);
+	entry_fails("TF behind MOV SS, no trap pending", 0);
+	/* PAE paging, whose four entries are read from where CR3 points */
+	for (unsigned i = 0; i < 4; i++)
+		msr_area[i] = i == 2 ? 1 | 1 << 1 : 0;
+	vmwrite(ENTRY_CTLS, vmread(ENTRY_CTLS) & ~(uint64_t)(1 << 9));
+	vmwrite(0x4816, 0xc09b);
+	vmwrite(0x2806, 0);
+	vmwrite(0x6802, (uintptr_t)msr_area);
+	entry_fails("a reserved bit in a page-directory-pointer entry", 2);
+}
+
 static void msr_lists(void)
 {
 	msr_area[0] = 0x174; /* IA32_SYSENTER_CS */
@@ -400,6 +457,7 @@ static void off(void)
 void main(void)
 {
 	outside_vmx();
+	operand_faults();
 	without_vmcs();
 	pointers();
 	fields();
@@ -407,6 +465,7 @@ void main(void)
 	set_up();
 	launch();
 	bad_entries();
+	bad_pairs();
 	msr_lists();
 	controls();
 	guests();

@@ -16,7 +16,9 @@ unsigned attempt(const void *code, unsigned mode);
 extern const uint8_t try_vmxon[], try_vmxoff[], try_vmclear[], try_vmptrld[], try_vmptrst[],
 	try_vmread[], try_vmread_reg[], try_vmread_fault[], try_vmwrite[], try_vmwrite_mem[],
 	try_vmlaunch[], try_vmresume[], try_vmcall[], try_invept[], try_invvpid[],
-	try_vmlaunch_mov_ss[], try_mov_cr0[], try_mov_cr4[], try_vmxon_far[];
+	try_vmxon_fault[], try_vmclear_fault[], try_vmptrld_fault[], try_vmptrst_fault[],
+	try_vmwrite_fault[], try_invept_fault[], try_invvpid_fault[], try_vmresume_mov_ss[],
+	try_vmfunc[], try_vmlaunch_mov_ss[], try_mov_cr0[], try_mov_cr4[], try_vmxon_far[];
 extern const uint8_t host_entry[], guest_loop[], guest_hlt[], guest_cpuid[];
 extern volatile uint64_t operand[2], operand_value, result_flags, guest_count;
 extern volatile uint32_t operand_field;

@@ -171,6 +171,16 @@ try_\name:
 	STUB vmlaunch_mov_ss, "movl $0x10, %edx; movl %edx, %ss; vmlaunch"
 	STUB mov_cr4, "movq %rax, %cr4"
 	STUB mov_cr0, "movq %rax, %cr0"
+	/* operands in no page */
+	STUB vmxon_fault, "movabs $0x7f0000000000, %rdx; vmxon (%rdx)"
+	STUB vmclear_fault, "movabs $0x7f0000000000, %rdx; vmclear (%rdx)"
+	STUB vmptrld_fault, "movabs $0x7f0000000000, %rdx; vmptrld (%rdx)"
+	STUB vmptrst_fault, "movabs $0x7f0000000000, %rdx; vmptrst (%rdx)"
+	STUB vmwrite_fault, "movabs $0x7f0000000000, %rdx; vmwrite (%rdx), %rcx"
+	STUB invept_fault, "movabs $0x7f0000000000, %rdx; invept (%rdx), %rax"
+	STUB invvpid_fault, "movabs $0x7f0000000000, %rdx; invvpid (%rdx), %rax"
+	STUB vmresume_mov_ss, "movl $0x10, %edx; movl %edx, %ss; vmresume"
+	STUB vmfunc, "vmfunc"
 	STUB vmxon_far, "movabs $0x8000000000000000, %rdx; vmxon (%rdx)"
 
 /* Guests of our own. */
