@@ -190,10 +190,10 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* --- disks: workers, and who helps them out at a reset --- */
 	CALL(pread64, BLOCK | LOOP | CONTROL, "reading an image"),
 	CALL(preadv, BLOCK | LOOP | CONTROL, "reading an image"),
-	CALL(preadv2, BLOCK | LOOP | CONTROL, "reading an image"),
+	CALL(preadv2, BLOCK | LOOP | CONTROL | VCPU, "reading an image; of a vCPU: what needs not wait"),
 	CALL(pwrite64, BLOCK | LOOP | CONTROL, "writing an image"),
 	CALL(pwritev, BLOCK | LOOP | CONTROL, "writing an image"),
-	CALL(pwritev2, BLOCK | LOOP | CONTROL, "writing an image"),
+	CALL(pwritev2, BLOCK | LOOP | CONTROL | VCPU, "writing an image; of a vCPU: into the cache"),
 	CALL(fdatasync, BLOCK | LOOP | CONTROL, "flush"),
 	CALL(fsync, BLOCK | LOOP | CONTROL, "flush of an image that grew"),
 	CALL(fallocate, BLOCK | LOOP | CONTROL, "discard and write zeroes"),

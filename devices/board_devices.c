@@ -137,6 +137,7 @@ static int blk_config(struct board *board, size_t index, union device_config *co
 		.readonly = disk->image.readonly,
 		.queues = disk->queues ? disk->queues : cpus,
 		.threads = disk->threads,
+		.here = !disk->threads,
 		.bytes = disk->bytes,
 		.ops = disk->ops,
 	};

@@ -3,10 +3,11 @@
  * block.h - what stands behind a disk: bytes at offsets, whatever the format.
  *
  * Calls block, so they are made on worker threads only, several at a time; only destroy is alone,
- * and map and unmap are for the loop thread. The caller has checked [offset, offset+len) against
+ * map and unmap are for the loop thread, and try_now for all. The caller has checked [offset, offset+len) against
  * size. 0 or a negative errno; anything short of the whole is an error (-EIO).
  *
  * System calls, for the sandbox:
+ *   vCPUs (try_now): preadv2 pwritev2
  *   workers: preadv pwritev fdatasync fallocate ioctl(BLKDISCARD, BLKZEROOUT) futex
  *   main thread (resize): ftruncate lseek fdatasync pwritev preadv
  *   loop thread: io_uring_enter; the ring is set up by block_uring_create(), before the sandbox
@@ -35,6 +36,11 @@ struct block_ops {
 	int (*readv)(struct block *b, struct iovec *iov, unsigned n, uint64_t offset,
 		     uint64_t *ret_done);
 	int (*writev)(struct block *b, struct iovec *iov, unsigned n, uint64_t offset);
+	/* The same for who must not wait, a processor: from or to what the host has in memory. Any
+	 * error: readv or writev will do it, again, and say what is wrong; -EOPNOTSUPP: it is never
+	 * of use to ask this again. iov is not spoilt. Any thread. NULL: -EOPNOTSUPP. */
+	int (*try_now)(struct block *b, bool write, const struct iovec *iov, unsigned n,
+		       uint64_t offset);
 	int (*flush)(struct block *b);
 	/* The content may be forgotten. A backend that can't does nothing. */
 	int (*discard)(struct block *b, uint64_t offset, uint64_t len);

@@ -30,6 +30,7 @@ struct raw {
 	struct block block;
 	int fd;
 	bool is_device;
+	int write_flags; /* of raw_try_now(); atomic */
 	pthread_mutex_t partial; /* one write of a part of a block at a time */
 };
 
@@ -192,6 +193,31 @@ static int raw_writev(struct block *b, struct iovec *iov, unsigned n, uint64_t o
 	return transfer(raw, true, iov, n, offset, &done);
 }
 
+/* A file system that cannot say whether a write would wait (ext4) is asked to do it all the same:
+ * into its cache, as any other write. */
+static int raw_try_now(struct block *b, bool write, const struct iovec *iov, unsigned n,
+		       uint64_t offset)
+{
+	struct raw *raw = (struct raw *)b;
+	int flags = write ? __atomic_load_n(&raw->write_flags, __ATOMIC_RELAXED) : RWF_NOWAIT;
+	uint64_t len = 0;
+	ssize_t done;
+
+	if (b->align != 1)
+		return -EOPNOTSUPP; /* O_DIRECT */
+	for (unsigned i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	done = write ? pwritev2(raw->fd, iov, (int)n, (off_t)offset, flags)
+		     : preadv2(raw->fd, iov, (int)n, (off_t)offset, flags);
+	if (done < 0 && write && flags && errno == EOPNOTSUPP) {
+		__atomic_store_n(&raw->write_flags, 0, __ATOMIC_RELAXED);
+		return raw_try_now(b, write, iov, n, offset);
+	}
+	if (done < 0)
+		return -errno;
+	return (uint64_t)done == len ? 0 : -EAGAIN;
+}
+
 static int raw_flush(struct block *b)
 {
 	return fdatasync(((struct raw *)b)->fd) < 0 ? -errno : 0;
@@ -293,6 +319,7 @@ static void raw_destroy(struct block *b)
 static const struct block_ops raw_ops = {
 	.readv = raw_readv,
 	.writev = raw_writev,
+	.try_now = raw_try_now,
 	.flush = raw_flush,
 	.discard = raw_discard,
 	.write_zeroes = raw_write_zeroes,
@@ -345,6 +372,7 @@ int block_raw_create(int fd, bool readonly, struct block **ret_block)
 				     .align = flags & O_DIRECT ? direct_align(fd) : 1 };
 	raw->fd = fd;
 	raw->is_device = S_ISBLK(st.st_mode);
+	raw->write_flags = RWF_NOWAIT;
 	pthread_mutex_init(&raw->partial, NULL);
 	*ret_block = &raw->block;
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * blk.c - virtio-blk: the device, its life and its configuration space. What it does with a request
- * is in blk_request.c.
+ * is in blk_request.c and blk_here.c.
  *
  * At most BLK_REQUESTS are in flight. More wait in the rings, and the device looks again when one
  * comes back.
@@ -47,6 +47,7 @@ static void blk_stopped(struct virtio *v)
 
 	memset(b->starved, 0, sizeof(b->starved));
 	memset(b->throttled, 0, sizeof(b->throttled));
+	b->here.pause = b->here.misses = 0;
 }
 
 static const struct virtio_ops blk_ops = {
@@ -56,6 +57,7 @@ static const struct virtio_ops blk_ops = {
 		    1ull << BLK_F_FLUSH | 1ull << BLK_F_MQ | 1ull << BLK_F_DISCARD |
 		    1ull << BLK_F_WRITE_ZEROES,
 	.kick = blk_kick,
+	.kick_here = blk_kick_here,
 	.stopped = blk_stopped,
 	.resetting = blk_resetting,
 	.queue_reset = blk_queue_reset,
@@ -97,6 +99,7 @@ static void blk_lose(struct device *dev)
 	struct virtio_blk *b = (struct virtio_blk *)dev;
 
 	b->uring = uring_destroy(b->uring);
+	b->here.off = true;
 	b->block = block_lost(&b->lost, b->block);
 }
 
@@ -213,6 +216,7 @@ static int blk_create(struct machine *machine, const void *config, struct device
 		return r;
 	}
 	put_le64(b->virtio.config + CFG_CAPACITY, block_size(b->block) / BLK_SECTOR);
+	b->here.off = !c->here || !b->block->ops->try_now;
 	init_uring(b, c);
 	*ret_device = &b->dev;
 	return 0;

@@ -23,6 +23,7 @@ struct virtio_blk_config {
 	bool readonly;
 	unsigned queues; /* 0: one */
 	bool threads;    /* transfers by threads only, no io_uring */
+	bool here;       /* who rings does what need not wait */
 	struct limit_rate bytes, ops;
 	struct virtio_place place;
 	bool on_loop; /* tests: no threads, requests are done on the loop thread */

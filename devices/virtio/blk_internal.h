@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* blk_internal.h - shared by blk.c (the device) and blk_request.c (what it does). */
+/* blk_internal.h - shared by blk.c (the device), blk_request.c (what it does) and blk_here.c (what the
+ * vCPU does of it). */
 #ifndef DEVICES_VIRTIO_BLK_INTERNAL_H
 #define DEVICES_VIRTIO_BLK_INTERNAL_H
 
@@ -18,6 +19,12 @@
 #define BLK_DISCARD_SECTORS_MAX (1u << 22)
 #define BLK_ZEROES_SECTORS_MAX (1u << 18)
 
+enum { /* types (5.2.6) */
+	BLK_T_IN = 0, BLK_T_OUT = 1, BLK_T_FLUSH = 4, BLK_T_GET_ID = 8, BLK_T_DISCARD = 11,
+	BLK_T_WRITE_ZEROES = 13,
+};
+#define BLK_HEADER_BYTES 16u
+
 struct blk_request {
 	struct work work;        /* done by a worker, or */
 	struct uring_op op;      /* by the kernel alone, */
@@ -35,6 +42,12 @@ struct blk_list { /* in order */
 	struct blk_request *first, **last;
 };
 
+struct blk_here { /* blk_here.c */
+	bool off;        /* never */
+	unsigned pause;  /* so many rings are the loop's */
+	unsigned misses; /* as long as the last pause for one */
+};
+
 struct virtio_blk {
 	struct device dev;
 	struct virtio virtio;
@@ -47,6 +60,7 @@ struct virtio_blk {
 	struct timer timer;          /* of the limits */
 	/* virtio.lock for all below */
 	struct limit limit;
+	struct blk_here here;
 	struct blk_request *idle;
 	struct blk_list stalled;     /* the host has no room for them; counted in virtio.parked */
 	bool starved[VIRTIO_BLK_QUEUES_MAX];   /* something waits there for a request */
@@ -55,7 +69,33 @@ struct virtio_blk {
 	struct blk_request request[BLK_REQUESTS];
 };
 
+static inline bool blk_is_transfer(const struct blk_request *req)
+{
+	return req->type == BLK_T_IN || req->type == BLK_T_OUT;
+}
+
+/* Bytes of data that it reads or writes. */
+static inline uint64_t blk_data_bytes(const struct blk_request *req)
+{
+	return req->type == BLK_T_IN  ? req->chain.in_bytes - 1 :
+	       req->type == BLK_T_OUT ? req->chain.out_bytes - BLK_HEADER_BYTES :
+					0;
+}
+
+/* blk_here.c */
+bool blk_kick_here(struct virtio *v, unsigned queue);
+
 /* blk_request.c */
+/* The header, copied once. Lock held. */
+bool blk_parse(struct virtio_blk *b, struct blk_request *req);
+/* The vector of a read's or write's data, checked. How many pieces, or an error. */
+int blk_data_iov(struct blk_request *req);
+/* All of a read or write was moved through that vector: the status byte. No lock. */
+void blk_transferred(struct blk_request *req);
+/* Lock held; blk_end_batch() is the caller's. */
+void blk_give_back(struct virtio_blk *b, struct blk_request *req, uint32_t written);
+/* After some of these: interrupts, and what waits for requests. Lock held. */
+void blk_end_batch(struct virtio_blk *b);
 void blk_kick(struct virtio *v, unsigned queue);
 void blk_work(struct work *work);
 void blk_op_done(struct uring_op *op, int result);

@@ -2,10 +2,11 @@
 /*
  * blk_request.c - a request of virtio-blk from its header to its status byte (virtio 1.2, 5.2.6).
  *
- * It is taken from the ring on the loop thread. Reading, writing and flushing that need nothing but
- * one transfer are begun there by io_uring and end there; everything else, and all of it where there
- * is no io_uring, is done by a worker with the device unlocked. What io_uring did only in part, or
- * not, a worker does again: a request may always be done twice.
+ * It is taken from the ring on the loop thread, unless blk_here.c took it before. Reading, writing
+ * and flushing that need nothing but one transfer are begun there by io_uring and end there;
+ * everything else, and all of it where there is no io_uring, is done by a worker with the device
+ * unlocked. What io_uring did only in part, or not, a worker does again: a request may always be
+ * done twice.
  *
  * A write that finds no room on the host is kept, the machine is asked to pause, and it is done
  * again when that goes on.
@@ -19,14 +20,9 @@
 #include "common/checked.h"
 #include "devices/virtio/blk_internal.h"
 
-#define HEADER_BYTES 16u
 #define RANGE_BYTES 16u /* of one discard or write-zeroes range */
 #define ZEROES_UNMAP 1u /* the only flag */
 
-enum { /* types (5.2.6) */
-	BLK_T_IN = 0, BLK_T_OUT = 1, BLK_T_FLUSH = 4, BLK_T_GET_ID = 8, BLK_T_DISCARD = 11,
-	BLK_T_WRITE_ZEROES = 13,
-};
 enum { BLK_S_OK = 0, BLK_S_IOERR = 1, BLK_S_UNSUPP = 2 };
 
 static const struct virtq *ring_of(const struct blk_request *req)
@@ -49,16 +45,15 @@ static uint8_t status_of(int r)
 	return r == 0 ? BLK_S_OK : r == -EOPNOTSUPP ? BLK_S_UNSUPP : BLK_S_IOERR;
 }
 
-/* The vector of a read's or write's data, checked. How many pieces, or an error. */
-static int data_iov(struct blk_request *req)
+int blk_data_iov(struct blk_request *req)
 {
 	struct virtio_blk *b = req->blk;
 	bool in = req->type == BLK_T_IN;
-	uint64_t len = in ? req->chain.in_bytes - 1 : req->chain.out_bytes - HEADER_BYTES;
+	uint64_t len = blk_data_bytes(req);
 
 	if ((!in && b->block->readonly) || !on_disk(b, req->sector, len))
 		return -EINVAL;
-	return virtq_iov(ring_of(req), &req->chain, in, in ? 0 : HEADER_BYTES, len, req->iov,
+	return virtq_iov(ring_of(req), &req->chain, in, in ? 0 : BLK_HEADER_BYTES, len, req->iov,
 			 VIRTQ_SEGMENTS_MAX);
 }
 
@@ -66,7 +61,7 @@ static int data_iov(struct blk_request *req)
 static int do_read(struct virtio_blk *b, struct blk_request *req, uint64_t *ret_filled)
 {
 	uint64_t done = 0;
-	int n = data_iov(req), r;
+	int n = blk_data_iov(req), r;
 
 	if (n < 0)
 		return n;
@@ -86,7 +81,7 @@ static int do_write_through(struct virtio_blk *b, int r)
 
 static int do_write(struct virtio_blk *b, struct blk_request *req)
 {
-	int n = data_iov(req);
+	int n = blk_data_iov(req);
 
 	if (n < 0)
 		return n;
@@ -115,12 +110,12 @@ static int do_range(struct virtio_blk *b, uint32_t type, const uint8_t *range)
 static int do_ranges(struct virtio_blk *b, struct blk_request *req)
 {
 	uint8_t ranges[BLK_RANGES_MAX * RANGE_BYTES];
-	uint32_t len = req->chain.out_bytes - HEADER_BYTES, i;
+	uint32_t len = req->chain.out_bytes - BLK_HEADER_BYTES, i;
 	int r;
 
 	if (b->block->readonly || !len || len % RANGE_BYTES || len > sizeof(ranges))
 		return -EINVAL;
-	r = virtq_copy_out(ring_of(req), &req->chain, HEADER_BYTES, ranges, len);
+	r = virtq_copy_out(ring_of(req), &req->chain, BLK_HEADER_BYTES, ranges, len);
 	for (i = 0; i < len && r == 0; i += RANGE_BYTES)
 		r = do_range(b, req->type, ranges + i);
 	return do_write_through(b, r);
@@ -156,8 +151,7 @@ static int do_request(struct virtio_blk *b, struct blk_request *req, uint64_t *r
 
 /* --- giving back ------------------------------------------------------------------------------ */
 
-/* virtio_end() is the caller's. Lock held. */
-static void give_back(struct virtio_blk *b, struct blk_request *req, uint32_t written)
+void blk_give_back(struct virtio_blk *b, struct blk_request *req, uint32_t written)
 {
 	virtio_release(&b->virtio, req->queue, &req->chain, written);
 	req->next = b->idle;
@@ -165,7 +159,7 @@ static void give_back(struct virtio_blk *b, struct blk_request *req, uint32_t wr
 	b->ended[req->queue] = true;
 }
 
-static void end_batch(struct virtio_blk *b)
+void blk_end_batch(struct virtio_blk *b)
 {
 	for (unsigned i = 0; i < b->virtio.queue_count; i++) {
 		if (!b->ended[i])
@@ -190,6 +184,14 @@ static void put_status(struct blk_request *req, int r, uint64_t filled)
 
 	(void)virtq_zero_in(ring_of(req), &req->chain, filled, last - filled);
 	(void)virtq_copy_in(ring_of(req), &req->chain, last, &status, 1);
+}
+
+void blk_transferred(struct blk_request *req)
+{
+	uint64_t filled = req->type == BLK_T_IN ? blk_data_bytes(req) : 0;
+
+	virtq_iov_written(ring_of(req), &req->chain, 0, filled);
+	put_status(req, 0, filled);
 }
 
 /* --- no room on the host ---------------------------------------------------------------------- */
@@ -228,7 +230,7 @@ void blk_drop_stalled(struct virtio_blk *b, int queue)
 			continue;
 		}
 		virtio_park(&b->virtio, -1);
-		give_back(b, req, 0);
+		blk_give_back(b, req, 0);
 	}
 }
 
@@ -267,8 +269,8 @@ void blk_work(struct work *work)
 	}
 	pthread_mutex_lock(&v->lock);
 	if (!run || !is_full(r) || !stall(b, req, r)) {
-		give_back(b, req, req->chain.in_bytes);
-		end_batch(b);
+		blk_give_back(b, req, req->chain.in_bytes);
+		blk_end_batch(b);
 	}
 	pthread_mutex_unlock(&v->lock);
 }
@@ -280,20 +282,16 @@ void blk_op_done(struct uring_op *op, int result)
 	struct blk_request *req = (struct blk_request *)((char *)op -
 							 offsetof(struct blk_request, op));
 	struct virtio_blk *b = req->blk;
-	uint64_t want = req->type == BLK_T_IN	? req->chain.in_bytes - 1 :
-			req->type == BLK_T_OUT	? req->chain.out_bytes - HEADER_BYTES :
-						  0;
+	uint64_t want = blk_data_bytes(req);
 
 	b->block->ops->unmap(b->block, &req->map);
 	if (result < 0 || (uint64_t)result != want) {
 		workers_submit(b->workers, &req->work);
 		return;
 	}
-	if (req->type == BLK_T_IN)
-		virtq_iov_written(ring_of(req), &req->chain, 0, want);
-	put_status(req, 0, req->type == BLK_T_IN ? want : 0);
+	blk_transferred(req);
 	pthread_mutex_lock(&b->virtio.lock);
-	give_back(b, req, req->chain.in_bytes);
+	blk_give_back(b, req, req->chain.in_bytes);
 	pthread_mutex_unlock(&b->virtio.lock);
 }
 
@@ -302,7 +300,7 @@ void blk_batch_done(void *opaque)
 	struct virtio_blk *b = opaque;
 
 	pthread_mutex_lock(&b->virtio.lock);
-	end_batch(b);
+	blk_end_batch(b);
 	pthread_mutex_unlock(&b->virtio.lock);
 }
 
@@ -323,7 +321,7 @@ static bool begin_transfer(struct virtio_blk *b, struct blk_request *req)
 
 	if (write && !virtio_has_feature(&b->virtio, BLK_F_FLUSH))
 		return false;
-	n = data_iov(req);
+	n = blk_data_iov(req);
 	if (n <= 0 || !is_aligned(b->block, req->iov, n, offset))
 		return false; /* a worker finds out what is wrong */
 	for (int i = 0; i < n; i++)
@@ -350,7 +348,7 @@ static void begin(struct virtio_blk *b, struct blk_request *req)
 {
 	bool begun = false;
 
-	if (b->uring && (req->type == BLK_T_IN || req->type == BLK_T_OUT))
+	if (b->uring && blk_is_transfer(req))
 		begun = begin_transfer(b, req);
 	else if (b->uring && req->type == BLK_T_FLUSH)
 		begun = begin_flush(b, req);
@@ -360,10 +358,9 @@ static void begin(struct virtio_blk *b, struct blk_request *req)
 
 /* --- taking ----------------------------------------------------------------------------------- */
 
-/* The header, copied once. Lock held. */
-static bool blk_parse(struct virtio_blk *b, struct blk_request *req)
+bool blk_parse(struct virtio_blk *b, struct blk_request *req)
 {
-	uint8_t header[HEADER_BYTES];
+	uint8_t header[BLK_HEADER_BYTES];
 
 	if (!req->chain.in_bytes ||
 	    virtq_copy_out(ring_of(req), &req->chain, 0, header, sizeof(header)) < 0) {
@@ -402,12 +399,8 @@ void blk_timer(void *opaque, uint64_t now)
 
 static void charge(struct virtio_blk *b, const struct blk_request *req)
 {
-	uint64_t bytes = req->type == BLK_T_IN	? req->chain.in_bytes - 1 :
-			 req->type == BLK_T_OUT ? req->chain.out_bytes - HEADER_BYTES :
-						  0;
-
 	if (limit_is_set(&b->limit))
-		limit_take(&b->limit, bytes, timers_now(b->dev.machine->timers));
+		limit_take(&b->limit, blk_data_bytes(req), timers_now(b->dev.machine->timers));
 }
 
 /* Takes all there is, or as much as there are requests for. Lock held. */
@@ -436,7 +429,7 @@ static void blk_take(struct virtio_blk *b, unsigned queue)
 				charge(b, req);
 				begin(b, req);
 			} else {
-				give_back(b, req, 0);
+				blk_give_back(b, req, 0);
 			}
 		}
 		virtio_want_kicks(v, queue, true);
@@ -450,7 +443,7 @@ void blk_kick(struct virtio *v, unsigned queue)
 
 	pthread_mutex_lock(&v->lock);
 	blk_take(b, queue);
-	end_batch(b);
+	blk_end_batch(b);
 	pthread_mutex_unlock(&v->lock);
 	if (b->uring)
 		uring_submit(b->uring);

@@ -15,6 +15,7 @@
 #include "devices/virtio/core.h"
 #include "machine/device.h"
 #include "machine/loop.h"
+#include "vmx-driver/vmx.h"
 
 #define RING_FEATURES \
 	(1ull << VIRTIO_F_INDIRECT_DESC | 1ull << VIRTIO_F_EVENT_IDX | 1ull << VIRTIO_F_VERSION_1 | \
@@ -239,8 +240,15 @@ void virtio_kick_again(struct virtio *v, unsigned queue)
 
 void virtio_notify(struct virtio *v, uint32_t queue)
 {
-	if (queue < v->queue_count)
+	if (queue < v->queue_count && !(v->ops->kick_here && v->ops->kick_here(v, queue)))
 		virtio_kick_again(v, queue);
+}
+
+/* On KVM an exit is what costs, and the kernel rings a bell without one. */
+bool virtio_wants_exits(const struct virtio *v)
+{
+	return v->ops->kick_here && v->machine->vm &&
+	       vmx_vm_engine(v->machine->vm) == VMX_ENGINE_SOFT;
 }
 
 int virtio_notify_fd(const struct virtio *v, uint32_t queue)

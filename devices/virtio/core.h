@@ -8,7 +8,9 @@
  * second group. A guest's error costs the guest that device: NEEDS_RESET, counted and logged.
  *
  * A notification is an eventfd: it rings on a vCPU thread, or inside the engine, and the queue is
- * worked on the loop thread, so that no processor ever waits for I/O.
+ * worked on the loop thread, so that no processor ever waits for I/O. A type may do what is over at
+ * once on the thread that rings (kick_here): waking another one takes longer. Where an exit of the
+ * vCPU costs little, its bells are then not the engine's.
  *
  * Reset at any moment: once the driver wrote 0 to the status, nothing of the rings is touched any
  * more, and the status reads 0 when the last chain in flight has come back.
@@ -72,6 +74,9 @@ struct virtio_ops {
 	uint64_t features;      /* bits 0..23 and 50..63 that any instance may offer, and IN_ORDER */
 	/* A queue has something, or had: loop thread, no lock held, DRIVER_OK, queue enabled. */
 	void (*kick)(struct virtio *v, unsigned queue);
+	/* The driver rang: true if the device is done with the queue, so that kick() need not come.
+	 * Any thread, a vCPU's in general, no lock held, whatever the state. May be NULL. */
+	bool (*kick_here)(struct virtio *v, unsigned queue);
 	/* DRIVER_OK was set. May be NULL. */
 	void (*started)(struct virtio *v);
 	/* A reset begins while chains are in flight: those that are parked are given back now. May
@@ -203,6 +208,8 @@ void virtio_queue_set(struct virtio *v, uint32_t queue, enum virtio_queue_field 
 		      uint32_t value);
 /* The driver's notification, where the engine did not ring the bell itself. */
 void virtio_notify(struct virtio *v, uint32_t queue);
+/* Should notifications come as exits of the vCPU, to virtio_notify(), and not as bells? */
+bool virtio_wants_exits(const struct virtio *v);
 /* -1 if there is no such queue. Does not change while the device lives. */
 int virtio_notify_fd(const struct virtio *v, uint32_t queue);
 

@@ -432,7 +432,7 @@ int virtio_pci_create(struct virtio *v, uint32_t class_code, struct virtio_pci *
 	}
 	virtio_attach(v, &transport_ops, p, (uint16_t)info.msix_vectors);
 	r = add_caps(p);
-	if (r == 0)
+	if (r == 0 && !virtio_wants_exits(v))
 		r = add_bells(p);
 	if (r < 0) {
 		virtio_pci_destroy(p);

@@ -18,6 +18,7 @@ DEVICE_TESTS = \
 	tests/device/test-virtio-balloon \
 	tests/device/test-virtio-blk \
 	tests/device/test-virtio-blk-bad \
+	tests/device/test-virtio-blk-here \
 	tests/device/test-virtio-blk-wait \
 	tests/device/test-virtio-console \
 	tests/device/test-virtio-mem \
@@ -33,6 +34,7 @@ TESTS += $(DEVICE_TESTS)
 
 # What several of them share.
 blkdriver = tests/device/blkdriver.c tests/device/blkdriver.h
+ramblock = tests/device/ramblock.c tests/device/ramblock.h
 echo = tests/device/echo.c tests/device/echo.h
 vhostrig = tests/device/vbackend.c tests/device/vbackend.h \
 	tests/device/vhost_rig.c tests/device/vhost_rig.h
@@ -63,6 +65,9 @@ tests_device_test_virtio_blk_SOURCES = tests/device/test_virtio_blk.c $(blkdrive
 tests_device_test_virtio_blk_LDADD = librig.la
 tests_device_test_virtio_blk_bad_SOURCES = tests/device/test_virtio_blk_bad.c $(blkdriver)
 tests_device_test_virtio_blk_bad_LDADD = librig.la
+tests_device_test_virtio_blk_here_SOURCES = tests/device/test_virtio_blk_here.c $(blkdriver) \
+	$(ramblock)
+tests_device_test_virtio_blk_here_LDADD = librig.la
 tests_device_test_virtio_blk_wait_SOURCES = tests/device/test_virtio_blk_wait.c $(blkdriver)
 tests_device_test_virtio_blk_wait_LDADD = librig.la
 tests_device_test_virtio_console_SOURCES = tests/device/test_virtio_console.c

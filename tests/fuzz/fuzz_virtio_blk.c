@@ -5,6 +5,7 @@
  */
 #include <config.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "devices/virtio/pci.h"
 #include "machine/loop.h"
 #include "machine/memory.h"
+#include "tests/device/ramblock.h"
 #include "tests/fuzz/moves.h"
 
 #define DISK_BYTES (64u * 512u)
@@ -190,16 +192,31 @@ static void must_still_work(struct state *s)
 		abort();
 }
 
+/* Each fourth one would wait. */
+static void trying(struct ramblock *ram)
+{
+	ram->now = ram->tries % 4 ? 0 : -EAGAIN;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct virtio_blk_config config = { .on_loop = true, .serial = "fuzz" };
 	struct state s = { .in = { data, size } };
+	struct ramblock ram;
+	static uint8_t bytes[DISK_BYTES];
 	unsigned i;
 	uint8_t kind = input8(&s.in);
 
-	config.fd = memfd_create("disk", MFD_CLOEXEC);
-	if (config.fd < 0 || ftruncate(config.fd, DISK_BYTES) < 0)
+	config.here = kind & 0x80; /* who rings does what it can */
+	kind &= 0x7f;
+	config.fd = config.here ? -1 : memfd_create("disk", MFD_CLOEXEC);
+	if (!config.here && (config.fd < 0 || ftruncate(config.fd, DISK_BYTES) < 0))
 		abort();
+	memset(bytes, 0, sizeof(bytes));
+	ramblock_init(&ram, bytes, sizeof(bytes));
+	ram.trying = trying;
+	ram.block.readonly = kind == 1;
+	config.block = config.here ? &ram.block : NULL;
 	config.readonly = kind == 1;
 	if (kind == 2)
 		config.place.mmio = (struct virtio_mmio_place){ MMIO_BASE, 5 };
