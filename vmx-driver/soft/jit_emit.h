@@ -211,6 +211,18 @@ static inline void e_branch_slot(struct jit_buf *b)
 	e_shift_imm(b, false, 5, H_R11, JIT_BRANCH_SHIFT);
 	e_rr(b, false, 0x01, H_R11, H_R11); /* 16 bytes an entry, a scale goes to 8 */
 }
+/* GS displacement of a member of a context's tables. */
+static inline uint32_t e_tlb_offset(unsigned ctx, size_t member)
+{
+	return GS_OFF(tlb) + (uint32_t)(ctx * sizeof(struct soft_tlb)) + (uint32_t)member;
+}
+/* reg holds an address: becomes the offset of its entry in L1. */
+static inline void e_l1_index(struct jit_buf *b, unsigned reg)
+{
+	e_shift_imm(b, true, 5, reg, 7);
+	e_alu_imm(b, false, 4, reg, (SOFT_L1_SIZE - 1) * (uint32_t)sizeof(struct soft_l1));
+}
+_Static_assert(sizeof(struct soft_l1) == 1u << (12 - 7), "the shift in e_l1_index()");
 /* Direct jumps and calls; target as an address of the writable mapping. */
 static inline void e_rel32(struct jit_buf *b, const uint8_t *target_rw)
 {

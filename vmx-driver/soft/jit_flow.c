@@ -99,8 +99,7 @@ void jit_emit_poll(struct tr *t, uint64_t rip)
 
 static uint32_t branch_table(const struct tr *t)
 {
-	return GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
-	       (uint32_t)offsetof(struct soft_tlb, ibtc);
+	return e_tlb_offset(t->ctx, offsetof(struct soft_tlb, ibtc));
 }
 
 static void emit_indirect_miss(struct tr *t, int32_t undo)
@@ -240,14 +239,12 @@ void jit_emit_edge(struct tr *t, uint64_t target, bool backward)
 
 static uint32_t slot_offset(const struct tr *t, uint32_t slot)
 {
-	return GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
-	       (uint32_t)offsetof(struct soft_tlb, l0) + slot * (uint32_t)sizeof(struct soft_l0);
+	return e_tlb_offset(t->ctx, offsetof(struct soft_tlb, l0) + slot * sizeof(struct soft_l0));
 }
 
 static uint32_t l1_offset(const struct tr *t, size_t member)
 {
-	return GS_OFF(tlb) + (uint32_t)(t->ctx * sizeof(struct soft_tlb)) +
-	       (uint32_t)offsetof(struct soft_tlb, l1) + (uint32_t)member;
+	return e_tlb_offset(t->ctx, offsetof(struct soft_tlb, l1) + member);
 }
 
 static uint32_t l1_tag(const struct tr *t, bool write)
@@ -272,14 +269,12 @@ static void emit_compare(struct tr *t, unsigned reg, unsigned size, struct slow_
 
 	if (slow->mode == JIT_BY_L1) {
 		e_mov(b, H_R9, reg);
-		e_shift_imm(b, true, 5, H_R9, 7);
-		e_alu_imm(b, false, 4, H_R9, (SOFT_L1_SIZE - 1) * (uint32_t)sizeof(struct soft_l1));
+		e_l1_index(b, H_R9);
 	}
 	emit_tag(t, 0x2b, reg, slow);
 	e_alu_imm(b, true, 7, reg, span - size);
 	slow->hole = e_jcc_fwd(b, CC_A);
 }
-_Static_assert(sizeof(struct soft_l1) == 1u << (12 - 7), "the shift in emit_compare()");
 
 /* What happens when the check fails, emitted at the end. NULL: too many. */
 static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned size, bool write,

@@ -135,10 +135,16 @@ int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_
 	int rc;
 
 	v->rip = *(const u64_any *)(ret + 5);
-	/* Which access of a loop comes first is not known: pages are marked as used one by one. */
-	rc = site & JIT_SITE_LOOP ? SOFT_STEP : fill(v, la, site);
-	if (site & JIT_SITE_LOOP) /* L1 has not got it: two streams may share its place there */
-		v->l0_misses[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)]++;
+	if (site & JIT_SITE_LOOP) {
+		uint32_t *misses = &v->l0_misses[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)];
+
+		/* Which access of a loop comes first is not known: pages are marked as used one by one.
+		 * L1 has not got it: two streams may share its place there. */
+		rc = SOFT_STEP;
+		__atomic_store_n(misses, *misses + 1, __ATOMIC_RELAXED);
+	} else {
+		rc = fill(v, la, site);
+	}
 	if (rc == SOFT_OK || site & JIT_SITE_LOOP)
 		count_misses(v, la, site);
 	v->exc = kept;

@@ -98,7 +98,7 @@ struct slow_stub { /* which of them */
 
 static uint32_t tlb_offset(const struct slow_stub *stub, size_t member)
 {
-	return GS_OFF(tlb) + (uint32_t)(stub->ctx * sizeof(struct soft_tlb)) + (uint32_t)member;
+	return e_tlb_offset(stub->ctx, member);
 }
 
 static void pop_two(struct jit_buf *b)
@@ -114,8 +114,7 @@ static void emit_l1_check(struct jit_buf *b, const struct slow_stub *stub, uint8
 	size_t tag = stub->write ? offsetof(struct soft_l1, tag_w) : offsetof(struct soft_l1, tag_r);
 
 	e_mov(b, H_RAX, H_R10);
-	e_shift_imm(b, true, 5, H_RAX, 7);
-	e_alu_imm(b, false, 4, H_RAX, (SOFT_L1_SIZE - 1) * 32u);
+	e_l1_index(b, H_RAX);
 	e_mov(b, H_RCX, H_R10);
 	e_alu_imm(b, true, 4, H_RCX, (uint32_t)-4096);
 	e_gs_idx(b, true, 0x3b, H_RCX, H_RAX, tlb_offset(stub, offsetof(struct soft_tlb, l1) + tag));
