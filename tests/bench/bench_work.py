@@ -10,7 +10,7 @@ from bench_common import BUILD, make_initramfs, qemu_command, run_guest, say
 
 CLASSES = {
     'integer and memory': 'alu sort indirect call chase-cache chase-memory tree memcpy byte-loop hash compress',
-    'whole programs': 'lua deflate inflate',
+    'whole programs': 'mixed lua deflate inflate',
     'floating point and SIMD': 'double matrix x87 aes avx2 sha',
     'guest kernel': 'syscall page-fault fork exec pipe file switch',
     'several processors': 'atomics',

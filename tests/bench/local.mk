@@ -2,7 +2,8 @@
 # Benchmarks: `make bench`, BENCH_FLAGS for tests/bench/bench.py.
 EXTRA_PROGRAMS += tests/bench/guest-bench
 tests_bench_guest_bench_SOURCES = tests/bench/guest-bench.c tests/bench/guest-bench.h \
-	tests/bench/guest-bench-latency.c tests/bench/guest-bench-programs.c
+	tests/bench/guest-bench-latency.c tests/bench/guest-bench-mixed.c \
+	tests/bench/guest-bench-programs.c
 # Static, and with no more than an ordinary program is built with; Lua and zlib are Debian's.
 tests_bench_guest_bench_CFLAGS = -std=gnu17 -pthread -O2 $(WARN_CFLAGS) -I/usr/include/lua5.4
 tests_bench_guest_bench_LDFLAGS = -all-static
