@@ -24,6 +24,14 @@ tests_unit_test_soft_run_SOURCES = tests/unit/test_soft_run.c tests/unit/soft_gu
 tests_unit_test_soft_run_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_run_LDADD = libvmxdriver.la $(CUNIT_LIBS)
 
+# CALL and RET in translated code, through vmx.h.
+check_PROGRAMS += tests/unit/test-soft-returns
+TESTS += tests/unit/test-soft-returns
+tests_unit_test_soft_returns_SOURCES = tests/unit/test_soft_returns.c tests/unit/soft_guest.h \
+	tests/unit/unit.h
+tests_unit_test_soft_returns_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_soft_returns_LDADD = libvmxdriver.la $(CUNIT_LIBS)
+
 # System instructions and exceptions of the soft engine, through vmx.h.
 check_PROGRAMS += tests/unit/test-soft-sys
 TESTS += tests/unit/test-soft-sys

@@ -4,8 +4,8 @@
 #include "tests/unit/unit.h"
 #include "vmx-driver/soft/jit_tr.h"
 
-#define HALF 256u
-#define ROOM_MAX 96u
+#define HALF 384u
+#define ROOM_MAX 144u
 #define FILL 0xa5
 
 /* A cache of two halves of HALF bytes; before each of them what belongs to nobody. */
@@ -69,12 +69,20 @@ static void check(void (*emit)(struct tr *t))
 static void link_always(struct tr *t) { jit_emit_link(t, ALWAYS, 0x1800, 0); }
 static void link_if(struct tr *t) { jit_emit_link(t, CC_NE, 0x1800, 0); }
 static void poll(struct tr *t) { jit_emit_poll(t, 0x1800); }
-static void far_edge(struct tr *t) { jit_emit_edge(t, 0x5000, false); }
+static void far_edge(struct tr *t) { jit_emit_edge(t, 0x5000, false, false); }
+static void call(struct tr *t)
+{
+	if (jit_emit_call_pair(t))
+		jit_emit_call_back(t, 0x1800);
+}
+static void ret(struct tr *t) { jit_emit_return(t, 8); }
 
 static void test_link(void) { check(link_always); }
 static void test_link_if(void) { check(link_if); }
 static void test_poll(void) { check(poll); }
 static void test_far_edge(void) { check(far_edge); }
+static void test_call(void) { check(call); }
+static void test_return(void) { check(ret); }
 
 int main(void)
 {
@@ -83,6 +91,8 @@ int main(void)
 		{ "a conditional one", test_link_if },
 		{ "asking for requests", test_poll },
 		{ "a jump to another page", test_far_edge },
+		{ "what a call does beside it", test_call },
+		{ "a return", test_return },
 		CU_TEST_INFO_NULL,
 	};
 	CU_SuiteInfo suites[] = {

@@ -84,6 +84,9 @@ void soft_update_mode(struct soft_vcpu *v)
 		mode |= MODE_NONROOT;
 		ctx += CTX_KINDS;
 	}
+	/* Code that runs with MODE_AC has no part in the returns (jit_branch.c). */
+	if ((v->mode ^ mode) & ~MODE_AC)
+		v->returns_stale = 1;
 	v->mode = mode;
 	v->ctx = (uint8_t)ctx;
 	v->ibtc = v->tlb[ctx].ibtc;

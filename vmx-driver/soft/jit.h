@@ -4,7 +4,7 @@
  *
  * Host registers in translated code: rax rcx rdx rbx rbp rsi rdi r12-r15 hold the guest's registers
  * of the same name, r8 holds the guest's rsp, the guest's r8-r11 stay in v->gpr, r9-r11 are scratch,
- * rsp is the host stack (16-byte aligned between instructions), GS is the vCPU. Guest RFLAGS are in
+ * rsp is the host stack (16-byte aligned between instructions; jit_branch.c), GS is the vCPU. Guest RFLAGS are in
  * v->aflags at every block boundary, or a recipe for them is part of the block's key (jit_recipe.h).
  * FP registers are the guest's.
  */
@@ -121,6 +121,7 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 /* A site word: what the cold path of a memory access hands to the slow stub. */
 #define JIT_SITE_SLOT_MASK 0xfff0u  /* byte offset of its L0 entry in tlb.l0 */
 #define JIT_SITE_LARGE 1u           /* JIT_BY_LARGE: its L0 entry is for SOFT_LARGE_SIZE bytes */
+#define JIT_SITE_COUNTED 2u         /* its uses are counted in v->l0_uses */
 #define JIT_SITE_SIZE_SHIFT 16      /* bytes that must lie in one page */
 #define JIT_SITE_SIZE_MASK 0xfffu
 #define JIT_SITE_LOOP (1u << 28)    /* of a whole loop: nothing is done to memory on its behalf */
@@ -129,14 +130,26 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 				     * looks at the page: no exceptions here */
 #define JIT_SITE_WRITE (1u << 31)
 
+/* The pairs of guest CALLs in progress (jit_branch.c): the first is below an address that is 0 modulo
+ * twice this, so that one bit of RSP tells when there are too many. */
+#define JIT_RETURNS_SIZE 0x8000u
 #define JIT_KEPT_SIZE 1024u
 #define JIT_SITES 4096u
 /* How an access finds its page: in its L0 entry; in one that holds a large page (for reads alone: code
- * in one of its 4-KiB pages would have to be kept from writes); in L1, by the address. */
-enum jit_site_mode { JIT_BY_L0, JIT_BY_LARGE, JIT_BY_L1 };
-/* So many misses of L0, one in less than so many cycles on average, change the mode. */
+ * in one of its 4-KiB pages would have to be kept from writes); in L1, by the address. Where L0 misses
+ * often it is counted for a while how many of the uses that is: then L1 is it, or L0 for good. */
+enum jit_site_mode { JIT_BY_L0, JIT_BY_LARGE, JIT_BY_L1, JIT_BY_L0_COUNTED, JIT_BY_L0_FOR_GOOD };
+#define JIT_SITE_MODE_BITS 3
+static inline bool jit_mode_l0(enum jit_site_mode mode)
+{
+	return mode != JIT_BY_LARGE && mode != JIT_BY_L1;
+}
+/* So many misses of L0 are looked at together; one in less than so many cycles on average is often. */
 #define JIT_MISSES 1024u
-#define JIT_MISS_CYCLES 100u
+#define JIT_MISS_CYCLES 3000u
+/* One miss in so many uses costs about what L1 costs all of them. */
+#define JIT_MISS_USES 8u
+#define JIT_FEW_MISS_CYCLES 100u /* where uses are not counted */
 #define JIT_LOOP_MISS_CYCLES 300u /* for a loop, each of whose misses costs a turn of its ordinary body */
 #define JIT_HASH_SIZE 65536u
 #define JIT_PAGES_TOP 1024u /* gpa >> 30: guest memory up to 1 TiB */
@@ -179,7 +192,7 @@ struct soft_cache {
 	struct jit_scratch *scratch;
 	bool chain, use_l0;
 	/* Accesses that are not JIT_BY_L0, by the guest-physical address of the instruction, hashed:
-	 * gpa << 2 | enum jit_site_mode. Hints: one may push out another. */
+	 * gpa << JIT_SITE_MODE_BITS | enum jit_site_mode. Hints: one may push out another. */
 	uint64_t site_modes[JIT_SITES];
 	unsigned block_insns;
 	unsigned l0_next[SOFT_L0_KINDS / SOFT_L0_LINE]; /* how many slots of L0 each kind of site took */

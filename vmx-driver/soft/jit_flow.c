@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* jit_flow.c - checks of memory, ways out of a block. */
+/* jit_flow.c - points of a block, checks of memory. */
 #include "common/checked.h"
 #include "vmx-driver/soft/jit_loop.h"
 
-/* The recipe for whoever leaves here, or stays away while the flags are settled: 0 for v->aflags. */
-static jit_recipe recipe_now(const struct tr *t)
+jit_recipe jit_recipe_now(const struct tr *t)
 {
 	return t->where & IN_MEM ? 0 : jit_loop_recipe(t->loop, t->recipe);
 }
@@ -22,7 +21,7 @@ void jit_point_here(struct tr *t, unsigned state)
 	p->host = (uint32_t)(t->b.p - t->start);
 	p->guest = (uint16_t)(s->item[t->i].rip - t->rip);
 	p->state = (uint16_t)(state | (t->loop ? POINT_LOOP : 0));
-	p->recipe = recipe_now(t);
+	p->recipe = jit_recipe_now(t);
 	if (!(t->where & IN_MEM) && (t->where & IN_REG)) {
 		p->state |= POINT_FLAGS_LIVE;
 		p->recipe = 0;
@@ -73,170 +72,6 @@ void jit_cold_end(struct tr *t)
 		swap_halves(t);
 }
 
-/* v->rip = rip; leave with code. */
-void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code)
-{
-	if (recipe_now(t))
-		e_store_imm(&t->b, GS_OFF(flag_recipe), t->recipe);
-	e_store_imm(&t->b, GS_OFF(rip), rip);
-	e_mov_imm(&t->b, H_R11, code);
-	e_jmp(&t->b, jit_stub(t, t->cache->stubs.exit));
-}
-
-/* Leaves to rip if something is wanted of the vCPU. RFLAGS are clobbered. */
-void jit_emit_poll(struct tr *t, uint64_t rip)
-{
-	struct jit_buf *b = &t->b;
-	uint8_t *hole;
-
-	e_poll(b);
-	hole = e_jcc_fwd(b, CC_NE);
-	jit_cold_begin(t);
-	e_fix(b, hole, b->p);
-	jit_emit_leave(t, rip, SOFT_AGAIN);
-	jit_cold_end(t);
-}
-
-static uint32_t branch_table(const struct tr *t)
-{
-	return e_tlb_offset(t->ctx, offsetof(struct soft_tlb, ibtc));
-}
-
-static void emit_indirect_miss(struct tr *t, int32_t undo)
-{
-	struct jit_buf *b = &t->b;
-
-	e_store(b, H_R10, GS_OFF(rip));
-	e_store_imm(b, GS_OFF(scratch) + 8 * 4, (uint64_t)(int64_t)undo);
-	e_store_imm(b, GS_OFF(scratch) + 8 * 5, t->s->item[t->i].rip);
-	e_mov_imm(b, H_R11, JIT_BRANCH);
-	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
-}
-
-/* r10 holds the guest address to go to; guest flags are in v->aflags. undo: what the current
- * instruction added to RSP, should the address turn out not to be one (jit_run.c, branch()). */
-void jit_emit_indirect(struct tr *t, int32_t undo)
-{
-	struct jit_buf *b = &t->b;
-	uint32_t table = branch_table(t);
-	uint8_t *miss, *poll;
-
-	if (!t->cache->chain) {
-		emit_indirect_miss(t, undo);
-		return;
-	}
-	e_branch_slot(b);
-	e_poll(b);
-	poll = e_jcc_fwd(b, CC_NE);
-	e_gs_r11x8(b, true, 0x3b, H_R10, table); /* cmp r10, [rip] */
-	miss = e_jcc_fwd(b, CC_NE);
-	e_gs_r11x8(b, false, 0xff, 4, table + (uint32_t)offsetof(struct soft_ibtc, host)); /* jmp */
-	jit_cold_begin(t);
-	e_fix(b, poll, b->p);
-	e_fix(b, miss, b->p);
-	emit_indirect_miss(t, undo);
-	jit_cold_end(t);
-}
-
-/* To a known address in another page: which page that is can change, so through the table. */
-static void emit_far_edge(struct tr *t, uint64_t target)
-{
-	struct jit_buf *b = &t->b;
-	uint32_t at = branch_table(t) + jit_branch_slot(target) * (uint32_t)sizeof(struct soft_ibtc);
-	uint8_t *miss, *poll;
-
-	e_mov_imm(b, H_R10, target);
-	e_poll(b);
-	poll = e_jcc_fwd(b, CC_NE);
-	e_gs(b, true, 0x3b, H_R10, at);
-	miss = e_jcc_fwd(b, CC_NE);
-	e3(b, 0x65, 0xff, 0x24); /* jmp gs:[disp32] */
-	e1(b, 0x25);
-	e4(b, at + (uint32_t)offsetof(struct soft_ibtc, host));
-	jit_cold_begin(t);
-	e_fix(b, poll, b->p);
-	e_fix(b, miss, b->p);
-	e_store(b, H_R10, GS_OFF(rip));
-	e_mov_imm(b, H_R11, JIT_LOOKUP);
-	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
-	jit_cold_end(t);
-}
-
-bool jit_after_sti(const struct jit_scratch *s)
-{
-	for (unsigned i = s->count > 1 ? s->count - 2 : 0; i < s->count; i++)
-		if (s->item[i].insn.zi.mnemonic == ZYDIS_MNEMONIC_STI)
-			return true;
-	return false;
-}
-
-/* A jump (on condition cc, or ALWAYS) to the block for a target in this page, bent to it when that
- * exists. */
-void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits)
-{
-	unsigned opcode_len = cc == ALWAYS ? 1 : 2;
-	struct jit_buf *b = &t->b;
-	struct jit_scratch *s = t->s;
-	struct jit_link *link;
-
-	if (s->link_count >= JIT_LINKS_MAX || (!(t->where & IN_MEM) && !t->recipe)) {
-		b->full = true;
-		return;
-	}
-	link = &s->link[s->link_count];
-	/* one aligned store bends the jump while others run it */
-	e_nop(b, -(unsigned)((uintptr_t)b->p + opcode_len) & 3);
-	if (cc == ALWAYS)
-		e1(b, 0xe9);
-	else
-		e2(b, 0x0f, 0x80 | cc);
-	link->rel32 = b->p;
-	e4(b, 0);
-	jit_cold_begin(t);
-	e_fix(b, link->rel32, b->p);
-	link->unlinked = b->p;
-	link->target = target;
-	link->mode_bits = mode_bits;
-	link->recipe = recipe_now(t);
-	e_store_imm(b, GS_OFF(rip), target);
-	/* struct jit_link * : filled in when the links have their place; see finish() */
-	e_mov_imm(b, H_R11, (uint64_t)s->link_count | 0x4c494e4b00000000u);
-	e_store(b, H_R11, GS_OFF(scratch));
-	e_mov_imm(b, H_R11, JIT_LINK);
-	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
-	jit_cold_end(t);
-	s->link_count++;
-}
-
-/* The target of a jump that may be bent: in this page, and wholly so. */
-bool jit_linkable(const struct tr *t, uint64_t target)
-{
-	return t->cache->chain && target >> JIT_PAGE_SHIFT == t->rip >> JIT_PAGE_SHIFT &&
-	       !jit_near_end(target);
-}
-
-/* Goes to a known guest address. */
-void jit_emit_edge(struct tr *t, uint64_t target, bool backward)
-{
-	if (!t->cache->chain) {
-		jit_flags_settle(t);
-		jit_emit_leave(t, target, JIT_LOOKUP);
-		return;
-	}
-	if (!jit_linkable(t, target)) {
-		jit_flags_to_mem(t);
-		emit_far_edge(t, target);
-		return;
-	}
-	jit_flags_settle(t);
-	/* What waited for STI is taken here, not some blocks later when IF may be clear again. */
-	if (jit_after_sti(t->s)) {
-		jit_flags_clobber(t);
-		jit_emit_poll(t, target);
-	}
-	jit_emit_link(t, ALWAYS, target, backward ? JIT_LOOP : 0);
-}
-
 static uint32_t slot_offset(const struct tr *t, uint32_t slot)
 {
 	return e_tlb_offset(t->ctx, offsetof(struct soft_tlb, l0) + slot * sizeof(struct soft_l0));
@@ -261,6 +96,17 @@ static void emit_tag(struct tr *t, unsigned opcode, unsigned reg, const struct s
 		e_gs(&t->b, true, opcode, reg, slow->l0);
 }
 
+/* Counts a use of an L0 entry; its counts begin anew. */
+static void emit_count_use(struct tr *t, uint32_t slot)
+{
+	t->v->l0_uses[slot] = 0;
+	__atomic_store_n(&t->v->l0_misses[slot], -JIT_MISSES, __ATOMIC_RELAXED);
+	e3(&t->b, 0x65, 0x83, 0x04); /* add dword gs:[l0_uses + slot * 4], 1 */
+	e1(&t->b, 0x25);
+	e4(&t->b, GS_OFF(l0_uses) + 4 * slot);
+	e1(&t->b, 1);
+}
+
 /* reg holds the address: the slot of L1 into r9, if it is an L1 site; then compares with the tag. */
 static void emit_compare(struct tr *t, unsigned reg, unsigned size, struct slow_path *slow)
 {
@@ -271,6 +117,8 @@ static void emit_compare(struct tr *t, unsigned reg, unsigned size, struct slow_
 		e_mov(b, H_R9, reg);
 		e_l1_index(b, H_R9);
 	}
+	if (slow->site & JIT_SITE_COUNTED)
+		emit_count_use(t, (slow->site & JIT_SITE_SLOT_MASK) / (unsigned)sizeof(struct soft_l0));
 	emit_tag(t, 0x2b, reg, slow);
 	e_alu_imm(b, true, 7, reg, span - size);
 	slow->hole = e_jcc_fwd(b, CC_A);
@@ -293,13 +141,15 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 		     (size >= 16 ? JIT_SITE_WIDE : 0) | (page ? JIT_SITE_PAGE : 0);
 	slow->group = slow->loop = false;
 	slow->rip = s->item[t->i].rip;
-	slow->recipe = recipe_now(t);
+	slow->recipe = jit_recipe_now(t);
 	slow->write = write;
 	slow->page = page;
 	slow->within = false;
 	slow->mode = write && mode == JIT_BY_LARGE ? JIT_BY_L1 : mode;
 	if (slow->mode == JIT_BY_LARGE)
 		slow->site |= JIT_SITE_LARGE;
+	else if (slow->mode == JIT_BY_L0_COUNTED)
+		slow->site |= JIT_SITE_COUNTED;
 	slow->l0 = slot_offset(t, slot);
 	return slow;
 }

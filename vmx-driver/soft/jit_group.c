@@ -98,7 +98,7 @@ void jit_start_group(struct tr *t)
 	if (!can_group(head, first))
 		return;
 	/* what it takes to check the group again after a miss within it */
-	lasts = is_direct(first) && jit_site_mode(t, head) == JIT_BY_L0;
+	lasts = is_direct(first) && jit_mode_l0(jit_site_mode(t, head));
 	lo = hi = first->mem.disp.value;
 	for (unsigned k = t->i; k < s->count && k < t->i + GROUP_ITEMS; k++) {
 		struct item *it = &s->item[k];
@@ -213,7 +213,7 @@ unsigned jit_pop_run(struct tr *t)
 	e_lea(b, H_R8, H_R8, 8 * (int32_t)(n + ret));
 	if (ret) {
 		t->i += n;
-		jit_emit_indirect(t, 8);
+		jit_emit_return(t, 8);
 		return 1;
 	}
 	return n;

@@ -270,6 +270,7 @@ static void emit_call(struct tr *t, struct item *it)
 	struct jit_buf *b = &t->b;
 	uint64_t next = it->rip + it->insn.len;
 	struct jit_place place;
+	bool pair;
 
 	jit_flags_clobber(t);
 	if (!jit_is_direct(it)) {
@@ -290,12 +291,15 @@ static void emit_call(struct tr *t, struct item *it)
 	place = check_push(t);
 	e_mov_imm(b, H_R9, next);
 	emit_push_value(t, H_R9, place);
+	pair = jit_emit_call_pair(t);
 	if (jit_is_direct(it)) {
-		jit_emit_edge(t, jit_branch_target(it), jit_branch_target(it) <= it->rip);
+		jit_emit_edge(t, jit_branch_target(it), jit_branch_target(it) <= it->rip, pair);
 	} else {
 		e_load(b, H_R10, GS_OFF(scratch) + 8);
-		jit_emit_indirect(t, -8);
+		jit_emit_indirect(t, -8, pair);
 	}
+	if (pair)
+		jit_emit_call_back(t, next);
 }
 
 static void emit_ret(struct tr *t, struct item *it)
@@ -312,17 +316,17 @@ static void emit_ret(struct tr *t, struct item *it)
 	jit_point_here(t, 0);
 	e_mem(b, 0x8b, H_R10, place);
 	e_lea(b, H_R8, H_R8, extra);
-	jit_emit_indirect(t, extra);
+	jit_emit_return(t, extra);
 }
 
 static void emit_jmp(struct tr *t, struct item *it)
 {
 	jit_flags_clobber(t);
 	if (jit_is_direct(it)) {
-		jit_emit_edge(t, jit_branch_target(it), jit_branch_target(it) <= it->rip);
+		jit_emit_edge(t, jit_branch_target(it), jit_branch_target(it) <= it->rip, false);
 	} else {
 		emit_branch_target(t, it);
-		jit_emit_indirect(t, 0);
+		jit_emit_indirect(t, 0, false);
 	}
 }
 
@@ -344,13 +348,13 @@ static void emit_jcc(struct tr *t, struct item *it)
 	} else if (target <= it->rip && t->cache->chain) {
 		/* a loop: most often taken, so its way back stands in line */
 		hole = e_jcc_fwd(&t->b, cc ^ 1);
-		jit_emit_edge(t, target, true);
+		jit_emit_edge(t, target, true, false);
 		e_fix(&t->b, hole, t->b.p);
 	} else {
 		hole = e_jcc_fwd(&t->b, cc);
 		jit_cold_begin(t);
 		e_fix(&t->b, hole, t->b.p);
-		jit_emit_edge(t, target, false);
+		jit_emit_edge(t, target, false, false);
 		jit_cold_end(t);
 	}
 	t->where = where;

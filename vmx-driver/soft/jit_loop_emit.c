@@ -263,7 +263,7 @@ static void emit_out(struct tr *t, struct loop *loop, uint64_t target, uint64_t 
 	emit_restore(t, loop);
 	t->loop = NULL;
 	t->recipe = jit_loop_recipe(loop, recipe);
-	jit_emit_edge(t, target, target <= from);
+	jit_emit_edge(t, target, target <= from, false);
 	t->loop = loop;
 	t->recipe = recipe;
 	t->where = where;

@@ -64,7 +64,7 @@ static bool code_may_be_gone(const struct soft_vcpu *v)
 	return !v->fp_live || v->parked_since;
 }
 
-/* A better way for an access whose L0 entry did not do, though L1 had it. */
+/* A better way for an access whose L0 entry does not do, though L1 had it. */
 static enum jit_site_mode next_mode(struct soft_vcpu *v, uint64_t la, uint32_t site)
 {
 	const struct soft_l1 *e = soft_l1_entry(v, v->ctx, la);
@@ -75,15 +75,40 @@ static enum jit_site_mode next_mode(struct soft_vcpu *v, uint64_t la, uint32_t s
 	return JIT_BY_LARGE;
 }
 
+/* How the access of the instruction at a guest-physical address finds its page from now on. */
+static void set_mode(struct soft_vcpu *v, uint64_t gpa, enum jit_site_mode mode)
+{
+	uint64_t *place = &soft_vm_of(v)->cache->site_modes[jit_site_place(gpa)];
+	uint64_t noted = gpa << JIT_SITE_MODE_BITS;
+
+	if (mode == JIT_BY_L0_COUNTED &&
+	    __atomic_load_n(place, __ATOMIC_RELAXED) == (noted | JIT_BY_L0_FOR_GOOD))
+		return;
+	noted |= mode;
+	if (__atomic_exchange_n(place, noted, __ATOMIC_RELAXED) == noted)
+		return;
+	jit_of(v)->retranslate = gpa;
+	atomic_fetch_or(&v->exit_req, SOFT_REQ_MODE);
+}
+
+/* From this many cycles a miss on L0 is left as it is. Supervisor accesses share entries (jit_slot.c): the
+ * misses of one are no measure of the access that they are found by. */
+static unsigned cycles_of(const struct soft_vcpu *v, uint32_t site)
+{
+	if (site & JIT_SITE_LOOP)
+		return JIT_LOOP_MISS_CYCLES;
+	return site & JIT_SITE_LARGE || !(v->mode & MODE_USER) ? JIT_FEW_MISS_CYCLES : JIT_MISS_CYCLES;
+}
+
 /* Counts how often L0 misses for this access while L1 has it. */
 static void count_misses(struct soft_vcpu *v, uint64_t la, uint32_t site)
 {
 	unsigned slot = (site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0), got = 0;
-	struct soft_cache *cache = soft_vm_of(v)->cache;
+	unsigned cycles = cycles_of(v, site);
 	struct soft_exc kept = v->exc;
 	struct jit_vcpu *j = jit_of(v);
-	uint64_t now = __builtin_ia32_rdtsc(), gpa, mode;
-	unsigned cycles = site & JIT_SITE_LOOP ? JIT_LOOP_MISS_CYCLES : JIT_MISS_CYCLES;
+	uint64_t now = __builtin_ia32_rdtsc(), gpa;
+	enum jit_site_mode mode;
 	bool often = now - j->missed_at[slot] < JIT_MISSES * cycles;
 	uint8_t byte;
 
@@ -92,18 +117,20 @@ static void count_misses(struct soft_vcpu *v, uint64_t la, uint32_t site)
 	__atomic_store_n(&v->l0_misses[slot], -JIT_MISSES, __ATOMIC_RELAXED);
 	soft_count(&v->n_l0_rounds);
 	j->missed_at[slot] = now;
-	if (!often)
+	if (site & JIT_SITE_COUNTED) {
+		mode = v->l0_uses[slot] < JIT_MISSES * JIT_MISS_USES ? next_mode(v, la, site) :
+								       JIT_BY_L0_FOR_GOOD;
+		v->l0_uses[slot] = 0;
+	} else if (!often) {
 		return;
-	mode = next_mode(v, la, site);
+	} else {
+		mode = cycles == JIT_MISS_CYCLES ? JIT_BY_L0_COUNTED : next_mode(v, la, site);
+	}
 	if (soft_fetch(v, v->rip, &byte, 0, &got, &gpa) != SOFT_OK) {
 		v->exc = kept;
 		return;
 	}
-	mode |= gpa << 2;
-	if (__atomic_exchange_n(&cache->site_modes[jit_site_place(gpa)], mode, __ATOMIC_RELAXED) == mode)
-		return;
-	j->retranslate = gpa;
-	atomic_fetch_or(&v->exit_req, SOFT_REQ_MODE);
+	set_mode(v, gpa, mode);
 }
 
 /* Called by the slow stub on a miss in L0 and L1. ret: return address into the cold path, where

@@ -72,5 +72,5 @@ enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it)
 	if (!t->cache->use_l0)
 		return JIT_BY_L0;
 	noted = __atomic_load_n(&t->cache->site_modes[jit_site_place(gpa)], __ATOMIC_RELAXED);
-	return noted >> 2 == gpa ? noted & 3 : JIT_BY_L0;
+	return noted >> JIT_SITE_MODE_BITS == gpa ? noted & ((1u << JIT_SITE_MODE_BITS) - 1) : JIT_BY_L0;
 }

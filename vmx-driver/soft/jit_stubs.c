@@ -57,8 +57,39 @@ static void load_volatile(struct jit_buf *b)
 	}
 }
 
+/* v->returns_stale = 0 */
+static void emit_returns_fresh(struct jit_buf *b)
+{
+	e3(b, 0x65, 0xc6, 0x04);
+	e1(b, 0x25);
+	e4(b, GS_OFF(returns_stale));
+	e1(b, 0);
+}
+
+/* The host's stack with the last pair alone, which stands for a return to 0. rax is clobbered. */
+static void emit_no_returns(struct jit_buf *b, const uint8_t *bottom)
+{
+	e_alu_imm(b, true, 4, H_RSP, -2u * JIT_RETURNS_SIZE);
+	e2(b, 0x6a, 0); /* push 0 */
+	e_mov_imm(b, H_RAX, (uint64_t)(uintptr_t)bottom);
+	push(b, H_RAX);
+	e_store(b, H_RSP, GS_OFF(returns));
+	emit_returns_fresh(b);
+}
+
+/* Where the last pair leads to. */
+static const uint8_t *emit_bottom(struct soft_cache *cache, struct jit_buf *b)
+{
+	const uint8_t *rx = cache->rx + (b->p - cache->rw);
+
+	e_store(b, H_R10, GS_OFF(rip));
+	e_mov_imm(b, H_R11, JIT_LOOKUP);
+	e_jmp(b, cache->rw + (cache->stubs.exit - cache->rx));
+	return rx;
+}
+
 /* int enter(struct soft_vcpu *v (rdi), const void *host (rsi)) */
-static void emit_enter(struct jit_buf *b)
+static void emit_enter(struct jit_buf *b, const uint8_t *bottom)
 {
 	for (size_t i = 0; i < SAVED; i++)
 		push(b, callee_saved[i]);
@@ -66,6 +97,7 @@ static void emit_enter(struct jit_buf *b)
 	e2(b, 0xec, 8); /* sub rsp, 8: aligned to 16 */
 	e_store(b, H_RSP, GS_OFF(host_rsp));
 	e_mov(b, H_R11, H_RSI);
+	emit_no_returns(b, bottom);
 	load_all(b);
 	e3(b, 0x41, 0xff, 0xe3); /* jmp r11 */
 }
@@ -294,10 +326,18 @@ static void emit_op(struct soft_cache *cache, struct jit_buf *b)
 /* Goes on at v->rip in whatever context the vCPU is now. */
 static void emit_dispatch(struct soft_cache *cache, struct jit_buf *b)
 {
-	uint8_t *poll, *miss;
+	uint8_t *poll, *miss, *fresh;
 
 	e_poll(b);
 	poll = e_jcc_fwd(b, CC_NE);
+	e3(b, 0x65, 0x80, 0x3c); /* cmp byte gs:[returns_stale], 0 */
+	e1(b, 0x25);
+	e4(b, GS_OFF(returns_stale));
+	e1(b, 0);
+	fresh = e_jcc_fwd(b, CC_E);
+	e_load(b, H_RSP, GS_OFF(returns));
+	emit_returns_fresh(b);
+	e_fix(b, fresh, b->p);
 	if (cache->chain) {
 		e_load(b, H_R10, GS_OFF(rip));
 		e_branch_slot(b);
@@ -325,10 +365,13 @@ static uint8_t *here(struct soft_cache *cache, struct jit_buf *b)
 
 void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b)
 {
-	cache->stubs.enter = (int (*)(struct soft_vcpu *, const void *))(uintptr_t)here(cache, b);
-	emit_enter(b);
+	const uint8_t *bottom;
+
 	(void)here(cache, b);
 	emit_exits(cache, b);
+	bottom = emit_bottom(cache, b);
+	cache->stubs.enter = (int (*)(struct soft_vcpu *, const void *))(uintptr_t)here(cache, b);
+	emit_enter(b, bottom);
 	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
 		for (unsigned k = 0; k < 4; k++) {
 			struct slow_stub stub = { .ctx = ctx, .write = k & 1, .page = k & 2 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * jit_tr.h - one translation, shared by the files that make a block: jit_decode.c (what the
- * instructions are), jit_flags.c (where the guest's flags are), jit_flow.c (memory checks, ways out
- * of a block), jit_insns.c (instructions), jit_group.c (several accesses under one check),
+ * instructions are), jit_flags.c (where the guest's flags are), jit_flow.c (memory checks),
+ * jit_branch.c (ways out of a block), jit_insns.c (instructions), jit_group.c (several accesses under one check),
  * jit_translate.c.
  */
 #ifndef VMX_SOFT_JIT_TR_H
@@ -129,28 +129,14 @@ jit_recipe jit_flags_split(struct tr *t, const struct item *it, struct jit_place
 
 /* jit_flow.c */
 void jit_point_here(struct tr *t, unsigned state);
+/* The recipe for whoever leaves here, or stays away while the flags are settled: 0 for v->aflags. */
+jit_recipe jit_recipe_now(const struct tr *t);
 /* The item ends, or may end, where only v->aflags will do. */
 bool jit_needs_saved_flags(const struct tr *t, const struct item *it);
 uint8_t *jit_stub(const struct tr *t, uint8_t *rx);
 /* What seldom runs stands in the other half of the cache, so that what runs often is dense. */
 void jit_cold_begin(struct tr *t);
 void jit_cold_end(struct tr *t);
-/* v->rip = rip; leave with code. */
-void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code);
-/* Leaves to rip if something is wanted of the vCPU. RFLAGS are clobbered. */
-void jit_emit_poll(struct tr *t, uint64_t rip);
-/* r10 holds the guest address to go to; guest flags are in v->aflags. undo: what the current
- * instruction added to RSP, should the address turn out not to be one (jit_run.c). */
-void jit_emit_indirect(struct tr *t, int32_t undo);
-#define ALWAYS 0x10u /* instead of a condition code */
-/* A jump (on condition cc, or ALWAYS) to the block for a target in this page, bent to it when that
- * exists. */
-void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits);
-/* The target of a jump that may be bent: in this page, and wholly so. */
-bool jit_linkable(const struct tr *t, uint64_t target);
-/* Goes to a known guest address. */
-void jit_emit_edge(struct tr *t, uint64_t target, bool backward);
-bool jit_after_sti(const struct jit_scratch *s);
 /* Checks the access to [base + disp, +size), base a host register but not r11; afterwards r11 is the
  * distance to host memory. Guest flags are settled. group: it stands for several accesses.
  * Returns the GS displacement of its L0 entry. */
@@ -181,6 +167,31 @@ uint32_t jit_slot_of_page(struct tr *t, uint64_t page, bool write);
 uint32_t jit_slot_of_base(struct tr *t, unsigned base, bool write);
 /* How the instruction's accesses find their page. */
 enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it);
+
+/* jit_branch.c */
+/* v->rip = rip; leave with code. */
+void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code);
+/* Leaves to rip if something is wanted of the vCPU. RFLAGS are clobbered. */
+void jit_emit_poll(struct tr *t, uint64_t rip);
+/* r10 holds the guest address to go to; guest flags are in v->aflags. undo: what the current
+ * instruction added to RSP, should the address turn out not to be one (jit_run.c). */
+void jit_emit_indirect(struct tr *t, int32_t undo, bool call);
+/* The same for a RET, which has taken the address from the guest's stack. */
+void jit_emit_return(struct tr *t, int32_t undo);
+/* Before a guest CALL: r9 holds the address that the guest returns to. True: what follows calls (the
+ * parameter of that name), and comes back to jit_emit_call_back(). */
+bool jit_emit_call_pair(struct tr *t);
+void jit_emit_call_back(struct tr *t, uint64_t next);
+#define ALWAYS 0x10u /* instead of a condition code */
+#define CALLING 0x11u
+/* A jump (on condition cc, ALWAYS, or CALLING) to the block for a target in this page, bent to it when that
+ * exists. */
+void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits);
+/* The target of a jump that may be bent: in this page, and wholly so. */
+bool jit_linkable(const struct tr *t, uint64_t target);
+/* Goes to a known guest address. */
+void jit_emit_edge(struct tr *t, uint64_t target, bool backward, bool call);
+bool jit_after_sti(const struct jit_scratch *s);
 
 /* jit_insns.c */
 void jit_emit_item(struct tr *t, struct item *it);

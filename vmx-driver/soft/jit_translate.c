@@ -85,7 +85,7 @@ static bool emit_block(struct tr *t)
 	}
 	if (s->open_end) {
 		t->i = s->count - 1;
-		jit_emit_edge(t, s->end_rip, s->to_loop);
+		jit_emit_edge(t, s->end_rip, s->to_loop, false);
 	}
 	jit_cold_begin(t);
 	jit_emit_slow_paths(t);

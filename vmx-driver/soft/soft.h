@@ -330,14 +330,18 @@ struct soft_vcpu {
 	uint32_t mode;       /* MODE_* */
 	uint64_t rflags;     /* all but the arithmetic flags (kept 0 here); bit 1 set */
 	struct vmx_segment seg[8]; /* SOFT_ES.. ; base is valid for FS/GS in 64-bit mode too */
-	void *host_rsp;      /* jit: host stack while translated code runs */
+	void *host_rsp;      /* jit: host stack of who called translated code */
+	void *returns;       /* and where its own begins: the pair that is never taken away */
 	void *opnd_ptr;      /* memory operand of soft_exec_native() */
 	uint64_t scratch[8]; /* jit's own */
 	uint64_t flag_slot[2], flag_recipe; /* jit_recipe.h; the recipe of flags not yet in aflags */
 	struct soft_ibtc *ibtc; /* of the current context */
 	uint64_t tsc_offset;
+	uint8_t returns_stale; /* guest addresses may mean something else than when translated code was
+				* entered: whoever forgets branches (tlb.c) or changes the mode says so */
 	struct soft_tlb tlb[CTX_COUNT];
 	uint32_t l0_misses[SOFT_L0_SIZE]; /* that L1 served; counts up to 0 */
+	uint32_t l0_uses[SOFT_L0_SIZE];   /* of sites that are JIT_SITE_COUNTED */
 	/* --- the rest --- */
 	uint8_t bounce[128] __attribute__((aligned(64)));
 	struct vmx_table gdtr, idtr;

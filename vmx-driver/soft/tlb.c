@@ -103,6 +103,7 @@ void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx)
 		for (unsigned i = 0; i < t->ibtc_filled; i++)
 			invalidate(&t->ibtc[t->ibtc_log[i]], sizeof(t->ibtc[0]));
 	t->ibtc_filled = 0;
+	v->returns_stale = 1;
 	/* A jump to SOFT_TAG_INVALID itself looks in set 0: put there what no jump looks for. */
 	t->ibtc[0].rip = 1;
 	for (unsigned i = 0; i < sizeof(t->ibtc_pages) / sizeof(t->ibtc_pages[0]); i++)
@@ -218,6 +219,7 @@ static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 static void flush_page(struct soft_vcpu *v, unsigned first, uint64_t la)
 {
 	soft_count(&v->n_flushes);
+	v->returns_stale = 1;
 	for (unsigned ctx = first; ctx < first + CTX_KINDS; ctx++) {
 		struct soft_tlb *t = &v->tlb[ctx];
 

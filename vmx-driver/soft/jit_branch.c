@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jit_branch.c - ways out of a block.
+ *
+ * The host's stack holds a pair for each guest CALL in progress: where the guest will return to, and,
+ * as the host's own return address, the code for that. A RET that takes the address from the guest's
+ * stack which the topmost pair expects is the host's RET; any other takes a pair away and goes through
+ * the branch table. Who leaves translated code leaves all pairs behind; what changes the meaning of
+ * guest addresses while translated code goes on sets v->returns_stale (jit_stubs.c).
+ */
+#include "vmx-driver/soft/jit_tr.h"
+
+void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code)
+{
+	if (jit_recipe_now(t))
+		e_store_imm(&t->b, GS_OFF(flag_recipe), t->recipe);
+	e_store_imm(&t->b, GS_OFF(rip), rip);
+	e_mov_imm(&t->b, H_R11, code);
+	e_jmp(&t->b, jit_stub(t, t->cache->stubs.exit));
+}
+
+void jit_emit_poll(struct tr *t, uint64_t rip)
+{
+	struct jit_buf *b = &t->b;
+	uint8_t *hole;
+
+	e_poll(b);
+	hole = e_jcc_fwd(b, CC_NE);
+	jit_cold_begin(t);
+	e_fix(b, hole, b->p);
+	jit_emit_leave(t, rip, SOFT_AGAIN);
+	jit_cold_end(t);
+}
+
+/* Not with MODE_AC, which kernels set around their accesses to user memory: so the pairs of the code
+ * around that stay good. */
+static bool has_pairs(const struct tr *t)
+{
+	return t->cache->chain && !(t->mode & MODE_AC);
+}
+
+static uint32_t branch_table(const struct tr *t)
+{
+	return e_tlb_offset(t->ctx, offsetof(struct soft_tlb, ibtc));
+}
+
+static void emit_indirect_miss(struct tr *t, int32_t undo)
+{
+	struct jit_buf *b = &t->b;
+
+	e_store(b, H_R10, GS_OFF(rip));
+	e_store_imm(b, GS_OFF(scratch) + 8 * 4, (uint64_t)(int64_t)undo);
+	e_store_imm(b, GS_OFF(scratch) + 8 * 5, t->s->item[t->i].rip);
+	e_mov_imm(b, H_R11, JIT_BRANCH);
+	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
+}
+
+void jit_emit_indirect(struct tr *t, int32_t undo, bool call)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t table = branch_table(t);
+	uint8_t *miss, *poll;
+
+	if (!t->cache->chain) {
+		emit_indirect_miss(t, undo);
+		return;
+	}
+	e_branch_slot(b);
+	e_poll(b);
+	poll = e_jcc_fwd(b, CC_NE);
+	e_gs_r11x8(b, true, 0x3b, H_R10, table); /* cmp r10, [rip] */
+	miss = e_jcc_fwd(b, CC_NE);
+	e_gs_r11x8(b, false, 0xff, call ? 2 : 4, table + (uint32_t)offsetof(struct soft_ibtc, host));
+	jit_cold_begin(t);
+	e_fix(b, poll, b->p);
+	e_fix(b, miss, b->p);
+	emit_indirect_miss(t, undo);
+	jit_cold_end(t);
+}
+
+void jit_emit_return(struct tr *t, int32_t undo)
+{
+	struct jit_buf *b = &t->b;
+	uint8_t *other, *last;
+
+	if (!has_pairs(t)) {
+		jit_emit_indirect(t, undo, false);
+		return;
+	}
+	e_mem(b, 0x3b, H_R10, (struct jit_place){ .base = H_RSP, .disp = 8 }); /* cmp */
+	other = e_jcc_fwd(b, CC_NE);
+	e1(b, 0xc3);
+	jit_cold_begin(t);
+	e_fix(b, other, b->p);
+	e_gs(b, true, 0x3b, H_RSP, GS_OFF(returns));
+	last = e_jcc_fwd(b, CC_E);
+	e_lea(b, H_RSP, H_RSP, 16);
+	e_fix(b, last, b->p);
+	jit_emit_indirect(t, undo, false);
+	jit_cold_end(t);
+}
+
+bool jit_emit_call_pair(struct tr *t)
+{
+	struct jit_buf *b = &t->b;
+	uint8_t *full, *back;
+
+	if (!has_pairs(t))
+		return false;
+	e2(b, 0xf7, 0xc0 | H_RSP); /* test esp, imm32 */
+	e4(b, JIT_RETURNS_SIZE);
+	full = e_jcc_fwd(b, CC_E);
+	back = b->p;
+	e2(b, 0x41, 0x50 | (H_R9 & 7)); /* push r9 */
+	jit_cold_begin(t);
+	e_fix(b, full, b->p);
+	e_load(b, H_RSP, GS_OFF(returns));
+	e_jmp(b, back);
+	jit_cold_end(t);
+	return true;
+}
+
+void jit_emit_call_back(struct tr *t, uint64_t next)
+{
+	e_lea(&t->b, H_RSP, H_RSP, 8);
+	t->where = IN_MEM;
+	t->recipe = 0;
+	jit_emit_edge(t, next, false, false);
+}
+
+/* To a known address in another page: which page that is can change, so through the table. */
+static void emit_far_edge(struct tr *t, uint64_t target, bool call)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t at = branch_table(t) + jit_branch_slot(target) * (uint32_t)sizeof(struct soft_ibtc);
+	uint8_t *miss, *poll;
+
+	e_mov_imm(b, H_R10, target);
+	e_poll(b);
+	poll = e_jcc_fwd(b, CC_NE);
+	e_gs(b, true, 0x3b, H_R10, at);
+	miss = e_jcc_fwd(b, CC_NE);
+	e3(b, 0x65, 0xff, call ? 0x14 : 0x24); /* gs:[disp32] */
+	e1(b, 0x25);
+	e4(b, at + (uint32_t)offsetof(struct soft_ibtc, host));
+	jit_cold_begin(t);
+	e_fix(b, poll, b->p);
+	e_fix(b, miss, b->p);
+	e_store(b, H_R10, GS_OFF(rip));
+	e_mov_imm(b, H_R11, JIT_LOOKUP);
+	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
+	jit_cold_end(t);
+}
+
+bool jit_after_sti(const struct jit_scratch *s)
+{
+	for (unsigned i = s->count > 1 ? s->count - 2 : 0; i < s->count; i++)
+		if (s->item[i].insn.zi.mnemonic == ZYDIS_MNEMONIC_STI)
+			return true;
+	return false;
+}
+
+void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits)
+{
+	unsigned opcode_len = cc < ALWAYS ? 2 : 1;
+	struct jit_buf *b = &t->b;
+	struct jit_scratch *s = t->s;
+	struct jit_link *link;
+
+	if (s->link_count >= JIT_LINKS_MAX || (!(t->where & IN_MEM) && !t->recipe)) {
+		b->full = true;
+		return;
+	}
+	link = &s->link[s->link_count];
+	/* one aligned store bends the jump while others run it */
+	e_nop(b, -(unsigned)((uintptr_t)b->p + opcode_len) & 3);
+	if (cc >= ALWAYS)
+		e1(b, cc == CALLING ? 0xe8 : 0xe9);
+	else
+		e2(b, 0x0f, 0x80 | cc);
+	link->rel32 = b->p;
+	e4(b, 0);
+	jit_cold_begin(t);
+	e_fix(b, link->rel32, b->p);
+	link->unlinked = b->p;
+	link->target = target;
+	link->mode_bits = mode_bits;
+	link->recipe = jit_recipe_now(t);
+	e_store_imm(b, GS_OFF(rip), target);
+	/* struct jit_link * : filled in when the links have their place; see finish() */
+	e_mov_imm(b, H_R11, (uint64_t)s->link_count | 0x4c494e4b00000000u);
+	e_store(b, H_R11, GS_OFF(scratch));
+	e_mov_imm(b, H_R11, JIT_LINK);
+	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
+	jit_cold_end(t);
+	s->link_count++;
+}
+
+bool jit_linkable(const struct tr *t, uint64_t target)
+{
+	return t->cache->chain && target >> JIT_PAGE_SHIFT == t->rip >> JIT_PAGE_SHIFT &&
+	       !jit_near_end(target);
+}
+
+void jit_emit_edge(struct tr *t, uint64_t target, bool backward, bool call)
+{
+	if (!t->cache->chain) {
+		jit_flags_settle(t);
+		jit_emit_leave(t, target, JIT_LOOKUP);
+		return;
+	}
+	if (!jit_linkable(t, target)) {
+		jit_flags_to_mem(t);
+		emit_far_edge(t, target, call);
+		return;
+	}
+	jit_flags_settle(t);
+	/* What waited for STI is taken here, not some blocks later when IF may be clear again. */
+	if (jit_after_sti(t->s)) {
+		jit_flags_clobber(t);
+		jit_emit_poll(t, target);
+	}
+	jit_emit_link(t, call ? CALLING : ALWAYS, target, backward ? JIT_LOOP : 0);
+}
