@@ -26,7 +26,7 @@ static const struct {
 		"a network card: user, tap, stream, none; may be repeated" },
 	[OPTION_PUBLISH] = { "publish", "[ADDR:]HOST:GUEST[/udp]",
 		"a port of the host for one of the guest; may be repeated" },
-	[OPTION_SHARE] = { "share", "DIR:TAG[,ro]", "a directory for the guest; may be repeated" },
+	[OPTION_SHARE] = { "share", "DIR:TAG[,ro|,virtiofs]", "a directory for the guest; may be repeated" },
 	[OPTION_VHOST_USER] = { "vhost-user", "DEVICE,socket=PATH[,WORD=VALUE]...",
 		"blk, net or fs by another program; words: tag, mac, queues, queue_size" },
 	[OPTION_ENGINE] = { "engine", "auto|kvm|soft", "what runs the guest (auto)" },

@@ -123,7 +123,7 @@ static json_object *port_json(const char *text)
 	return port;
 }
 
-/* DIR:TAG[,ro]; the last colon, so that a directory's name may have some. Without a tag it is what the
+/* DIR:TAG[,ro|,virtiofs]; the last colon, so that a directory's name may have some. Without a tag it is what the
  * daemon refuses, with the reason. */
 static json_object *share_json(const char *text)
 {
@@ -133,6 +133,9 @@ static json_object *share_json(const char *text)
 
 	if (comma && strcmp(comma, ",ro") == 0) {
 		json_add_bool(share, "readonly", true);
+		*comma = '\0';
+	} else if (comma && strcmp(comma, ",virtiofs") == 0) {
+		json_add_str(share, "driver", "virtiofs");
 		*comma = '\0';
 	}
 	if (colon) {

@@ -53,6 +53,9 @@ int config_open_sockets(json_object *config, bool make, struct config_files *fil
 			struct rpc_error *error);
 /* The VM has ended: removes what is left of them. */
 void config_remove_sockets(json_object *config);
+/* Opens the directory of "shares"[index]. share_roots: as of config_open(). -EINVAL with *error. */
+int config_open_share(json_object *config, size_t index, char *const *share_roots, int *ret_fd,
+		      struct rpc_error *error);
 /* One disk of a configuration; field is its name for messages: "disk". Its files in *ret, as
  * config_open() (caller: config_close()). */
 int config_open_disk(json_object *disk, const char *field, bool lock, struct config_files *ret,

@@ -11,6 +11,7 @@
 
 #include "common/checked.h"
 #include "daemon/config_internal.h"
+#include "daemon/vhostconf.h"
 #include "protocol/schema.h"
 
 #define SHARE_TAG_MAX 31
@@ -72,8 +73,8 @@ static int check_kind(int fd, const char *field, const char *path, struct rpc_er
 	return 0;
 }
 
-static int open_share(json_object *share, size_t index, char *const *roots, int *ret_fd,
-		      struct rpc_error *error)
+static int open_checked(json_object *share, size_t index, char *const *roots, int *ret_fd,
+			struct rpc_error *error)
 {
 	const char *path = json_get_str(share, "path", "");
 	char field[40];
@@ -88,6 +89,17 @@ static int open_share(json_object *share, size_t index, char *const *roots, int 
 		return config_file_error(error, field, path, errno);
 	r = check_roots(*ret_fd, roots, field, path, error);
 	return r == 0 ? check_kind(*ret_fd, field, path, error) : r;
+}
+
+int config_open_share(json_object *config, size_t index, char *const *share_roots, int *ret_fd,
+		      struct rpc_error *error)
+{
+	json_object *share = json_object_array_get_idx(json_get(config, "shares"), index);
+	int r = open_checked(share, index, share_roots, ret_fd, error);
+
+	if (r < 0 && *ret_fd >= 0)
+		close(*ret_fd);
+	return r;
 }
 
 static int check_tag(json_object *shares, size_t index, struct rpc_error *error)
@@ -113,19 +125,20 @@ int config_open_shares(json_object *config, char *const *roots, struct config_fi
 		       struct rpc_error *error)
 {
 	json_object *shares = json_get(config, "shares");
-	size_t n = shares ? json_object_array_length(shares) : 0;
+	size_t n = shares ? json_object_array_length(shares) : 0, own = 0;
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
+		bool virtiofs = vhostconf_is_virtiofs(json_object_array_get_idx(shares, i));
 		int fd = -1;
 
 		r = check_tag(shares, i, error);
 		if (r == 0)
-			r = open_share(json_object_array_get_idx(shares, i), i, roots, &fd, error);
-		if (r == 0)
-			r = config_hand(files, "share", i, fd, error);
-		else if (fd >= 0)
-			close(fd);
+			r = config_open_share(config, i, roots, &fd, error);
+		if (r == 0 && !virtiofs)
+			r = config_hand(files, "share", own++, fd, error);
+		else if (r == 0)
+			close(fd); /* virtiofsd gets another */
 	}
 	return r;
 }

@@ -48,7 +48,7 @@ struct daemon {
 	struct events *events;
 	struct probe *probe;
 	struct server *server;
-	LIST_HEAD(, helper) helpers; /* nets_open.c: vmxd-slirps of VMs */
+	LIST_HEAD(, helper) helpers; /* helper.h */
 	bool ending;
 };
 

@@ -152,9 +152,11 @@ static json_object *shares_json(json_object *shares)
 	size_t n = shares ? json_object_array_length(shares) : 0;
 
 	for (size_t i = 0; list && i < n; i++) {
-		json_object *share = json_object_array_get_idx(shares, i);
-		json_object *out = json_object_new_object();
+		json_object *share = json_object_array_get_idx(shares, i), *out;
 
+		if (vhostconf_is_virtiofs(share)) /* among the vhosts */
+			continue;
+		out = json_object_new_object();
 		json_add_bool(out, "readonly", json_get_bool(share, "readonly", false));
 		json_add_str(out, "tag", json_get_str(share, "tag", ""));
 		json_object_array_add(list, out);

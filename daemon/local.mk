@@ -26,7 +26,7 @@ vmxd_SOURCES = \
 	daemon/store.c daemon/store.h \
 	daemon/stream.c daemon/stream.h \
 	daemon/vhostconf.c daemon/vhostconf.h \
-	daemon/vhosts.c daemon/vhosts.h \
+	daemon/vhosts.c daemon/vhosts.h daemon/helper.c daemon/helper.h \
 	daemon/vm.c daemon/vm.h \
 	daemon/vsock.c daemon/vsock.h \
 	daemon/waiter.c daemon/waiter.h

@@ -23,6 +23,7 @@
 #include "daemon/files.h"
 #include "daemon/link.h"
 #include "daemon/nets.h"
+#include "daemon/helper.h"
 #include "daemon/vhosts.h"
 #include "daemon/notify.h"
 #include "daemon/probe.h"
@@ -272,7 +273,7 @@ static void end_daemon(struct daemon *daemon)
 	probe_stop(daemon->probe);
 	while ((vm = TAILQ_FIRST(&daemon->vms)))
 		vm_remove(vm);
-	nets_forget_helpers(daemon);
+	helpers_forget(daemon);
 }
 
 static void on_signal(uv_signal_t *handle, int number)

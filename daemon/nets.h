@@ -35,9 +35,6 @@ struct nets *nets_free(struct nets *nets);
 json_object *nets_json(const struct vm *vm);
 json_object *nets_card_json(const struct vm *vm, const char *id);
 
-/* The daemon ends: lets go of the vmxd-slirps, which go on. */
-void nets_forget_helpers(struct daemon *daemon);
-
 /* nets_open.c: one card's descriptors. conf->kind says which. -EINVAL with *error; field is the
  * card's name in it. taken: another VM has it. */
 int net_open_tap(const struct netconf *conf, const char *field, bool taken,

@@ -16,6 +16,7 @@
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 
+#include "daemon/helper.h"
 #include "daemon/nets.h"
 #include "protocol/unix.h"
 
@@ -285,41 +286,6 @@ static int try_port(const struct netconf_port *port, const char *field, size_t i
 #define ARGS_MAX (16 + 2 * NET_PUBLISH_MAX)
 #define ARG_BYTES 96
 
-struct helper {
-	uv_process_t process;
-	struct daemon *daemon;
-	char vm_name[72];
-	LIST_ENTRY(helper) link;
-};
-
-static void on_helper_closed(uv_handle_t *handle)
-{
-	free(handle->data);
-}
-
-static void on_helper_exit(uv_process_t *process, int64_t status, int number)
-{
-	struct helper *h = process->data;
-
-	/* With its VM it ends by itself, with status 0. */
-	if (status || number)
-		log_line(h->daemon->log, LOG_LEVEL_WARNING,
-			 "vm %s: vmxd-slirp %d ended with %s %d", h->vm_name, (int)process->pid,
-			 number ? "signal" : "status", number ? number : (int)status);
-	LIST_REMOVE(h, link);
-	uv_close((uv_handle_t *)process, on_helper_closed);
-}
-
-void nets_forget_helpers(struct daemon *daemon)
-{
-	struct helper *h;
-
-	while ((h = LIST_FIRST(&daemon->helpers))) {
-		LIST_REMOVE(h, link);
-		uv_close((uv_handle_t *)&h->process, on_helper_closed);
-	}
-}
-
 static unsigned make_args(const struct netconf *conf, const char *name, char text[][ARG_BYTES],
 			  char **args)
 {
@@ -347,33 +313,13 @@ static unsigned make_args(const struct netconf *conf, const char *name, char tex
 
 static int spawn(struct vm *vm, const struct netconf *conf, int fd)
 {
-	char text[ARGS_MAX][ARG_BYTES], *args[ARGS_MAX + 1], *env[] = { NULL }, path[4096];
+	char text[ARGS_MAX][ARG_BYTES], *args[ARGS_MAX + 1], path[4096];
 	const char *machine = vm->daemon->options.machine, *slash = strrchr(machine, '/');
-	struct helper *h = calloc(1, sizeof(*h));
-	uv_stdio_container_t io[4] = {
-		{ .flags = UV_IGNORE }, { .flags = UV_IGNORE },
-		{ .flags = UV_INHERIT_FD, .data.fd = 2 }, { .flags = UV_INHERIT_FD, .data.fd = fd },
-	};
-	uv_process_options_t options = {
-		.exit_cb = on_helper_exit, .file = path, .args = args, .env = env, .cwd = "/",
-		.flags = UV_PROCESS_DETACHED, .stdio = io, .stdio_count = 4,
-	};
-	int r;
 
-	if (!h)
-		return -ENOMEM;
 	snprintf(path, sizeof(path), "%.*s/vmxd-slirp", slash ? (int)(slash - machine) : 1,
 		 slash ? machine : ".");
 	make_args(conf, vm->name, text, args);
-	h->daemon = vm->daemon;
-	h->process.data = h;
-	snprintf(h->vm_name, sizeof(h->vm_name), "%s", vm->name);
-	r = uv_spawn(vm->daemon->loop, &h->process, &options);
-	if (r < 0)
-		uv_close((uv_handle_t *)&h->process, on_helper_closed);
-	else
-		LIST_INSERT_HEAD(&vm->daemon->helpers, h, link);
-	return r;
+	return helper_spawn(vm, path, args, &fd, 1);
 }
 
 int net_open_user(struct vm *vm, const struct netconf *conf, const char *field, int *ret_fd,

@@ -10,13 +10,6 @@
 
 #define MAC_INDEX 64 /* default addresses: apart from those of "nets" */
 
-size_t vhostconf_count(json_object *config)
-{
-	json_object *list = json_get(config, "vhost_user");
-
-	return list ? json_object_array_length(list) : 0;
-}
-
 static int bad(struct rpc_error *error, const struct vhostconf *v, const char *reason,
 	       const char *key, const char *what)
 {
@@ -26,6 +19,46 @@ static int bad(struct rpc_error *error, const struct vhostconf *v, const char *r
 	return rpc_fail(error, RPC_INVALID_PARAMS, reason, where, "%s %s", where, what);
 }
 
+static size_t length(json_object *list)
+{
+	return list ? json_object_array_length(list) : 0;
+}
+
+bool vhostconf_is_virtiofs(json_object *share)
+{
+	return strcmp(json_get_str(share, "driver", ""), "virtiofs") == 0;
+}
+
+size_t vhostconf_count(json_object *config)
+{
+	json_object *shares = json_get(config, "shares");
+	size_t n = length(json_get(config, "vhost_user"));
+
+	for (size_t i = 0; i < length(shares); i++)
+		n += vhostconf_is_virtiofs(json_object_array_get_idx(shares, i));
+	return n;
+}
+
+/* The n-th share by virtiofs. */
+static int get_share(json_object *config, size_t n, struct vhostconf *ret, struct rpc_error *error)
+{
+	json_object *shares = json_get(config, "shares"), *share = NULL;
+	size_t i = 0;
+
+	for (; i < length(shares); i++) {
+		share = json_object_array_get_idx(shares, i);
+		if (vhostconf_is_virtiofs(share) && n-- == 0)
+			break;
+	}
+	snprintf(ret->field, sizeof(ret->field), "shares[%zu]", i);
+	ret->device = "fs";
+	ret->share = i;
+	ret->tag = json_get_str(share, "tag", "");
+	if (json_get_bool(share, "readonly", false))
+		return bad(error, ret, "not-supported", "readonly", "is not for virtiofs: see driver");
+	return 0;
+}
+
 /* What belongs to one kind of device only. */
 static const struct {
 	const char *key, *device;
@@ -33,11 +66,14 @@ static const struct {
 
 int vhostconf_get(json_object *config, size_t index, struct vhostconf *ret, struct rpc_error *error)
 {
-	json_object *one = json_object_array_get_idx(json_get(config, "vhost_user"), index);
+	json_object *list = json_get(config, "vhost_user"), *one;
 	const char *mac;
 	char id[32];
 
 	memset(ret, 0, sizeof(*ret));
+	if (index >= length(list))
+		return get_share(config, index - length(list), ret, error);
+	one = json_object_array_get_idx(list, index);
 	snprintf(ret->field, sizeof(ret->field), "vhost_user[%zu]", index);
 	ret->device = json_get_str(one, "device", "");
 	ret->socket = json_get_str(one, "socket", "");
@@ -69,6 +105,10 @@ int vhostconf_check(json_object *config, struct rpc_error *error)
 {
 	size_t count = vhostconf_count(config);
 
+	if (count > VHOSTS_MAX)
+		return rpc_fail(error, RPC_INVALID_PARAMS, "too-many", "shares",
+				"shares: with \"vhost_user\" more than %d devices whose work another "
+				"program does", VHOSTS_MAX);
 	for (size_t i = 0; i < count; i++) {
 		struct vhostconf one, other;
 		int r = vhostconf_get(config, i, &one, error);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vhostconf.h - "vhost_user" of a configuration: the devices whose work another process does, each
- * behind a socket.
+ * vhostconf.h - the devices of a configuration whose work another process does, each behind a socket:
+ * "vhost_user", then "shares" by virtiofs.
  */
 #ifndef DAEMON_VHOSTCONF_H
 #define DAEMON_VHOSTCONF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,12 +18,15 @@
 struct vhostconf { /* text is borrowed from the configuration */
 	char field[40];      /* its name in messages and events: "vhost_user[0]" */
 	const char *device;  /* "blk", "net", "fs" */
-	const char *socket;  /* where the peer listens */
+	const char *socket;  /* where the peer listens; NULL: virtiofsd is started, for */
+	size_t share;        /*   this one of "shares" */
 	const char *tag;     /* fs; else "" */
 	uint8_t mac[6];      /* net */
 	unsigned queues, queue_size; /* 0: the default */
 };
 
+/* Is that share one of them? */
+bool vhostconf_is_virtiofs(json_object *share);
 size_t vhostconf_count(json_object *config);
 /* Entry `index` of a configuration that passed vm_config_fields. -EINVAL with *error. */
 int vhostconf_get(json_object *config, size_t index, struct vhostconf *ret, struct rpc_error *error);

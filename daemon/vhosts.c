@@ -2,12 +2,17 @@
 #include "daemon/vhosts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "common/checked.h"
 #include "daemon/events.h"
+#include "daemon/helper.h"
 #include "daemon/link.h"
 #include "daemon/vhostconf.h"
 #include "protocol/unix.h"
@@ -62,11 +67,86 @@ struct vhosts *vhosts_free(struct vhosts *vhosts)
 
 /* --- connecting ------------------------------------------------------------------------------- */
 
-static int connect_socket(const struct vhostconf *conf, int *ret_fd, struct rpc_error *error)
+static const char *const virtiofsds[] = { "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd" };
+
+/* A socket that listens without a name that anybody could know, and one that is connected to it. */
+static int socket_pair(int *ret_listens, int *ret_connected)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	socklen_t len = sizeof(at);
+	int listens = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
+	int r = listens < 0 || bind(listens, (struct sockaddr *)&at, sizeof(sa_family_t)) < 0 ||
+		listen(listens, 1) < 0 || getsockname(listens, (struct sockaddr *)&at, &len) < 0 ?
+		-errno : 0;
+
+	fd = r == 0 ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+	if (r == 0 && (fd < 0 || connect(fd, (struct sockaddr *)&at, len) < 0 ||
+		       fcntl(fd, F_SETFL, O_NONBLOCK) < 0))
+		r = -errno;
+	if (r < 0 && fd >= 0)
+		close(fd);
+	if (r < 0 && listens >= 0)
+		close(listens);
+	*ret_listens = listens;
+	*ret_connected = fd;
+	return r;
+}
+
+/* Root without the right to mount still has a root directory of its own. */
+static int start_virtiofsd(struct vm *vm, const char *path, int listens, int dir)
+{
+	char text[][40] = { "virtiofsd", "", "-o", "", "-o", "sandbox=chroot" }, *args[7] = { NULL };
+	const int fds[HELPER_FDS_MAX] = { listens, dir };
+
+	for (size_t i = 0; i < ARRAY_SIZE(text); i++)
+		args[i] = text[i];
+	if (geteuid() != 0)
+		strcpy(text[5], "sandbox=namespace");
+	snprintf(text[1], sizeof(text[1]), "--fd=%d", HELPER_FD);
+	/* The directory that was checked, and no name that may mean another by now. */
+	snprintf(text[3], sizeof(text[3]), "source=/proc/self/fd/%d/.", HELPER_FD + 1);
+	return helper_spawn(vm, path, args, fds, HELPER_FDS_MAX);
+}
+
+/* It ends by itself when the connection does. */
+static int connect_virtiofsd(struct vm *vm, const struct vhostconf *conf, int *ret_fd,
+			     struct rpc_error *error)
+{
+	size_t i = 0;
+	int listens, dir, r;
+
+	while (i < ARRAY_SIZE(virtiofsds) && access(virtiofsds[i], X_OK) < 0)
+		i++;
+	if (i == ARRAY_SIZE(virtiofsds))
+		return rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", conf->field,
+				"%s: this host has no virtiofsd: install the package virtiofsd (Debian "
+				"12: qemu-system-common), or share it by 9p", conf->field);
+	r = config_open_share(vm->config, conf->share, vm->daemon->options.share_roots, &dir, error);
+	if (r < 0)
+		return r;
+	r = socket_pair(&listens, ret_fd);
+	if (r == 0) {
+		r = start_virtiofsd(vm, virtiofsds[i], listens, dir);
+		close(listens);
+		if (r < 0)
+			close(*ret_fd);
+	}
+	close(dir);
+	return r == 0 ? 0 : rpc_fail(error, RPC_FAILED, NULL, conf->field,
+				     "%s: %s cannot be started: %s", conf->field, virtiofsds[i],
+				     strerror(-r));
+}
+
+static int connect_socket(struct vm *vm, const struct vhostconf *conf, int *ret_fd,
+			  struct rpc_error *error)
 {
 	bool absent;
 	char field[48];
-	int fd = unix_connect(conf->socket, 1);
+	int fd;
+
+	if (!conf->socket)
+		return connect_virtiofsd(vm, conf, ret_fd, error);
+	fd = unix_connect(conf->socket, 1);
 
 	if (fd >= 0) {
 		*ret_fd = fd;
@@ -95,7 +175,7 @@ int vhosts_open(struct vm *vm, struct config_files *files, struct rpc_error *err
 
 		r = vhostconf_get(vm->config, i, &conf, error);
 		if (r == 0)
-			r = connect_socket(&conf, &fd, error);
+			r = connect_socket(vm, &conf, &fd, error);
 		if (r == 0)
 			r = config_hand(files, "vhost", i, fd, error);
 	}
@@ -126,7 +206,7 @@ static void mend(struct vm *vm, size_t index)
 	int fd = -1, r = vhostconf_get(vm->config, index, &conf, &error);
 
 	if (r == 0)
-		r = connect_socket(&conf, &fd, &error);
+		r = connect_socket(vm, &conf, &fd, &error);
 	if (r < 0) {
 		if (!one->told)
 			log_line(vm->daemon->log, LOG_LEVEL_WARNING,

@@ -123,6 +123,8 @@ static const struct schema_field console_port_fields[] = {
 	END
 };
 
+static const char *const share_drivers[] = { "9p", "virtiofs", NULL };
+
 static const struct schema_field share_fields[] = {
 	{ .name = "path", .type = SCHEMA_PATH, .required = true,
 	  .summary = "A directory, below one that the daemon may share (vmxd --share-root)." },
@@ -130,7 +132,10 @@ static const struct schema_field share_fields[] = {
 	  .summary = "What the guest mounts, at most 31 characters: mount -t 9p -o "
 		     "trans=virtio,version=9p2000.L TAG DIR." },
 	{ .name = "readonly", .type = SCHEMA_BOOL, .dflt = "false",
-	  .summary = "The guest cannot change anything in it." },
+	  .summary = "9p: the guest cannot change anything in it." },
+	{ .name = "driver", .type = SCHEMA_ENUM, .values = share_drivers, .dflt = "9p",
+	  .summary = "9p: served by the VM's process; virtiofs: by the program virtiofsd, which the "
+		     "daemon starts: mount -t virtiofs TAG DIR." },
 	END
 };
 
@@ -199,7 +204,7 @@ const struct schema_field vm_config_fields[] = {
 	{ .name = "nets", .type = SCHEMA_OBJECTS, .max = 8, .fields = net_fields,
 	  .dflt = NETS_DEFAULT, .summary = "Network cards, in this order." },
 	{ .name = "shares", .type = SCHEMA_OBJECTS, .max = 8, .fields = share_fields,
-	  .summary = "Directories of the host, seen as virtio 9P devices." },
+	  .summary = "Directories of the host, seen as virtio 9P devices or virtio file systems." },
 	{ .name = "vhost_user", .type = SCHEMA_OBJECTS, .max = 8, .fields = vhost_fields,
 	  .summary = "Devices whose work another program does, over vhost-user." },
 	{ .name = "console", .type = SCHEMA_ENUM, .values = consoles, .dflt = "serial",

@@ -38,6 +38,14 @@ cp /tmp/made made && sync
 mkdir dir && echo one >dir/a && mv dir/a dir/b && ln dir/b dir/c && ln -s b dir/s
 say names "$(ls dir | tr '\n' ' ')$(cat dir/s)"
 say size "$(cat /sys/block/vda/size) $(cat /sys/block/vda/ro)"
+mkdir /own && mount -t virtiofs own /own
+say own "$(cat /own/host)"
+say served yes
+for _ in $(seq 300); do [ -s /mnt/go ] && break; usleep 100000; done
+say dead "$(cat /own/host 2>&1 | grep -c .)"
+umount /own; mount -t virtiofs own /own
+say again "$(cat /own/host)"
+echo from the guest >/own/guest && sync && umount /own
 say writing
 for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do
 	dd if=pattern of=/dev/vda bs=64k seek=$((i * 64)) conv=notrunc,fsync 2>/dev/null || say lost $i
@@ -69,9 +77,18 @@ check "qemu-storage-daemon listens" test -S "$dir/disk.sock"
 	>"$dir/fs.log" 2>&1 </dev/null &
 helpers="$helpers $!"
 wait_for 10 test -S "$dir/fs.sock"
+mkdir "$dir/root/own"
+echo from the host >"$dir/root/own/host"
 run --vhost-user "blk,socket=$dir/disk.sock" --vhost-user "fs,socket=$dir/fs.sock,tag=data" \
-	>"$dir/console" 2>&1 &
+	--share "$dir/root/own:own,virtiofs" >"$dir/console" 2>&1 &
 vm=$!
+check "the guest mounts a share by virtiofs" wait_for 120 console_has served
+own=$(pgrep -f 'virtiofsd --fd=3 -o source=/proc/self/fd/4/' | head -n 1)
+check "the daemon has started its server" test -n "$own"
+kill -9 $own
+check "whose end is told" wait_for 20 grep -q 'shares\[0\]: its peer is gone' "$dir/log"
+check "and which is started again" wait_for 20 grep -q 'shares\[0\]: its peer is there again' "$dir/log"
+echo go >"$dir/root/data/go"
 check "the guest writes" wait_for 120 console_has writing
 sleep 0.3
 kill -9 "$disk_server"
@@ -89,6 +106,11 @@ said names 'b c s one'
 said size '131072 0'
 said wrote "$want"
 said unmounted yes
+said own 'from the host'
+said again 'from the host'
+check "what it wrote there is here" test "$(cat "$dir/root/own/guest" 2>/dev/null)" = 'from the guest'
+no_server() { ! pgrep -f 'virtiofsd --fd=3 -o source=/proc/self/fd/4/' >/dev/null; }
+check "the server ends with the VM" wait_for 10 no_server
 check "no write failed" test "$(grep -ac 'SAY lost\|I/O error' "$dir/console")" = 0
 check "what the guest made is whole" test "$(stat -c %s "$dir/root/data/made" 2>/dev/null)" = 2621440
 for i in 0 1 3 7 14; do
