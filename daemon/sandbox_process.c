@@ -64,6 +64,16 @@ static int write_map(const char *path, const char *text)
 	return r;
 }
 
+/* Only root that has it may be root in a user namespace too (user_namespaces(7)). */
+static bool may_map(unsigned uid)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2] = { { 0, 0, 0 }, { 0, 0, 0 } };
+
+	return uid != 0 || (syscall(SYS_capget, &header, caps) == 0 &&
+			    caps[0].effective >> CAP_SETFCAP & 1);
+}
+
 /* A user namespace gives an ordinary user the right to mount, in it. The user stays the same one, or
  * the process would not know its own daemon by its credentials. */
 static int enter_user_namespace(void)
@@ -72,6 +82,9 @@ static int enter_user_namespace(void)
 	char text[40];
 	int r;
 
+	/* Later is too late: who is in one that has no map is nobody, and not even his files' owner. */
+	if (!may_map(uid))
+		return -EPERM;
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
 		return -errno;
 	snprintf(text, sizeof(text), "%u %u 1\n", uid, uid);
@@ -124,7 +137,10 @@ static void empty_root(struct sandbox_process *ret)
 		r = pivot();
 	}
 	ret->empty_root = r == 0;
-	if (r == 0)
+	if (r == -EPERM && !may_map(geteuid()))
+		snprintf(ret->root_why, sizeof(ret->root_why),
+			 "root without CAP_SETFCAP and CAP_SYS_ADMIN can make no namespace for it");
+	else if (r == 0)
 		snprintf(ret->root_why, sizeof(ret->root_why), "%s", how);
 	else
 		snprintf(ret->root_why, sizeof(ret->root_why), "%s: %s: %s", how, what, strerror(-r));

@@ -34,4 +34,14 @@ check "no memory both writable and executable" bash -c "! grep -q '^[^ ]* rwx' /
 check "the daemon maps no guest memory" bash -c "! grep -q guest-ram /proc/$daemon/maps"
 check "its sockets are its owner's" bash -c "[ -z \"\$(find '$dir/run' -perm /077 ! -type l ! -name '*.sock' -print)\" ]"
 check "it ends when told" "$build/vmctl" -q kill sec
+
+# Root that may neither mount nor be root in a namespace of its own: the rest of the sandbox stands.
+fewer=-setfcap,-sys_admin
+if [ "$(id -u)" = 0 ] && setpriv --bounding-set=$fewer --inh-caps=$fewer true 2>/dev/null; then
+	setpriv --bounding-set=$fewer --inh-caps=$fewer "$build/vmxd-machine" --probe >"$dir/probe" 2>&1
+	check "root with fewer capabilities: $(grep -o '"sandbox".*' "$dir/probe")" \
+		grep -q '"enabled":true,.*"empty_root":false,"root":"root without CAP_SETFCAP' "$dir/probe"
+else
+	skip "not root, or no setpriv: root with fewer capabilities"
+fi
 finish
