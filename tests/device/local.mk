@@ -12,6 +12,7 @@ DEVICE_TESTS = \
 	tests/device/test-chips-threads \
 	tests/device/test-chips-time \
 	tests/device/test-hotplug \
+	tests/device/test-net-vhost \
 	tests/device/test-p9 \
 	tests/device/test-vhost \
 	tests/device/test-vhost-bad \
@@ -51,6 +52,10 @@ tests_device_test_chips_time_SOURCES = tests/device/test_chips_time.c
 tests_device_test_chips_time_LDADD = librig.la
 tests_device_test_hotplug_SOURCES = tests/device/test_hotplug.c
 tests_device_test_hotplug_LDADD = librig.la
+tests_device_test_net_vhost_SOURCES = tests/device/test_net_vhost.c \
+	tests/device/vbackend.c tests/device/vbackend.h
+tests_device_test_net_vhost_LDADD = librig.la
+tests_device_test_net_vhost_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
 tests_device_test_p9_SOURCES = tests/device/test_p9.c tests/device/p9client.h
 tests_device_test_p9_LDADD = librig.la
 tests_device_test_vhost_SOURCES = tests/device/test_vhost.c $(vhostrig)
@@ -88,10 +93,3 @@ tests_device_test_virtio_vsock_SOURCES = tests/device/test_virtio_vsock.c $(vsoc
 tests_device_test_virtio_vsock_LDADD = librig.la
 tests_device_test_virtio_vsock_bad_SOURCES = tests/device/test_virtio_vsock_bad.c $(vsockrig)
 tests_device_test_virtio_vsock_bad_LDADD = librig.la
-# vhost-net: the kernel's side is ours.
-check_PROGRAMS += tests/device/test-net-vhost
-TESTS += tests/device/test-net-vhost
-tests_device_test_net_vhost_SOURCES = tests/device/test_net_vhost.c tests/device/vbackend.c \
-	tests/device/vbackend.h
-tests_device_test_net_vhost_LDADD = librig.la
-tests_device_test_net_vhost_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl

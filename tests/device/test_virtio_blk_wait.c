@@ -103,6 +103,23 @@ static bool slow_entered(void *opaque)
 	return ((struct slow *)opaque)->entered > 0;
 }
 
+/* One request, which the disk is at now. */
+static void slow_begin(struct rig *r, struct disk *k, struct slow *s, uint32_t type)
+{
+	slow_open(r, k, s);
+	vd_start(&k->d, 0, 64);
+	bd_put(&k->d, 0, type, 0, 512, type == T_IN);
+	vd_kick(&k->d, 0);
+	CHECK(rig_turn_until(r, slow_entered, s));
+}
+
+/* Set up anew, as a driver does, it works. */
+static void works_again(struct disk *k)
+{
+	vd_start(&k->d, 0, 64);
+	CHECK_EQ(bd_request(&k->d, T_IN, 0, 512, true), 0);
+}
+
 static void reset_in_flight(struct rig *r)
 {
 	struct disk k;
@@ -125,8 +142,7 @@ static void reset_in_flight(struct rig *r)
 	CHECK(vd_wait_status(&k.d, 0xff, 0));
 	CHECK_EQ(vd_used_idx(&k.d), 0); /* nothing came back after the reset */
 	CHECK(s.entered <= 4); /* what had not begun was forgotten */
-	vd_start(&k.d, 0, 64);
-	CHECK_EQ(bd_request(&k.d, T_IN, 0, 512, true), 0);
+	works_again(&k);
 }
 
 static void error_in_flight(struct rig *r)
@@ -146,8 +162,7 @@ static void error_in_flight(struct rig *r)
 	slow_go(&s);
 	CHECK(vd_wait_status(&k.d, 0xff, 0));
 	CHECK_EQ(vd_used_idx(&k.d), 0);
-	vd_start(&k.d, 0, 64);
-	CHECK_EQ(bd_request(&k.d, T_IN, 0, 512, true), 0);
+	works_again(&k);
 	vd_load(&k.d, DATA(0), &data, 1);
 	CHECK_EQ(data, 0x77);
 }
@@ -166,11 +181,7 @@ static void pause_in_flight(struct rig *r)
 	pthread_t thread;
 	uint16_t used;
 
-	slow_open(r, &k, &s);
-	vd_start(&k.d, 0, 64);
-	bd_put(&k.d, 0, T_IN, 0, 512, true);
-	vd_kick(&k.d, 0);
-	CHECK(rig_turn_until(r, slow_entered, &s));
+	slow_begin(r, &k, &s, T_IN);
 	pthread_create(&thread, NULL, go_later, &s);
 	loop_hold(r->machine->loop, true);
 	machine_pause_devices(r->machine);
@@ -193,11 +204,7 @@ static void machine_reset_in_flight(struct rig *r)
 	static struct slow s; /* outlives the case: the machine is closed after it */
 	pthread_t thread;
 
-	slow_open(r, &k, &s);
-	vd_start(&k.d, 0, 64);
-	bd_put(&k.d, 0, T_OUT, 0, 512, false);
-	vd_kick(&k.d, 0);
-	CHECK(rig_turn_until(r, slow_entered, &s));
+	slow_begin(r, &k, &s, T_OUT);
 	pthread_create(&thread, NULL, go_later, &s);
 	machine_reset_devices(r->machine);
 	CHECK_EQ(s.open, true);
@@ -205,8 +212,7 @@ static void machine_reset_in_flight(struct rig *r)
 	CHECK_EQ(vd_cfg_read(&k.d, 4, 2) & 4, 0); /* bus mastering is off again */
 	vd_cfg_write(&k.d, 4, 2, 6);
 	CHECK_EQ(vd_get(&k.d, VC_STATUS, 1), 0);
-	vd_start(&k.d, 0, 64);
-	CHECK_EQ(bd_request(&k.d, T_IN, 0, 512, true), 0);
+	works_again(&k);
 }
 
 static void destroy_in_flight(struct rig *r)
@@ -218,11 +224,7 @@ static void destroy_in_flight(struct rig *r)
 
 	(void)r;
 	rig_open(&other);
-	slow_open(&other, &k, &s);
-	vd_start(&k.d, 0, 64);
-	bd_put(&k.d, 0, T_OUT, 0, 512, false);
-	vd_kick(&k.d, 0);
-	CHECK(rig_turn_until(&other, slow_entered, &s));
+	slow_begin(&other, &k, &s, T_OUT);
 	pthread_create(&thread, NULL, go_later, &s);
 	rig_close(&other);
 	pthread_join(thread, NULL);

@@ -9,6 +9,8 @@
 #ifndef TESTS_UNIT_SOFT_RIG_H
 #define TESTS_UNIT_SOFT_RIG_H
 
+#include <string.h>
+
 #include "vmx-driver/soft/step.h"
 
 #define RIG_RAM 0x10000ull
@@ -38,5 +40,26 @@ uint8_t *rig_at(struct rig *r, uint64_t la);
 void rig_code(struct rig *r, const void *bytes, size_t n);
 /* One soft_step(); answers device reads with `answer` until it ends otherwise. */
 int rig_step(struct rig *r, uint64_t answer);
+
+/* Instructions of a test; where it went on behind them. */
+#define CODE(r, ...)                                                  \
+	do {                                                          \
+		static const uint8_t bytes_[] = { __VA_ARGS__ };      \
+		rig_code(r, bytes_, sizeof(bytes_));                  \
+	} while (0)
+#define AFTER(r, n) CU_ASSERT_EQUAL((r)->v.rip + (r)->v.seg[SOFT_CS].base, RIG_CODE + (n))
+
+static inline void set64(struct rig *r, uint64_t la, uint64_t val)
+{
+	memcpy(rig_at(r, la), &val, 8);
+}
+
+static inline uint64_t get64(struct rig *r, uint64_t la)
+{
+	uint64_t val;
+
+	memcpy(&val, rig_at(r, la), 8);
+	return val;
+}
 
 #endif
