@@ -55,14 +55,14 @@ class Daemon:
     def ctl(self, *args):
         return [os.path.join(BUILD, 'vmctl')] + list(args)
 
-    def run_command(self, initrd, cmdline, memory='1G', cpus=1, more=()):
+    def run_command(self, initrd, cmdline, memory='1G', cpus=1, more=(), kernel=KERNEL):
         return self.ctl('run', 'bench', '--rm', '--engine', 'soft', '--memory', memory, '--cpus', str(cpus),
-                        '--kernel', KERNEL, '--initrd', initrd, '--cmdline', cmdline, *more)
+                        '--kernel', kernel, '--initrd', initrd, '--cmdline', cmdline, *more)
 
 
-def qemu_command(initrd, cmdline, memory='1G', cpus=1, more=()):
-    return ['qemu-system-x86_64', '-M', 'q35', '-accel', 'tcg', '-cpu', 'max', '-m', memory, '-smp', str(cpus),
-            '-nographic', '-no-reboot', '-nodefaults', '-serial', 'stdio', '-kernel', KERNEL,
+def qemu_command(initrd, cmdline, memory='1G', cpus=1, more=(), machine='q35', kernel=KERNEL):
+    return ['qemu-system-x86_64', '-M', machine, '-accel', 'tcg', '-cpu', 'max', '-m', memory, '-smp', str(cpus),
+            '-nographic', '-no-reboot', '-nodefaults', '-serial', 'stdio', '-kernel', kernel,
             '-initrd', initrd, '-append', cmdline, *more]
 
 

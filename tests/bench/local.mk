@@ -14,7 +14,8 @@ tests_bench_guest_io_CFLAGS = -std=gnu17 -O2 $(WARN_CFLAGS)
 tests_bench_guest_io_LDFLAGS = -all-static
 CLEANFILES += tests/bench/guest-bench tests/bench/guest-io
 EXTRA_DIST += tests/bench/bench.py tests/bench/bench_common.py tests/bench/bench_io.py \
-	tests/bench/bench_nested.py tests/bench/bench_work.py docs/benchmarks.md
+	tests/bench/bench_nested.py tests/bench/bench_vmlinux.py tests/bench/bench_work.py \
+	docs/benchmarks.md
 .PHONY: bench
 bench: all tests/bench/guest-bench$(EXEEXT) tests/bench/guest-io$(EXEEXT) tests/guest/net-tool$(EXEEXT) \
 		tests/guest/boot$(EXEEXT) tests/guest/kvm-run$(EXEEXT)

@@ -75,6 +75,8 @@ int soft_cache_create(struct soft_vm *vm)
 	r = -ENOMEM;
 	cache->meta_size = cache->size + META_RESERVE;
 	cache->meta = reserve(cache->meta_size);
+	if (cache->meta) /* it is written from its start on: a fault for each 4 KiB is most of the cost */
+		(void)madvise(cache->meta, cache->meta_size, MADV_HUGEPAGE);
 	cache->order_max = cache->size / 32;
 	cache->order = reserve(cache->order_max * sizeof(*cache->order));
 	cache->pages = reserve(JIT_PAGES_TOP * sizeof(*cache->pages));

@@ -30,13 +30,15 @@ static inline void e1(struct jit_buf *b, unsigned v)
 }
 static inline void e2(struct jit_buf *b, unsigned v0, unsigned v1)
 {
-	e1(b, v0);
-	e1(b, v1);
+	const uint8_t x[2] = { (uint8_t)v0, (uint8_t)v1 };
+
+	e_bytes(b, x, 2);
 }
 static inline void e3(struct jit_buf *b, unsigned v0, unsigned v1, unsigned v2)
 {
-	e2(b, v0, v1);
-	e1(b, v2);
+	const uint8_t x[3] = { (uint8_t)v0, (uint8_t)v1, (uint8_t)v2 };
+
+	e_bytes(b, x, 3);
 }
 static inline void e4(struct jit_buf *b, uint32_t v) { e_bytes(b, &v, 4); }
 static inline void e8(struct jit_buf *b, uint64_t v) { e_bytes(b, &v, 8); }
