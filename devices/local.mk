@@ -19,7 +19,7 @@ libdevices_la_SOURCES += \
 	devices/backend/net.h devices/backend/net_backend.c devices/backend/net_frame.c \
 	devices/backend/net_frame.h devices/backend/net_packet.c devices/backend/net_stream.c \
 	devices/virtio/net.c devices/virtio/net.h devices/virtio/net_config.h \
-	devices/virtio/net_ctrl.c \
+	devices/virtio/net_ctrl.c devices/virtio/net_rx.c devices/virtio/net_tx.c \
 	devices/virtio/net_internal.h devices/virtio/net_spec.h \
 	devices/backend/uring.c devices/backend/uring.h devices/backend/workers.c \
 	devices/backend/workers.h \

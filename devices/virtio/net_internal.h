@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* net_internal.h - shared by net.c (packets, life) and net_ctrl.c (the control queue) only. */
+/* net_internal.h - shared by net.c (life), net_rx.c and net_tx.c (packets) and net_ctrl.c (the
+ * control queue) only. */
 #ifndef DEVICES_VIRTIO_NET_INTERNAL_H
 #define DEVICES_VIRTIO_NET_INTERNAL_H
 
@@ -11,6 +12,8 @@
 #define NET_QUEUE_SIZE 256u
 #define NET_HELD_MAX 64u      /* buffers of one packet */
 #define NET_IOV_MAX 512u
+#define NET_BATCH 64u         /* packets in one turn */
+#define NET_GUESS_MIN 2048u
 #define NET_FILTER_MACS 64u   /* of each kind; more, and all of that kind pass */
 
 #define NET_FEATURES \
@@ -80,7 +83,16 @@ static inline struct virtio_net *net_of(struct virtio *v)
 static inline unsigned net_rx_queue(unsigned pair) { return 2 * pair; }
 static inline unsigned net_tx_queue(unsigned pair) { return 2 * pair + 1; }
 
+static inline uint64_t net_now(const struct virtio_net *n)
+{
+	return timers_now(n->virtio.machine->timers);
+}
+
 /* net.c. Lock held. */
+void net_peer_gone(struct virtio_net *n);
+/* May a packet pass now? Else the timer is set. */
+bool net_flow_open(struct virtio_net *n, struct net_flow *f);
+void net_flow_take(struct virtio_net *n, struct net_flow *f, uint64_t bytes);
 void net_set_status(struct virtio_net *n, uint16_t set, uint16_t clear);
 bool net_link_up(const struct virtio_net *n);
 /* Which events the backend may bring for this pair. */
@@ -88,6 +100,19 @@ void net_rearm(struct virtio_net *n, unsigned pair);
 /* What the backend may make use of, from now on. */
 void net_set_rx_offloads(struct virtio_net *n, unsigned offloads);
 int net_use_pairs(struct virtio_net *n, unsigned pairs);
+
+/* net_rx.c. Lock held. */
+void net_receive(struct virtio_net *n, unsigned pair);
+/* Events and a timer: no lock. */
+void net_readable(void *opaque, unsigned pair);
+void net_hung_up(void *opaque, unsigned pair);
+timer_fn net_to_guest_on;
+
+/* net_tx.c. Lock held. */
+void net_transmit(struct virtio_net *n, unsigned pair);
+/* An event and timers: no lock. */
+void net_writable(void *opaque, unsigned pair);
+timer_fn net_from_guest_on, net_give_up;
 
 /* net_ctrl.c. Lock held. */
 void net_control(struct virtio_net *n, unsigned queue);
