@@ -151,7 +151,7 @@ bool soft_pv_read_msr(const struct soft_vcpu *v, uint32_t index, uint64_t *ret_v
 	switch (index) {
 	case MSR_PV_WALL_OLD:
 	case MSR_PV_WALL:
-		*ret_value = v->pv_wall;
+		*ret_value = soft_vm_of(v)->pv_wall;
 		return true;
 	case MSR_PV_TIME_OLD:
 	case MSR_PV_TIME:
@@ -167,7 +167,7 @@ bool soft_pv_write_msr(struct soft_vcpu *v, uint32_t index, uint64_t value)
 	switch (index) {
 	case MSR_PV_WALL_OLD:
 	case MSR_PV_WALL:
-		v->pv_wall = value;
+		soft_vm_of(v)->pv_wall = value;
 		write_wall(v, value);
 		return true;
 	case MSR_PV_TIME_OLD:

@@ -280,6 +280,7 @@ struct soft_vm {
 	unsigned excl_depth;
 	struct soft_vcpu *excl_vcpu; /* that vCPU, if it ran before: it goes on after the section */
 	uint64_t tsc_offset;   /* of new vCPUs: guest time begins at 0 */
+	_Atomic uint64_t pv_wall; /* pv.c: an MSR that all processors share */
 	_Atomic bool tsc_split; /* a guest gave its processors different TSCs */
 	struct soft_vmx_caps vmx_caps;
 	/* With excl_lock, in TSC ticks: the longest from wanting a section to its end, and of that the
@@ -352,7 +353,6 @@ struct soft_vcpu {
 	uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, pat, misc_enable, spec_ctrl;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip, feature_control, tsc_adjust, debugctl;
 	_Atomic uint64_t pv_time; /* pv.c: MSRs */
-	uint64_t pv_wall;
 	uint64_t mtrr_deftype, mtrr_phys[16], mtrr_fixed[11];
 	struct soft_exc exc;
 	struct soft_log log;

@@ -440,7 +440,7 @@ void soft_cpu_reset(struct soft_vcpu *v, bool init)
 	v->exit_answered = VMX_EXIT_NONE;
 	v->log.count = v->log.next = 0;
 	if (!init) {
-		v->pv_time = v->pv_wall = 0;
+		v->pv_time = soft_vm_of(v)->pv_wall = 0;
 		reset_msrs(v);
 		reset_fp(v);
 	}

@@ -251,7 +251,7 @@ static void windows(void)
 /* --- blocking ------------------------------------------------------------------------------- */
 
 extern const uint8_t guest_sti_hlt[], guest_sti_nop_hlt[], guest_sti_call[], guest_mov_ss[],
-	guest_mov_ss_nop[], guest_iret[], guest_iret_bad[], guest_iret_far[];
+	guest_mov_ss_nop[], guest_mov_ss_int1[], guest_iret[], guest_iret_bad[], guest_iret_far[];
 
 static void shadows(void)
 {
@@ -274,6 +274,20 @@ static void shadows(void)
 	ready();
 	check("MOV SS; NOP; VMCALL", run(guest_mov_ss_nop), VMCALL);
 	check("no blocking", vmread(BLOCKING), 0);
+}
+
+/* A load of SS hits a breakpoint, which waits; the #DB of INT1 behind it tells of that one, once. */
+static void held_breakpoint(void)
+{
+	ready();
+	__asm__ volatile("mov %0, %%dr0" : : "r"((uint64_t)(uintptr_t)operand));
+	vmwrite(0x681a, 0x400 | 1 | 3 << 16 | 1 << 18); /* L0, reads and writes, 2 bytes */
+	operand[0] = 0x10;
+	check("INT1 behind MOV SS", run(guest_mov_ss_int1), EXCEPTION);
+	check("its information", vmread(EXIT_EVENT), 0x80000501);
+	check("its length", vmread(EXIT_LEN), 1);
+	check("the breakpoint", vmread(QUALIFICATION), 1);
+	check("nothing is pending", vmread(PENDING_DEBUG), 0);
 }
 
 /* IRET ends blocking by NMI; an exit in the middle of it says so in bit 12 (27.2.3). */
@@ -317,6 +331,7 @@ void controls(void)
 	invpcid();
 	windows();
 	shadows();
+	held_breakpoint();
 	iret(0, true);
 	iret(BIT(3) | BIT(5), true);
 	iret(BIT(3) | BIT(5), false);

@@ -224,6 +224,7 @@ guest_\name:
 	GUEST sti_call, "sti; call 1f; 1: cli"
 	GUEST mov_ss, "movl $0x10, %eax; movl %eax, %ss"
 	GUEST mov_ss_nop, "movl $0x10, %eax; movl %eax, %ss; nop"
+	GUEST mov_ss_int1, "movw operand, %ss; .byte 0xf1"
 	GUEST iret, "movl %esp, %eax; pushq $0x10; pushq %rax; pushq $2; pushq $8; pushq $1f; iretq; 1:"
 	GUEST iret_bad, "movl %esp, %eax; pushq $0x10; pushq %rax; pushq $2; pushq $0x10; pushq $1f; iretq; 1:"
 	GUEST iret_far, "movl $0xd0000000, %esp; iretq"
