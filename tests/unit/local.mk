@@ -15,6 +15,7 @@ UNIT_TESTS = \
 	tests/unit/test-soft-mmu \
 	tests/unit/test-soft-returns \
 	tests/unit/test-soft-run \
+	tests/unit/test-soft-sites \
 	tests/unit/test-soft-shape \
 	tests/unit/test-soft-step \
 	tests/unit/test-soft-step-ops \
@@ -89,6 +90,8 @@ tests_unit_test_soft_shape_SOURCES = tests/unit/test_soft_shape.c
 tests_unit_test_soft_shape_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_returns_SOURCES = tests/unit/test_soft_returns.c
 tests_unit_test_soft_returns_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_sites_SOURCES = tests/unit/test_soft_sites.c
+tests_unit_test_soft_sites_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_code16_SOURCES = tests/unit/test_soft_code16.c
 tests_unit_test_soft_code16_LDADD = libvmxdriver.la $(ZYDIS_LIBS) $(CUNIT_LIBS)
 

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_soft_sites.c - an access finds its page by L0 or by L1, as its misses of L0 say (jit_run.c). */
+#include "tests/unit/soft_guest.h"
+#include "tests/unit/unit.h"
+
+#define USER_CODE 0x201000u /* PT1 entries 1, 4 and 5 */
+#define USER_DATA 0x204000u
+#define ROUNDS 400000u
+
+/* One access, in user mode, which changes between two pages whenever (ecx & edi) is 0. */
+PAYLOAD(sites, "pushq $0x23\n pushq $0\n pushfq\n pushq $0x2b\n lea 1f(%rip),%rax\n push %rax\n iretq\n"
+	       "1: xor %edx,%edx\n test %edi,%ecx\n setz %dl\n mov %edx,%eax\n shl $12,%eax\n"
+	       "xor %rax,%rsi\n mov (%rsi),%rax\n add %rax,%rbx\n"
+	       "dec %ecx\n jnz 1b\n ud2");
+
+static uint64_t misses(struct guest *g)
+{
+	struct vmx_stat stats[64];
+	size_t n = vmx_vm_stats(g->vm, stats, 64);
+
+	for (size_t i = 0; i < n && i < 64; i++)
+		if (strcmp(stats[i].name, "tlb_l0_misses") == 0)
+			return stats[i].value;
+	CU_FAIL("no tlb_l0_misses");
+	return 0;
+}
+
+/* How often L0 missed. */
+static uint64_t run(uint32_t mask)
+{
+	struct guest g;
+	uint64_t n;
+
+	if (guest_create(&g, 0) < 0)
+		CU_FAIL_FATAL("guest_create");
+	LOAD(&g, 0x101000, sites);
+	g.ram[CODE + 0x100] = 0xf4;
+	set_gate(&g, 6, CODE + 0x100, 0);
+	set_pte(&g, 1, 0x101000 | PTE_RW | PTE_USER);
+	set_pte(&g, 4, 0x104000 | PTE_RW | PTE_USER);
+	set_pte(&g, 5, 0x105000 | PTE_RW | PTE_USER);
+	*q(&g, 0x104000) = *q(&g, 0x105000) = 3;
+	guest_set_reg(&g, VMX_RIP, USER_CODE);
+	guest_set_reg(&g, VMX_RSI, USER_DATA);
+	guest_set_reg(&g, VMX_RDI, mask);
+	guest_set_reg(&g, VMX_RCX, ROUNDS);
+	guest_set_reg(&g, VMX_RBX, 0);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 3 * ROUNDS);
+	n = misses(&g);
+	guest_destroy(&g);
+	return n;
+}
+
+static void test_often(void)
+{
+	CU_ASSERT_TRUE(run(0) < ROUNDS / 4);
+}
+
+/* L0 is better than L1: it goes on missing. */
+static void test_seldom(void)
+{
+	uint64_t n = run(63);
+
+	CU_ASSERT_TRUE(n >= ROUNDS / 64 - 1024);
+	CU_ASSERT_TRUE(n < ROUNDS / 32);
+}
+
+int main(void)
+{
+	CU_TestInfo tests[] = {
+		{ "another page each time", test_often },
+		{ "another page now and then", test_seldom },
+		CU_TEST_INFO_NULL,
+	};
+	CU_SuiteInfo suites[] = {
+		{ "how an access finds its page", NULL, NULL, NULL, NULL, tests },
+		CU_SUITE_INFO_NULL,
+	};
+
+	return unit_run(suites);
+}
