@@ -13,6 +13,7 @@ UNIT_TESTS = \
 	tests/unit/test-soft-ept \
 	tests/unit/test-soft-lapic \
 	tests/unit/test-soft-mmu \
+	tests/unit/test-soft-pcid \
 	tests/unit/test-soft-returns \
 	tests/unit/test-soft-run \
 	tests/unit/test-soft-sites \
@@ -78,6 +79,8 @@ tests_unit_test_soft_run_SOURCES = tests/unit/test_soft_run.c
 tests_unit_test_soft_run_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_mmu_SOURCES = tests/unit/test_soft_mmu.c
 tests_unit_test_soft_mmu_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_pcid_SOURCES = tests/unit/test_soft_pcid.c
+tests_unit_test_soft_pcid_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_ept_SOURCES = tests/unit/test_soft_ept.c
 tests_unit_test_soft_ept_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_cache_SOURCES = tests/unit/test_soft_cache.c

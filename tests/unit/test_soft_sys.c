@@ -189,7 +189,9 @@ static void test_registers(void)
 		{ B(TO_CR4), 0x600, 0, 0, 13, 0 },               /* PAE off in long mode */
 		{ B(TO_CR4), 0x620 | 1u << 31, 0, 0, 13, 0 },
 		{ B(TO_CR4), 0x620 | 1u << 13, 0, 0, 13, 0 },    /* VMXE */
-		{ B(TO_CR4), 0x620 | 1u << 17, 0, 0, 13, 0 },    /* PCIDE */
+		{ B(TO_CR4), 0x620 | 1u << 12, 0, 0, 13, 0 },    /* LA57 */
+		{ B(TO_CR4), 0x620 | 1u << 17, 0, 0, RIG_DONE, -1 }, /* PCIDE */
+		{ B(TO_CR3), 1ull << 63 | RIG_PML4, 0, 0, 13, 0 }, /* without PCIDE */
 		{ B(TO_CR4), 0x6a0, 0, 0, RIG_DONE, -1 },
 		{ B(TO_CR3), 1ull << 52 | RIG_PML4, 0, 0, 13, 0 },
 		{ B(TO_CR3), RIG_PML4, 0, 0, RIG_DONE, -1 },
@@ -425,7 +427,7 @@ static void test_cpuid(void)
 	CU_ASSERT_EQUAL(r->regs.rcx, 100);
 	rig_free(r);
 
-	/* No AVX-512, MPX, PKU, TSX, VMX, PCID, MONITOR. */
+	/* No AVX-512, MPX, PKU, TSX, VMX, MONITOR; PCID. */
 	r = rig_new(RIG_64);
 	r->regs.rax = 7;
 	CU_ASSERT_EQUAL(RUN(r, cpuid_eax), RIG_DONE);
@@ -437,7 +439,7 @@ static void test_cpuid(void)
 	r->regs.rax = 1;
 	CU_ASSERT_EQUAL(RUN(r, cpuid_eax), RIG_DONE);
 	CU_ASSERT_EQUAL(r->regs.rax, 0x606a6);
-	CU_ASSERT_EQUAL(r->regs.rcx & (1u << 3 | 1u << 5 | 1u << 17), 0);
+	CU_ASSERT_EQUAL(r->regs.rcx & (1u << 3 | 1u << 5 | 1u << 17), 1u << 17);
 	CU_ASSERT_EQUAL(r->regs.rcx & (1u << 27), 0); /* OSXSAVE follows CR4 */
 	rig_free(r);
 }

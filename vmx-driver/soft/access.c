@@ -89,13 +89,12 @@ static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct
 	write = w->write && w->dirty && (s->flags & VMX_MAP_WRITE) &&
 		!soft_code_page(soft_vm_of(v), p->gpa & PAGE_BASE) &&
 		(!s->dirty || soft_is_dirty(s, p->gpa));
+	soft_tlb_log(&v->tlb[ctx], (unsigned)(e - v->tlb[ctx].l1), w->global);
 	e->tag_r = page;
 	e->tag_w = write ? page : SOFT_TAG_INVALID;
 	e->delta = (uint64_t)(uintptr_t)p->host - la;
 	e->gpa = (p->gpa & PAGE_BASE) | (w->global ? SOFT_L1_GLOBAL : 0) |
 		 (is_large(v, s, p) ? SOFT_L1_LARGE : 0);
-	v->tlb[ctx].used = true;
-	v->tlb[ctx].l1_chunks |= 1ull << ((la >> 12) % SOFT_L1_SIZE) / (SOFT_L1_SIZE / 64);
 	soft_tlb_note(v, ctx, la, w, false);
 }
 

@@ -57,8 +57,8 @@ enum { /* feature words */
 };
 /* Emulated: offered on every host. */
 static const uint32_t always[W_COUNT] = {
-	/* CX16, x2APIC, TSC-deadline, hypervisor */
-	[W_1C] = BIT(13) | BIT(21) | BIT(24) | BIT(31),
+	/* CX16, PCID, x2APIC, TSC-deadline, hypervisor */
+	[W_1C] = BIT(13) | BIT(17) | BIT(21) | BIT(24) | BIT(31),
 	/* FPU DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT CLFSH MMX FXSR SSE SSE2
 	 * SS HTT */
 	[W_1D] = BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |
@@ -339,7 +339,8 @@ int soft_cpuid_create(struct soft_vm *vm)
 	instruction_sets(c, word, host_eax1);
 	c->efer_mask = EFER_SCE | EFER_LME | EFER_NX;
 	c->cr4_mask = CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
-		      CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP;
+		      CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE |
+		      CR4_SMEP | CR4_SMAP;
 	if (c->xcr0)
 		c->cr4_mask |= CR4_OSXSAVE;
 	if (nested)

@@ -277,11 +277,13 @@ static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
 		struct soft_vcpu *v = vm->vcpus[i];
 
+		if (v)
+			v->code_epoch++;
 		for (unsigned ctx = 0; v && ctx < v->ctx_count; ctx++) {
 			struct soft_ibtc *slot = &v->tlb[ctx].ibtc[jit_branch_slot(block->rip)];
 
 			if (slot->rip == block->rip) /* what slot 0 must not hold, no other can */
-				slot->rip = slot == v->tlb[ctx].ibtc ? 1 : SOFT_TAG_INVALID;
+				slot->rip = slot == v->tlb[ctx].ibtc ? SOFT_IBTC_NONE : SOFT_TAG_INVALID;
 		}
 	}
 }
@@ -431,6 +433,8 @@ void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
 		struct soft_vcpu *at = vm->vcpus[i];
 
+		if (at)
+			at->code_epoch++;
 		for (unsigned ctx = 0; at && ctx < at->ctx_count; ctx++)
 			soft_ibtc_flush(at, ctx);
 	}

@@ -22,6 +22,7 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/flags.c vmx-driver/soft/operand.c \
 	vmx-driver/soft/step_ops.c vmx-driver/soft/string.c
 libsoft_la_SOURCES += vmx-driver/soft/step.h vmx-driver/soft/decode.c
 libsoftgeneral_la_SOURCES += vmx-driver/soft/mmu.c vmx-driver/soft/ept.c vmx-driver/soft/tlb.c \
+	vmx-driver/soft/pcid.h vmx-driver/soft/pcid.c \
 	vmx-driver/soft/access.c vmx-driver/soft/vmx_apic.h vmx-driver/soft/vmx_apic.c \
 	vmx-driver/soft/lapic.c vmx-driver/soft/apic_send.c vmx-driver/soft/event.c \
 	vmx-driver/soft/run.c

@@ -17,6 +17,7 @@
 #include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/glue.h"
 #include "vmx-driver/soft/lapic.h"
+#include "vmx-driver/soft/pcid.h"
 #include "vmx-driver/soft/vmx_ops.h"
 
 #define HWCAP2_FSGSBASE_BIT 2u
@@ -268,6 +269,7 @@ static void soft_vcpu_fini(struct vmx_vcpu *vcpu)
 	soft_jit_vcpu_fini(v);
 	soft_decoder_fini(v);
 	free(v->lapic);
+	free(v->images);
 	free(v->xsave);
 }
 
@@ -277,7 +279,8 @@ static int create_vcpu_parts(struct soft_vcpu *v)
 	int r;
 
 	v->lapic = calloc(1, sizeof(*v->lapic));
-	if (!v->lapic)
+	v->images = calloc(1, sizeof(*v->images)); /* touched when PCIDs are used */
+	if (!v->lapic || !v->images)
 		return -ENOMEM;
 	r = soft_timer_create(v);
 	if (r >= 0)
@@ -307,6 +310,7 @@ static int soft_vcpu_init(struct vmx_vcpu *vcpu)
 	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++) {
 		v->tlb[ctx].used = true; /* so that everything is set */
 		v->tlb[ctx].l1_chunks = ~0ull;
+		v->tlb[ctx].l1_filled = SOFT_L1_LOG + 1;
 		v->tlb[ctx].ibtc_filled = SOFT_IBTC_LOG + 1;
 		soft_tlb_flush_ctx(v, ctx);
 	}

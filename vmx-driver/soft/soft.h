@@ -128,6 +128,7 @@ enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_KINDS = 3, CTX_COUNT
 #define SOFT_L1_SIZE 4096u
 #define SOFT_IBTC_SIZE 16384u
 #define SOFT_IBTC_LOG 2048u
+#define SOFT_L1_LOG 512u
 #define SOFT_TAG_INVALID 0x8000000000000000ull /* not canonical: no access gets there and lives */
 #define SOFT_DELTA_INVALID 0x8100000000000000ull /* tag + this is not a host address: #GP */
 
@@ -154,6 +155,12 @@ struct soft_ibtc {
 	uint64_t rip;
 	void *host;
 };
+/* A jump to SOFT_TAG_INVALID itself looks in set 0: there stands what no jump looks for. */
+#define SOFT_IBTC_NONE 1u
+struct soft_large { /* linear range of cached fragments of large pages */
+	uint64_t lo, hi;
+	uint8_t shift; /* log2 of the largest such page */
+};
 struct soft_tlb {
 	struct soft_l0 l0[SOFT_L0_SIZE];
 	struct soft_l1 l1[SOFT_L1_SIZE];
@@ -167,9 +174,11 @@ struct soft_tlb {
 	uint32_t ibtc_mode;      /* v->mode the ibtc entries are for */
 	bool has_nonglobal;      /* something not global was cached since the last full flush */
 	bool nonglobal_code;     /* and that is so of code: exec TLB, ibtc */
+	bool has_global;         /* something global was cached */
 	bool used;               /* l0 or l1 may hold a valid entry */
-	uint64_t large_lo, large_hi; /* linear range of cached fragments of large pages */
-	uint8_t large_shift; /* log2 of the largest such page */
+	uint32_t l1_filled;      /* entries of l1 that are not global since they were cleared, and */
+	uint16_t l1_log[SOFT_L1_LOG]; /* the first ones */
+	struct soft_large large;
 };
 
 struct soft_exc {
@@ -221,6 +230,7 @@ struct soft_lapic;  /* lapic.h */
 struct soft_cache;  /* jit.h: translated code, shared by the VM's vCPUs */
 struct soft_decoder; /* decode.c: per-vCPU cache of decoded instructions */
 struct soft_cpuid;  /* cpuid.c: what this VM's guest is offered */
+struct soft_images; /* pcid.h: address spaces that are not in use */
 
 enum { SHADOW_STI = 1, SHADOW_MOV_SS = 2 }; /* v->shadow; 0: none */
 
@@ -386,6 +396,8 @@ struct soft_vcpu {
 	bool parked;
 	_Atomic int wake;    /* futex word: 1 while its thread sleeps or is about to */
 	struct soft_xtlb xtlb[4][SOFT_X_SIZE];
+	struct soft_images *images; /* pcid.h; NULL: none */
+	uint64_t code_epoch; /* counts what may be in branch tables and is no code any more */
 	/* VMX non-root operation, as far as memory and the loop are concerned (ept.c, tlb.c) */
 	bool nonroot;
 	uint8_t ctx_count;   /* CTX_COUNT, or CTX_KINDS where there is no VMX */
@@ -518,7 +530,8 @@ int soft_tlb_fill(struct soft_vcpu *v, uint64_t la, unsigned size, bool write,
 int soft_walk(struct soft_vcpu *v, uint64_t la, unsigned access_flags, bool user, bool set_ad,
 	      uint64_t *ret_gpa, uint32_t *ret_pf_error, unsigned *ret_level);
 /* What the guest's own invalidations do: only of the current operation (root or non-root). */
-void soft_tlb_flush(struct soft_vcpu *v, bool keep_global); /* MOV CR3, CR4 changes, INVPCID */
+void soft_tlb_flush(struct soft_vcpu *v, bool keep_global); /* CR4 changes, INVPCID of all */
+void soft_tlb_flush_current(struct soft_vcpu *v, bool keep_global); /* of the current PCID: MOV CR3 */
 void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la); /* INVLPG */
 /* All that is known of memory, in both operations: slots or the state changed from outside. */
 void soft_tlb_flush_all(struct soft_vcpu *v);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* system.c - the other privileged and system instructions. GENERAL. */
+#include "vmx-driver/soft/pcid.h"
 #include "vmx-driver/soft/pv.h"
 #include "vmx-driver/soft/sys.h"
 #include "vmx-driver/soft/vmx_apic.h"
@@ -106,6 +107,8 @@ int sys_op_invlpg(struct soft_vcpu *v, const struct soft_insn *insn)
 	return sys_done(v);
 }
 
+enum { INVPCID_ADDRESS, INVPCID_CONTEXT, INVPCID_ALL, INVPCID_NOT_GLOBAL };
+
 int sys_op_invpcid(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	uint64_t type, desc[2], la;
@@ -125,12 +128,18 @@ int sys_op_invpcid(struct soft_vcpu *v, const struct soft_insn *insn)
 	if (rc != SOFT_OK)
 		return rc;
 	/* Without PCIDs there is PCID 0 only. */
-	if (type > 3 || (type < 2 && desc[0] != 0) || (type == 0 && !sys_canonical(desc[1])))
+	if (type > INVPCID_NOT_GLOBAL || desc[0] >> 12 ||
+	    (type == INVPCID_ADDRESS && !sys_canonical(desc[1])) ||
+	    (type <= INVPCID_CONTEXT && !(v->cr4 & CR4_PCIDE) && desc[0]))
 		return sys_gp0(v);
-	if (type == 0)
+	if (type > INVPCID_CONTEXT)
+		soft_tlb_flush(v, type == INVPCID_NOT_GLOBAL);
+	else if (desc[0] != ((v->cr4 & CR4_PCIDE) ? v->cr3 & 0xfff : 0))
+		soft_pcid_drop(v, (uint16_t)desc[0]);
+	else if (type == INVPCID_ADDRESS)
 		soft_tlb_flush_page(v, desc[1]);
 	else
-		soft_tlb_flush(v, type == 1 || type == 3);
+		soft_tlb_flush_current(v, true);
 	return sys_done(v);
 }
 

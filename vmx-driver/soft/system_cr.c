@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* system_cr.c - control and debug registers, reset (SDM 3A 2.5, 9.1, 9.8.5; 3B 17.2). GENERAL. */
 #include "vmx-driver/soft/ept.h"
+#include "vmx-driver/soft/pcid.h"
 #include "vmx-driver/soft/sys.h"
 #include "vmx-driver/soft/vmx_apic.h"
 
@@ -98,8 +99,17 @@ static int write_cr0(struct soft_vcpu *v, uint64_t value)
 	return SOFT_OK;
 }
 
+/* Bit 63 of what is moved to CR3 with PCIDs: the new one's translations may stay. */
+#define CR3_KEEP (1ull << 63)
+#define CR3_PCID 0xfffull
+
 static int write_cr3(struct soft_vcpu *v, uint64_t value)
 {
+	bool pcids = v->cr4 & CR4_PCIDE, keep = pcids && (value & CR3_KEEP);
+	uint16_t from = v->cr3 & CR3_PCID, to = value & CR3_PCID;
+
+	if (keep)
+		value &= ~CR3_KEEP;
 	if (sys_long(v)) {
 		if (value & ~sys_cpuid(v)->phys_mask)
 			return sys_gp0(v);
@@ -113,7 +123,12 @@ static int write_cr3(struct soft_vcpu *v, uint64_t value)
 		}
 	}
 	v->cr3 = value;
-	soft_tlb_flush(v, v->cr4 & CR4_PGE);
+	if (!pcids)
+		soft_tlb_flush(v, v->cr4 & CR4_PGE);
+	else if (from != to && !v->nonroot)
+		soft_pcid_switch(v, from, to, keep);
+	else if (from != to || !keep)
+		soft_tlb_flush_current(v, v->cr4 & CR4_PGE);
 	return SOFT_OK;
 }
 
@@ -126,6 +141,8 @@ static int write_cr4(struct soft_vcpu *v, uint64_t value)
 		return sys_gp0(v);
 	if (sys_long(v) && !(value & CR4_PAE))
 		return sys_gp0(v);
+	if ((changed & value & CR4_PCIDE) && (!sys_long(v) || (v->cr3 & CR3_PCID)))
+		return sys_gp0(v);
 	if (pae_paging(v->cr0, value, v->efer) &&
 	    (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP))) {
 		rc = sys_load_pdptes(v, v->cr3);
@@ -133,7 +150,7 @@ static int write_cr4(struct soft_vcpu *v, uint64_t value)
 			return rc;
 	}
 	v->cr4 = value;
-	if (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP))
+	if (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE))
 		soft_tlb_flush(v, false);
 	soft_update_mode(v);
 	return SOFT_OK;

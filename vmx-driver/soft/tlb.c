@@ -2,10 +2,23 @@
 /* tlb.c - the caches of translations, and forgetting them. GENERAL. */
 #include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/mmu.h"
+#include "vmx-driver/soft/pcid.h"
+
+void soft_tlb_large(struct soft_tlb *t, const struct soft_large *more)
+{
+	if (more->lo < t->large.lo)
+		t->large.lo = more->lo;
+	if (more->hi > t->large.hi)
+		t->large.hi = more->hi;
+	if (more->shift > t->large.shift)
+		t->large.shift = more->shift;
+}
 
 static void note(struct soft_tlb *t, uint64_t page, uint64_t size, bool global, bool code)
 {
-	if (!global) {
+	if (global) {
+		t->has_global = true;
+	} else {
 		t->has_nonglobal = true;
 		t->nonglobal_code |= code;
 	}
@@ -13,13 +26,21 @@ static void note(struct soft_tlb *t, uint64_t page, uint64_t size, bool global, 
 		/* The whole large page: INVLPG of any of its addresses drops all of it. */
 		uint64_t lo = page & ~(size - 1);
 
-		if (lo < t->large_lo)
-			t->large_lo = lo;
-		if (lo + (size - 1) > t->large_hi)
-			t->large_hi = lo + (size - 1);
-		if (size >> t->large_shift > 1)
-			t->large_shift = (uint8_t)__builtin_ctzll(size);
+		soft_tlb_large(t, &(struct soft_large){ lo, lo + (size - 1),
+							(uint8_t)__builtin_ctzll(size) });
 	}
+}
+
+void soft_tlb_log(struct soft_tlb *t, unsigned slot, bool global)
+{
+	t->used = true;
+	t->l1_chunks |= 1ull << slot / (SOFT_L1_SIZE / 64);
+	if (global)
+		return;
+	if (t->l1_filled < SOFT_L1_LOG)
+		t->l1_log[t->l1_filled] = (uint16_t)slot;
+	if (t->l1_filled <= SOFT_L1_LOG)
+		t->l1_filled++;
 }
 
 void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w,
@@ -61,12 +82,35 @@ static void clear_l0(struct soft_tlb *t)
 	t->l0_chunks = 0;
 }
 
+static void forget(struct soft_l1 *e)
+{
+	e->tag_r = e->tag_w = SOFT_TAG_INVALID;
+	e->delta = SOFT_DELTA_INVALID;
+}
+
+static bool log_is_whole(const struct soft_tlb *t)
+{
+	return t->l1_filled <= SOFT_L1_LOG;
+}
+
+static void forget_logged(struct soft_tlb *t)
+{
+	for (unsigned i = 0; i < t->l1_filled; i++)
+		if (!(t->l1[t->l1_log[i]].gpa & SOFT_L1_GLOBAL)) /* its place may have been taken */
+			forget(&t->l1[t->l1_log[i]]);
+	t->l1_filled = 0;
+}
+
 static void clear_l1(struct soft_tlb *t)
 {
-	for (uint64_t left = t->l1_chunks; left; left &= left - 1)
-		invalidate(&t->l1[(unsigned)__builtin_ctzll(left) * L1_CHUNK],
-			   L1_CHUNK * sizeof(t->l1[0]));
+	if (!t->has_global && log_is_whole(t))
+		forget_logged(t);
+	else
+		for (uint64_t left = t->l1_chunks; left; left &= left - 1)
+			invalidate(&t->l1[(unsigned)__builtin_ctzll(left) * L1_CHUNK],
+				   L1_CHUNK * sizeof(t->l1[0]));
 	t->l1_chunks = 0;
+	t->l1_filled = 0;
 }
 
 /* The next entry from i on of a chunk that was filled; SOFT_L0_SIZE at the end. */
@@ -101,11 +145,10 @@ void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx)
 		invalidate(t->ibtc, sizeof(t->ibtc));
 	else
 		for (unsigned i = 0; i < t->ibtc_filled; i++)
-			invalidate(&t->ibtc[t->ibtc_log[i]], sizeof(t->ibtc[0]));
+			t->ibtc[t->ibtc_log[i]] = (struct soft_ibtc){ SOFT_TAG_INVALID, NULL };
 	t->ibtc_filled = 0;
 	v->returns_stale = 1;
-	/* A jump to SOFT_TAG_INVALID itself looks in set 0: put there what no jump looks for. */
-	t->ibtc[0].rip = 1;
+	t->ibtc[0].rip = SOFT_IBTC_NONE;
 	for (unsigned i = 0; i < sizeof(t->ibtc_pages) / sizeof(t->ibtc_pages[0]); i++)
 		t->ibtc_pages[i] = 0;
 }
@@ -121,10 +164,8 @@ void soft_tlb_flush_ctx(struct soft_vcpu *v, unsigned ctx)
 	clear_x(v, ctx);
 	soft_ibtc_flush(v, ctx);
 	t->used = false;
-	t->has_nonglobal = t->nonglobal_code = false;
-	t->large_lo = ~0ull;
-	t->large_hi = 0;
-	t->large_shift = 0;
+	t->has_nonglobal = t->nonglobal_code = t->has_global = false;
+	t->large = (struct soft_large){ .lo = ~0ull };
 }
 
 /* What is not global goes. L0 does not know: it fills again from L1. */
@@ -133,15 +174,17 @@ static void flush_nonglobal(struct soft_vcpu *v, unsigned ctx)
 	struct soft_tlb *t = &v->tlb[ctx];
 
 	clear_l0(t);
-	for (unsigned i = next_l1(t, 0); i < SOFT_L1_SIZE; i = next_l1(t, i + 1))
-		if (!(t->l1[i].gpa & SOFT_L1_GLOBAL)) {
-			t->l1[i].tag_r = t->l1[i].tag_w = SOFT_TAG_INVALID;
-			t->l1[i].delta = SOFT_DELTA_INVALID;
-		}
+	if (log_is_whole(t))
+		forget_logged(t);
+	else
+		for (unsigned i = next_l1(t, 0); i < SOFT_L1_SIZE; i = next_l1(t, i + 1))
+			if (!(t->l1[i].gpa & SOFT_L1_GLOBAL))
+				forget(&t->l1[i]);
+	t->l1_filled = 0;
 	t->has_nonglobal = false;
 }
 
-void soft_tlb_flush(struct soft_vcpu *v, bool keep_global)
+void soft_tlb_flush_current(struct soft_vcpu *v, bool keep_global)
 {
 	unsigned first = soft_ctx_half(v);
 
@@ -154,8 +197,16 @@ void soft_tlb_flush(struct soft_vcpu *v, bool keep_global)
 	}
 }
 
+void soft_tlb_flush(struct soft_vcpu *v, bool keep_global)
+{
+	if (!v->nonroot)
+		soft_pcid_drop_all(v);
+	soft_tlb_flush_current(v, keep_global);
+}
+
 void soft_tlb_flush_all(struct soft_vcpu *v)
 {
+	soft_pcid_drop_all(v);
 	soft_count(&v->n_flushes);
 	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++)
 		soft_tlb_flush_ctx(v, ctx);
@@ -175,10 +226,8 @@ static void flush_page_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t page)
 	if (t->used) {
 		struct soft_l1 *e = soft_l1_entry(v, ctx, page);
 
-		if (e->tag_r == page || e->tag_w == page) {
-			e->tag_r = e->tag_w = SOFT_TAG_INVALID;
-			e->delta = SOFT_DELTA_INVALID;
-		}
+		if (e->tag_r == page || e->tag_w == page)
+			forget(e);
 		for (unsigned i = next_l0(t, 0); i < SOFT_L0_SIZE; i = next_l0(t, i + 1))
 			if (t->l0[i].tag == page) {
 				t->l0[i].tag = SOFT_TAG_INVALID;
@@ -193,7 +242,7 @@ static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 {
 	struct soft_tlb *t = &v->tlb[ctx];
 	struct soft_xtlb *x = soft_xtlb_of(v, ctx);
-	unsigned shift = t->large_shift;
+	unsigned shift = t->large.shift;
 	uint64_t number = la >> shift;
 
 	for (unsigned i = 0; i < SOFT_X_SIZE; i++)
@@ -201,7 +250,7 @@ static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 			x[i].tag = SOFT_TAG_INVALID;
 	for (unsigned i = 0; i < SOFT_IBTC_SIZE; i++) /* an instruction may begin a page earlier */
 		if (t->ibtc[i].rip >> shift == number || (t->ibtc[i].rip + 4096) >> shift == number)
-			t->ibtc[i].rip = i ? SOFT_TAG_INVALID : 1;
+			t->ibtc[i].rip = i ? SOFT_TAG_INVALID : SOFT_IBTC_NONE;
 	if (!t->used)
 		return;
 	for (unsigned i = next_l0(t, 0); i < SOFT_L0_SIZE; i = next_l0(t, i + 1))
@@ -210,10 +259,8 @@ static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 			t->l0[i].delta = SOFT_DELTA_INVALID;
 		}
 	for (unsigned i = next_l1(t, 0); i < SOFT_L1_SIZE; i = next_l1(t, i + 1))
-		if (t->l1[i].tag_r >> shift == number) {
-			t->l1[i].tag_r = t->l1[i].tag_w = SOFT_TAG_INVALID;
-			t->l1[i].delta = SOFT_DELTA_INVALID;
-		}
+		if (t->l1[i].tag_r >> shift == number)
+			forget(&t->l1[i]);
 }
 
 static void flush_page(struct soft_vcpu *v, unsigned first, uint64_t la)
@@ -223,7 +270,7 @@ static void flush_page(struct soft_vcpu *v, unsigned first, uint64_t la)
 	for (unsigned ctx = first; ctx < first + CTX_KINDS; ctx++) {
 		struct soft_tlb *t = &v->tlb[ctx];
 
-		if (la >= t->large_lo && la <= t->large_hi)
+		if (la >= t->large.lo && la <= t->large.hi)
 			flush_large_ctx(v, ctx, la);
 		else
 			flush_page_ctx(v, ctx, la & PAGE_BASE);
@@ -244,6 +291,7 @@ void soft_tlb_protect_page(struct soft_vcpu *v, uint64_t gpa)
 	if (!s)
 		return;
 	host = (uint64_t)(uintptr_t)(s->host + ((gpa & PAGE_BASE) - s->gpa));
+	soft_pcid_protect(v, host);
 	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++) {
 		struct soft_tlb *t = &v->tlb[ctx];
 
