@@ -213,7 +213,7 @@ guest_\name:
 	GUEST sldt, "sldt %eax"
 	GUEST rdtscp, "rdtscp"
 	GUEST wbinvd, "wbinvd"
-	GUEST invpcid, "movl $2, %eax; invpcid operand, %rax"
+	GUEST invpcid, "movl $2, %eax; movq $0, operand; invpcid operand, %rax"
 	GUEST rdmsr, "movl $0x10, %ecx; rdmsr"
 	GUEST xsaves, "xorl %eax, %eax; xorl %edx, %edx; xsaves area"
 	GUEST mwait, "mwait"
