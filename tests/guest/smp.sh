@@ -33,5 +33,5 @@ run() {
 run "4 processors" vmlinuz-cloud --cpus 4
 run "2 processors" vmlinuz-generic --cpus 2
 # Code thrown away all the time, under the feet of the other processors.
-run "3 processors, a code cache of 1 MiB" vmlinuz-cloud --cpus 3 --code-cache 1
+run "3 processors, a code cache of 2 MiB" vmlinuz-cloud --cpus 3 --code-cache 2
 finish

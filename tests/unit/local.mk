@@ -14,6 +14,7 @@ UNIT_TESTS = \
 	tests/unit/test-soft-lapic \
 	tests/unit/test-soft-mmu \
 	tests/unit/test-soft-pcid \
+	tests/unit/test-soft-region \
 	tests/unit/test-soft-returns \
 	tests/unit/test-soft-run \
 	tests/unit/test-soft-sites \
@@ -91,6 +92,8 @@ tests_unit_test_soft_vmcs_SOURCES = tests/unit/test_soft_vmcs.c
 tests_unit_test_soft_vmcs_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_shape_SOURCES = tests/unit/test_soft_shape.c
 tests_unit_test_soft_shape_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_region_SOURCES = tests/unit/test_soft_region.c
+tests_unit_test_soft_region_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_returns_SOURCES = tests/unit/test_soft_returns.c
 tests_unit_test_soft_returns_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_sites_SOURCES = tests/unit/test_soft_sites.c

@@ -34,8 +34,8 @@ void soft_enter_running(struct soft_vcpu *v)
 	struct soft_vm *vm = soft_vm_of(v);
 
 	for (;;) {
-		atomic_fetch_add(&vm->excl_running, 1);
 		v->parked = false;
+		atomic_fetch_add(&vm->excl_running, 1);
 		if (!atomic_load(&vm->excl_pending))
 			return;
 		stop_running(vm, v);
@@ -104,8 +104,8 @@ void soft_exclusive_end(struct soft_vm *vm, struct soft_vcpu *v)
 	soft_longest(&vm->longest_pause, vm->pause_began);
 	soft_longest(&vm->longest_section, vm->section_began);
 	if (vm->excl_vcpu) {
-		atomic_fetch_add(&vm->excl_running, 1);
 		vm->excl_vcpu->parked = false;
+		atomic_fetch_add(&vm->excl_running, 1);
 		vm->excl_vcpu = NULL;
 	}
 	atomic_fetch_sub(&vm->excl_pending, 1);

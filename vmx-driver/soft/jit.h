@@ -47,6 +47,7 @@ struct jit_link { /* a jump that may be bent to its target's code */
 	uint64_t target;      /* guest address */
 	uint32_t mode_bits;   /* JIT_UNGROUPED, JIT_LOOP or 0 */
 	jit_recipe recipe;    /* of the flags that go along */
+	struct jit_block *from; /* whose it is */
 	struct jit_block *to; /* linked to, or NULL */
 	struct jit_link *next_in; /* in to->incoming */
 };
@@ -66,14 +67,16 @@ struct jit_block {
 	uint64_t gpa2;  /* guest-physical page of the second part, or JIT_NO_PAGE */
 	jit_recipe recipe; /* of the flags that it is entered with */
 	uint32_t mode;
-	bool dead;
-	/* the page it starts in, and the one its only instruction goes on in (or NULL) */
-	struct jit_block *page_next, *page2_next;
-	struct jit_page *page, *page2;
-	uint64_t lines2;
+	/* soft_cache.epoch while it may be found and linked; 0 when it was unlinked */
+	uint32_t epoch;
+	bool dead; /* its bytes were written to: no vCPU goes there any more */
+	struct jit_part { /* of a guest page: the one it starts in; where its only instruction goes on */
+		struct jit_page *page;  /* NULL: in no page's list (any more) */
+		struct jit_block *next; /* in page->blocks[] */
+		uint64_t lines;         /* 64-byte lines of the page it was translated from */
+	} part[2];
 	/* by pinned guest register: whose value its host register has at a POINT_LOOP, or JIT_NOBODYS */
 	uint8_t holds[16];
-	uint64_t lines; /* 64-byte lines of the page it was translated from */
 	uint8_t *host;  /* executable mapping */
 	uint32_t host_size, point_count;
 	uint32_t link_count;
@@ -96,8 +99,7 @@ struct jit_page { /* a guest page that holds code */
 	/* No TLB lets writes through: so it stays when its code is gone, until somebody wants to write.
 	 * To claim it again takes no section then. */
 	bool guarded;
-	struct jit_block *blocks;  /* by page_next */
-	struct jit_block *crossing; /* blocks from the page before, by page2_next */
+	struct jit_block *blocks[2]; /* by part[].next: that begin here, that come over from the page before */
 };
 
 /* How a block calls an operation in C. */
@@ -151,7 +153,6 @@ static inline bool jit_mode_l0(enum jit_site_mode mode)
 #define JIT_MISS_USES 8u
 #define JIT_FEW_MISS_CYCLES 100u /* where uses are not counted */
 #define JIT_LOOP_MISS_CYCLES 300u /* for a loop, each of whose misses costs a turn of its ordinary body */
-#define JIT_HASH_SIZE 65536u
 #define JIT_PAGES_TOP 1024u /* gpa >> 30: guest memory up to 1 TiB */
 #define JIT_PAGES_LEAF (1u << 18)
 #define JIT_LINKS_MAX (4u * JIT_BLOCK_INSNS)
@@ -163,7 +164,16 @@ struct jit_buf { /* where code is being written */
 
 struct jit_kept { /* its address is computed when it runs, so that its bytes say all */
 	struct jit_kept *next;
+	uint64_t turn; /* soft_cache.turn when a block used it last */
 	struct soft_insn insn;
+};
+
+struct jit_region { /* jit_region.c */
+	size_t used, used_cold, meta_used; /* bytes of its pieces */
+	size_t meta_made; /* meta_used without that of the block being made */
+	uint32_t count;   /* its blocks, by host address; pointers to them end its metadata */
+	uint32_t unlinked; /* so many of them were, so that it can be emptied */
+	bool gone;         /* all, and that was announced: soft_cache.gone */
 };
 
 struct jit_scratch; /* jit_tr.h: decoded instructions of the block being made */
@@ -174,20 +184,26 @@ struct soft_cache {
 	int fd;
 	size_t size;
 	uint8_t *rw, *rx; /* the same memory, mapped twice */
-	size_t stubs_end; /* blocks start here */
-	size_t used;      /* hot code: the first half */
-	size_t used_cold; /* the second */
-	struct jit_stubs stubs;
-	/* metadata of blocks: one region, thrown away with the code */
+	struct jit_stubs stubs; /* at its start */
+	/* A ring of regions, each with a piece of hot code, of cold code and of metadata: offsets of the
+	 * first ones' pieces in rw (rx) and sizes of all. Changed with `translating` held. */
+	struct jit_region *regions;
+	unsigned region_count;
+	size_t hot_at, hot_size, cold_at, cold_size;
 	uint8_t *meta;
-	size_t meta_size, meta_used;
-	struct jit_block **order; /* by host address */
-	size_t order_count, order_max;
-	struct jit_block *hash[JIT_HASH_SIZE];
+	size_t meta_size;
+	uint64_t turn; /* regions begun since the start: region turn % region_count is filled now */
+	/* Changed with `lock` held. gone: counts when nothing leads to some blocks any more but branch
+	 * tables: those of region `gone_region`, or all (JIT_ALL_REGIONS). */
+	uint64_t gone;
+	unsigned gone_region;
+	uint32_t epoch; /* of blocks that are in use; another one after all were thrown away */
+	struct jit_block **hash;
+	uint32_t hash_mask;
 	/* Instructions that operations are called with. An operation may park in its middle: what it
-	 * was called with outlives the flush that happens then (v->op_insn). */
+	 * was called with outlives its block (v->op_insn). */
 	struct jit_kept *kept[JIT_KEPT_SIZE];
-	size_t kept_count;
+	size_t kept_count, kept_max;
 	struct jit_page ***pages; /* [gpa >> 30][(gpa >> 12) & 0x3ffff] */
 	struct jit_scratch *scratch;
 	bool chain, use_l0;
@@ -197,7 +213,11 @@ struct soft_cache {
 	unsigned block_insns;
 	unsigned l0_next[SOFT_L0_KINDS / SOFT_L0_LINE]; /* how many slots of L0 each kind of site took */
 	uint64_t n_blocks, n_insns, n_flushes, n_killed, n_bytes, translation_ticks;
+	/* regions emptied, how often others had to stand still for it, the longest time it took */
+	uint64_t n_evictions, n_evictions_parked, longest_eviction;
+	uint64_t n_waits, longest_wait, longest_hold; /* of `translating` */
 };
+#define JIT_ALL_REGIONS (~0u)
 
 struct jit_vcpu {
 	uint8_t *snippets_rw, *snippets_rx;
@@ -206,6 +226,7 @@ struct jit_vcpu {
 	volatile bool in_snippet; /* a native fault belongs to soft_exec_native() */
 	uint64_t missed_at[SOFT_L0_SIZE]; /* TSC when the misses of an L0 entry were last counted out */
 	uint64_t retranslate; /* code at this guest-physical address is to be made anew, or JIT_NO_PAGE */
+	uint64_t gone; /* soft_cache.gone when its branch tables and soft_jit_run() last heeded it */
 };
 
 /* Where an instruction's address has its place in soft_cache.site_modes. */
@@ -257,12 +278,14 @@ int jit_guest_reg(ZydisRegister reg, bool *ret_high);
 
 /* --- the rest ------------------------------------------------------------------------------- */
 void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b);
-/* Makes the block for a key; NULL: nothing can be translated there (let the stepper do it).
- * fp saved, cache->translating held. page: the page's bytes; page2: those of the next linear page,
- * which is at gpa2, or NULL. adapter: it only saves the flags of its recipe and goes on in the block
- * without one. */
-struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key, const uint8_t *page,
-				const uint8_t *page2, bool adapter);
+struct jit_source { /* what a block is made from */
+	const uint8_t *page, *page2; /* the page's bytes; those of the next linear page at gpa2, or NULL */
+	bool adapter; /* it only saves the flags of its recipe and goes on in the block without one */
+	unsigned insns; /* at most */
+};
+/* Makes the block for a key; NULL: no room in the current region. fp saved, cache->translating held. */
+struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key,
+				const struct jit_source *source);
 struct jit_scratch *jit_scratch_new(void);
 /* The block for a key, or NULL. cache->lock held. GENERAL. */
 struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key *key);
@@ -271,16 +294,25 @@ static inline bool jit_near_end(uint64_t rip)
 {
 	return (rip & 4095) > 4096 - 15;
 }
-struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *host);
 void jit_block_add(struct soft_vm *vm, struct jit_block *block);
-void *jit_meta_alloc(struct soft_cache *cache, size_t size);
-/* A copy that lives as long as the blocks do, and while v->op_insn of any vCPU names it; one for all
- * instructions of the same bytes. NULL: full. */
+/* May it be found and linked? cache->lock held. */
+static inline bool jit_block_live(const struct soft_cache *cache, const struct jit_block *block)
+{
+	return block->epoch == cache->epoch;
+}
+/* It can't be found any more, and no block jumps to or from it. cache->lock held. */
+void jit_block_unlink(struct soft_cache *cache, struct jit_block *block);
+/* A copy that lives as long as the block that is being made, and while v->op_insn of any vCPU names
+ * it; one for all instructions of the same bytes. NULL: full. */
 const struct soft_insn *jit_insn_keep(struct soft_cache *cache, const struct soft_insn *insn);
+/* Frees those that were last used in or before that turn. cache->translating held. vm NULL: all. */
+void jit_insns_forget(struct soft_vm *vm, struct soft_cache *cache, uint64_t turn);
 /* The record of a guest page, NULL if it never held code. GENERAL. */
 struct jit_page *jit_page_get(struct soft_cache *cache, uint64_t gpa);
 /* The lines of a page that hold code are those of its blocks. cache->lock held. */
 void jit_page_narrow(struct jit_page *page);
+/* After some of its blocks died or left it. cache->lock held. */
+void jit_page_recount(const struct soft_cache *cache, struct jit_page *page);
 struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa);
 uint64_t jit_line_mask(uint64_t gpa, uint64_t n); /* 64-byte lines of [gpa, gpa+n) in its page */
 /* Blocks that differ in their recipe alone are in one place. */
@@ -288,6 +320,31 @@ unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode);
 void jit_store_rel32(uint8_t *rel32, int64_t distance);
 /* Bends a jump to the block. cache->lock held. GENERAL. */
 void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to);
+/* Branch-table entries of the vCPU that lead into the region, or all. GENERAL. */
+void jit_branches_forget(struct soft_vcpu *v, unsigned region);
+
+/* --- jit_region.c: room for blocks; cache->translating held ------------------------------------ */
+/* Memory that costs nothing until it is touched. NULL: none. */
+void *jit_reserve(size_t size);
+/* Regions in all of the cache from `used` on, a multiple of 16. 0 or -ENOMEM. */
+int jit_regions_create(struct soft_cache *cache, size_t used);
+void jit_regions_destroy(struct soft_cache *cache);
+/* Where the next block goes; what was begun before and not committed is forgotten. */
+void jit_region_begin(struct soft_cache *cache, struct jit_buf *hot, struct jit_buf *cold);
+/* There it stands, with its metadata. */
+void jit_region_commit(struct soft_cache *cache, const struct jit_buf *hot, const struct jit_buf *cold,
+		       struct jit_block *block);
+/* Metadata that lives as long as the block being made. NULL: full. */
+void *jit_meta_alloc(struct soft_cache *cache, size_t size);
+/* Has the current region no block yet? */
+bool jit_region_empty(const struct soft_cache *cache);
+/* Some work towards emptying the oldest region, if it is time for that. */
+void jit_region_prepare(struct soft_cache *cache);
+/* Empties the oldest region, which is the current one from now on. fp saved; v may park. */
+void jit_region_next(struct soft_vm *vm, struct soft_vcpu *v);
+/* Whose hot code is there, or NULL. For the vCPU that runs it: any time, without locks. */
+struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *host);
+
 int jit_signals_install(void);
 int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret);
 int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret);

@@ -2,10 +2,9 @@
 /*
  * jit_cache.c - the code cache: memory, blocks by guest address, guest pages that hold code.
  *
- * One memory file is mapped twice, writable and executable (W^X). Blocks and their metadata are
- * allocated by bumping and thrown away all at once when either is full. A guest page with code is
- * never in any TLB as writable; a write that hits its 64-byte lines with code kills their blocks.
- * Blocks are unlinked and tables flushed while every other vCPU is parked (soft_exclusive_begin()).
+ * One memory file is mapped twice, writable and executable (W^X); jit_region.c says where in it
+ * blocks stand. A guest page with code is never in any TLB as writable; a write that hits its 64-byte
+ * lines with code kills their blocks while every other vCPU is parked (soft_exclusive_begin()).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,15 +15,8 @@
 
 #define DEFAULT_CACHE (64ull << 20)
 #define TINY_CACHE (160ull << 10)
-#define META_RESERVE (1u << 20)
-
-static void *reserve(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
+#define KEPT_RESERVE (1u << 20)
+#define HASH_PER_BYTES 1024u /* of the cache */
 
 static int map_code(struct soft_cache *cache)
 {
@@ -44,6 +36,11 @@ static int map_code(struct soft_cache *cache)
 		return -errno;
 	}
 	return 0;
+}
+
+static size_t hash_bytes(const struct soft_cache *cache)
+{
+	return (cache->hash_mask + 1ull) * sizeof(*cache->hash);
 }
 
 int soft_cache_create(struct soft_vm *vm)
@@ -73,23 +70,22 @@ int soft_cache_create(struct soft_vm *vm)
 	if (r < 0)
 		goto fail;
 	r = -ENOMEM;
-	cache->meta_size = cache->size + META_RESERVE;
-	cache->meta = reserve(cache->meta_size);
-	if (cache->meta) /* it is written from its start on: a fault for each 4 KiB is most of the cost */
-		(void)madvise(cache->meta, cache->meta_size, MADV_HUGEPAGE);
-	cache->order_max = cache->size / 32;
-	cache->order = reserve(cache->order_max * sizeof(*cache->order));
-	cache->pages = reserve(JIT_PAGES_TOP * sizeof(*cache->pages));
+	cache->kept_max = (cache->size + KEPT_RESERVE) / sizeof(struct jit_kept);
+	cache->hash_mask = (1u << (31 - __builtin_clz((uint32_t)(cache->size / HASH_PER_BYTES)))) - 1;
+	cache->epoch = 1;
+	cache->hash = jit_reserve(hash_bytes(cache));
+	cache->pages = jit_reserve(JIT_PAGES_TOP * sizeof(*cache->pages));
 	cache->scratch = jit_scratch_new();
-	if (!cache->meta || !cache->order || !cache->pages || !cache->scratch)
+	if (!cache->hash || !cache->pages || !cache->scratch)
 		goto fail;
 	r = jit_signals_install();
 	if (r < 0)
 		goto fail;
 	b = (struct jit_buf){ .p = cache->rw, .end = cache->rw + cache->size };
 	jit_stubs_emit(cache, &b);
-	cache->stubs_end = cache->used = (size_t)(b.p - cache->rw);
-	cache->used_cold = cache->size / 2;
+	r = jit_regions_create(cache, ((size_t)(b.p - cache->rw) + 15) & ~15ull);
+	if (r < 0)
+		goto fail;
 	return 0;
 fail:
 	soft_cache_destroy(vm);
@@ -112,17 +108,16 @@ static void free_pages(struct soft_cache *cache)
 static bool in_operation(const struct soft_vm *vm, const struct jit_kept *kept)
 {
 	for (unsigned i = 0; vm && i < VMX_VCPUS_MAX; i++)
-		if (vm->vcpus[i] && vm->vcpus[i]->op_insn == &kept->insn)
+		if (vm->vcpus[i] && __atomic_load_n(&vm->vcpus[i]->op_insn, __ATOMIC_RELAXED) == &kept->insn)
 			return true;
 	return false;
 }
 
-/* Frees what no operation of a parked vCPU may still read. vm NULL: all. */
-static void free_kept(struct soft_vm *vm, struct soft_cache *cache)
+void jit_insns_forget(struct soft_vm *vm, struct soft_cache *cache, uint64_t turn)
 {
 	for (size_t i = 0; i < JIT_KEPT_SIZE; i++) {
 		for (struct jit_kept **p = &cache->kept[i], *kept; (kept = *p);) {
-			if (in_operation(vm, kept)) {
+			if (kept->turn > turn || in_operation(vm, kept)) {
 				p = &kept->next;
 				continue;
 			}
@@ -140,13 +135,12 @@ void soft_cache_destroy(struct soft_vm *vm)
 	if (!cache)
 		return;
 	free_pages(cache);
-	free_kept(NULL, cache);
+	jit_insns_forget(NULL, cache, ~0ull);
+	jit_regions_destroy(cache);
 	if (cache->pages)
 		munmap(cache->pages, JIT_PAGES_TOP * sizeof(*cache->pages));
-	if (cache->order)
-		munmap(cache->order, cache->order_max * sizeof(*cache->order));
-	if (cache->meta)
-		munmap(cache->meta, cache->meta_size);
+	if (cache->hash)
+		munmap(cache->hash, hash_bytes(cache));
 	if (cache->rw)
 		munmap(cache->rw, cache->size);
 	if (cache->rx)
@@ -159,16 +153,6 @@ void soft_cache_destroy(struct soft_vm *vm)
 	vm->cache = NULL;
 }
 
-void *jit_meta_alloc(struct soft_cache *cache, size_t size)
-{
-	size_t at = (cache->meta_used + 15) & ~15ull;
-
-	if (at > cache->meta_size || size > cache->meta_size - at)
-		return NULL;
-	cache->meta_used = at + size;
-	return cache->meta + at;
-}
-
 const struct soft_insn *jit_insn_keep(struct soft_cache *cache, const struct soft_insn *insn)
 {
 	struct jit_kept **slot, *kept;
@@ -179,14 +163,19 @@ const struct soft_insn *jit_insn_keep(struct soft_cache *cache, const struct sof
 	slot = &cache->kept[hash % JIT_KEPT_SIZE];
 	for (kept = *slot; kept; kept = kept->next)
 		if (kept->insn.len == insn->len && memcmp(kept->insn.bytes, insn->bytes, insn->len) == 0)
-			return &kept->insn;
-	if (cache->kept_count >= cache->meta_size / sizeof(*kept))
+			break;
+	if (kept) {
+		kept->turn = cache->turn;
+		return &kept->insn;
+	}
+	if (cache->kept_count >= cache->kept_max)
 		return NULL;
 	kept = malloc(sizeof(*kept));
 	if (!kept)
 		return NULL;
 	cache->kept_count++;
 	kept->insn = *insn;
+	kept->turn = cache->turn;
 	kept->next = *slot;
 	*slot = kept;
 	return &kept->insn;
@@ -204,7 +193,7 @@ struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa)
 		return NULL;
 	leaf = cache->pages[top];
 	if (!leaf) {
-		leaf = reserve(JIT_PAGES_LEAF * sizeof(*leaf));
+		leaf = jit_reserve(JIT_PAGES_LEAF * sizeof(*leaf));
 		if (!leaf)
 			return NULL;
 		__atomic_store_n(&cache->pages[top], leaf, __ATOMIC_RELEASE);
@@ -219,46 +208,30 @@ struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa)
 
 /* --- blocks --------------------------------------------------------------------------------- */
 
-struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *host)
+static struct jit_block **hash_slot(struct soft_cache *cache, const struct jit_block *block)
 {
-	size_t lo = 0, hi = cache->order_count;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (cache->order[mid]->host <= host)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	if (lo == 0)
-		return NULL;
-	if (host >= cache->order[lo - 1]->host + cache->order[lo - 1]->host_size)
-		return NULL;
-	return cache->order[lo - 1];
+	return &cache->hash[jit_hash(block->gpa, block->rip, block->mode) & cache->hash_mask];
 }
 
 void jit_block_add(struct soft_vm *vm, struct jit_block *block)
 {
 	struct soft_cache *cache = vm->cache;
-	unsigned h = jit_hash(block->gpa, block->rip, block->mode);
+	struct jit_block **slot = hash_slot(cache, block);
+	const uint64_t gpas[] = { block->gpa, block->gpa2 };
 
 	soft_lock(&cache->lock);
-	block->page = jit_page_make(cache, block->gpa);
-	block->hash_next = cache->hash[h];
-	cache->hash[h] = block;
-	if (cache->order_count < cache->order_max)
-		cache->order[cache->order_count++] = block;
-	if (block->page) {
-		block->page_next = block->page->blocks;
-		block->page->blocks = block;
-		block->page->of_blocks |= block->lines;
-	}
-	block->page2 = block->gpa2 != JIT_NO_PAGE ? jit_page_make(cache, block->gpa2) : NULL;
-	if (block->page2) {
-		block->page2_next = block->page2->crossing;
-		block->page2->crossing = block;
-		block->page2->of_blocks |= block->lines2;
+	block->epoch = cache->epoch;
+	block->hash_next = *slot;
+	*slot = block;
+	for (unsigned k = 0; k < 2; k++) {
+		struct jit_page *page = gpas[k] != JIT_NO_PAGE ? jit_page_make(cache, gpas[k]) : NULL;
+
+		block->part[k].page = page;
+		if (page) {
+			block->part[k].next = page->blocks[k];
+			page->blocks[k] = block;
+			page->of_blocks |= block->part[k].lines;
+		}
 	}
 	soft_unlock(&cache->lock);
 }
@@ -274,25 +247,28 @@ static void unlink_one(struct soft_cache *cache, struct jit_link *link)
 /* No vCPU's branch table leads to the block any more: each has one place for its address. */
 static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
 {
+	unsigned slot = jit_branch_slot(block->rip);
+
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
 		struct soft_vcpu *v = vm->vcpus[i];
 
 		if (v)
 			v->code_epoch++;
 		for (unsigned ctx = 0; v && ctx < v->ctx_count; ctx++) {
-			struct soft_ibtc *slot = &v->tlb[ctx].ibtc[jit_branch_slot(block->rip)];
+			struct soft_ibtc *entry = &v->tlb[ctx].ibtc[slot];
 
-			if (slot->rip == block->rip) /* what slot 0 must not hold, no other can */
-				slot->rip = slot == v->tlb[ctx].ibtc ? SOFT_IBTC_NONE : SOFT_TAG_INVALID;
+			if (entry->rip == block->rip)
+				entry->rip = soft_ibtc_free(slot);
 		}
 	}
 }
 
-static void kill_block(struct soft_vm *vm, struct jit_block *block)
+void jit_block_unlink(struct soft_cache *cache, struct jit_block *block)
 {
-	struct soft_cache *cache = vm->cache;
-	struct jit_block **p = &cache->hash[jit_hash(block->gpa, block->rip, block->mode)];
+	struct jit_block **p = hash_slot(cache, block);
 
+	if (!jit_block_live(cache, block))
+		return;
 	while (*p && *p != block)
 		p = &(*p)->hash_next;
 	if (*p)
@@ -315,19 +291,29 @@ static void kill_block(struct soft_vm *vm, struct jit_block *block)
 		}
 		unlink_one(cache, out);
 	}
-	block->dead = true;
-	forget_branches(vm, block);
-	soft_count(&cache->n_killed);
+	block->epoch = 0;
 }
 
-/* After some of its blocks died. cache->lock held. */
-static void count_lines(struct jit_page *page)
+static void kill_block(struct soft_vm *vm, struct jit_block *block)
+{
+	jit_block_unlink(vm->cache, block);
+	block->dead = true;
+	forget_branches(vm, block);
+	soft_count(&vm->cache->n_killed);
+}
+
+/* Those of an earlier epoch run no more. Those that were only unlinked may, for now. */
+static bool may_run(const struct soft_cache *cache, const struct jit_block *block)
+{
+	return !block->dead && (!block->epoch || block->epoch == cache->epoch);
+}
+
+void jit_page_recount(const struct soft_cache *cache, struct jit_page *page)
 {
 	page->of_blocks = 0;
-	for (struct jit_block *block = page->blocks; block; block = block->page_next)
-		page->of_blocks |= block->dead ? 0 : block->lines;
-	for (struct jit_block *block = page->crossing; block; block = block->page2_next)
-		page->of_blocks |= block->dead ? 0 : block->lines2;
+	for (unsigned k = 0; k < 2; k++)
+		for (struct jit_block *block = page->blocks[k]; block; block = block->part[k].next)
+			page->of_blocks |= may_run(cache, block) ? block->part[k].lines : 0;
 	jit_page_narrow(page);
 }
 
@@ -335,27 +321,21 @@ static void count_lines(struct jit_page *page)
  * pages leaves the other's list when that one is looked through. */
 static void kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
 {
-	for (struct jit_block **p = &page->blocks; *p;) {
-		struct jit_block *block = *p;
+	for (unsigned k = 0; k < 2; k++) {
+		for (struct jit_block **p = &page->blocks[k]; *p;) {
+			struct jit_block *block = *p;
 
-		if (!block->dead && (block->lines & mask))
-			kill_block(vm, block);
-		if (block->dead)
-			*p = block->page_next;
-		else
-			p = &block->page_next;
+			if (!block->dead && (block->part[k].lines & mask))
+				kill_block(vm, block);
+			if (block->dead) {
+				*p = block->part[k].next;
+				block->part[k].page = NULL;
+			} else {
+				p = &block->part[k].next;
+			}
+		}
 	}
-	for (struct jit_block **p = &page->crossing; *p;) {
-		struct jit_block *block = *p;
-
-		if (!block->dead && (block->lines2 & mask))
-			kill_block(vm, block);
-		if (block->dead)
-			*p = block->page2_next;
-		else
-			p = &block->page2_next;
-	}
-	count_lines(page);
+	jit_page_recount(vm->cache, page);
 }
 
 void jit_page_narrow(struct jit_page *page)
@@ -404,40 +384,22 @@ void soft_code_written(struct soft_vm *vm, struct soft_vcpu *v, uint64_t gpa, ui
 	soft_exclusive_end(vm, v);
 }
 
-/* Everything goes; not from inside translated code. */
+/* Everything goes; not from inside translated code. What is left of the blocks goes with their
+ * regions, when these are wanted; until then their pages may ask for nothing. */
 void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 {
 	struct soft_cache *cache = vm->cache;
 
 	soft_exclusive_begin(vm, v);
 	soft_lock(&cache->lock);
-	for (size_t i = 0; i < cache->order_count; i++) {
-		struct jit_page *pages[] = { cache->order[i]->page, cache->order[i]->page2 };
-
-		for (unsigned k = 0; k < 2; k++) {
-			if (!pages[k])
-				continue;
-			pages[k]->blocks = pages[k]->crossing = NULL;
-			pages[k]->of_blocks = 0;
-			jit_page_narrow(pages[k]);
-		}
-	}
-	memset(cache->hash, 0, sizeof(cache->hash));
-	free_kept(vm, cache);
-	cache->order_count = 0;
-	cache->meta_used = 0;
-	cache->used = cache->stubs_end;
-	cache->used_cold = cache->size / 2;
+	memset(cache->hash, 0, hash_bytes(cache));
+	cache->epoch++;
+	if (!cache->epoch)
+		cache->epoch = 1;
+	__atomic_store_n(&cache->gone, cache->gone + 1, __ATOMIC_RELEASE);
+	cache->gone_region = JIT_ALL_REGIONS;
 	soft_count(&cache->n_flushes);
 	soft_unlock(&cache->lock);
-	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
-		struct soft_vcpu *at = vm->vcpus[i];
-
-		if (at)
-			at->code_epoch++;
-		for (unsigned ctx = 0; at && ctx < at->ctx_count; ctx++)
-			soft_ibtc_flush(at, ctx);
-	}
 	soft_exclusive_end(vm, v);
 }
 

@@ -206,7 +206,7 @@ static bool alone_after_sti(const struct tr *t, const struct item *it)
 void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 {
 	struct jit_scratch *s = t->s;
-	unsigned at = (unsigned)(t->rip & 0xfff), limit = t->cache->block_insns;
+	unsigned at = (unsigned)(t->rip & 0xfff), limit = t->insns_max;
 	uint64_t rip = t->rip;
 
 	s->count = 0;

@@ -60,18 +60,44 @@ unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode)
 {
 	uint64_t h = (gpa ^ rip >> 12 ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
 
-	return (unsigned)(h >> 48) % JIT_HASH_SIZE;
+	return (unsigned)(h >> 32);
 }
 
 struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key *key)
 {
-	struct jit_block *block = cache->hash[jit_hash(key->gpa, key->rip, key->mode)];
+	struct jit_block *block = cache->hash[jit_hash(key->gpa, key->rip, key->mode) & cache->hash_mask];
 
 	while (block && (block->gpa != key->gpa || block->rip != key->rip || block->mode != key->mode ||
 			 block->recipe != key->recipe ||
 			 (block->gpa2 != JIT_NO_PAGE && block->gpa2 != key->gpa2)))
 		block = block->hash_next;
 	return block;
+}
+
+static void forget_in(struct soft_cache *cache, struct soft_tlb *t, unsigned i, unsigned region)
+{
+	const uint8_t *hot = cache->rx + cache->hot_at + region * cache->hot_size;
+
+	if ((uintptr_t)t->ibtc[i].host - (uintptr_t)hot < cache->hot_size)
+		t->ibtc[i].rip = soft_ibtc_free(i);
+}
+
+void jit_branches_forget(struct soft_vcpu *v, unsigned region)
+{
+	struct soft_cache *cache = soft_vm_of(v)->cache;
+
+	v->code_epoch++;
+	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++) {
+		struct soft_tlb *t = &v->tlb[ctx];
+		bool logged = t->ibtc_filled <= SOFT_IBTC_LOG;
+		unsigned n = logged ? t->ibtc_filled : SOFT_IBTC_SIZE;
+
+		if (region == JIT_ALL_REGIONS)
+			soft_ibtc_flush(v, ctx);
+		else
+			for (unsigned i = 0; i < n; i++)
+				forget_in(cache, t, logged ? t->ibtc_log[i] : i, region);
+	}
 }
 
 void jit_store_rel32(uint8_t *rel32, int64_t distance)
@@ -83,7 +109,8 @@ void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block 
 {
 	uint8_t *rel32_rx = cache->rx + (link->rel32 - cache->rw);
 
-	if (link->to || to->dead || to->gpa2 != JIT_NO_PAGE)
+	if (link->to || !jit_block_live(cache, link->from) || !jit_block_live(cache, to) ||
+	    to->gpa2 != JIT_NO_PAGE)
 		return;
 	link->to = to;
 	link->next_in = to->incoming;

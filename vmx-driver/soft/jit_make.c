@@ -3,7 +3,6 @@
 #include "vmx-driver/soft/jit_make.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -63,22 +62,34 @@ static void release_page(struct soft_cache *cache, struct jit_page *page)
 	soft_unlock(&cache->lock);
 }
 
-/* Taken around claiming pages, which needs the others parked: who waits for it parks meanwhile. */
-static void lock_translating(struct soft_vcpu *v)
+/* Taken around claiming pages, which needs the others parked: who waits for it is parked meanwhile. */
+static uint64_t lock_translating(struct soft_vcpu *v)
 {
 	struct soft_cache *cache = soft_vm_of(v)->cache;
+	uint64_t began;
 
-	while (pthread_mutex_trylock(&cache->translating) != 0) {
-		if (atomic_load(&v->exit_req) & SOFT_REQ_EXCLUSIVE)
-			soft_park(v);
-		sched_yield();
+	if (pthread_mutex_trylock(&cache->translating) != 0) {
+		began = __builtin_ia32_rdtsc();
+		soft_leave_running(v);
+		pthread_mutex_lock(&cache->translating);
+		soft_enter_running(v);
+		soft_count(&cache->n_waits);
+		soft_longest(&cache->longest_wait, began);
 	}
+	return __builtin_ia32_rdtsc();
+}
+
+static void unlock_translating(struct soft_cache *cache, uint64_t began)
+{
+	soft_longest(&cache->longest_hold, began);
+	pthread_mutex_unlock(&cache->translating);
 }
 
 /* Blocks for the same guest code that differ in their flags' recipe. cache->lock held. */
 static unsigned variants(const struct soft_cache *cache, const struct jit_key *key)
 {
-	const struct jit_block *block = cache->hash[jit_hash(key->gpa, key->rip, key->mode)];
+	const struct jit_block *block =
+		cache->hash[jit_hash(key->gpa, key->rip, key->mode) & cache->hash_mask];
 	unsigned n = 0;
 
 	for (; block; block = block->hash_next)
@@ -86,54 +97,63 @@ static unsigned variants(const struct soft_cache *cache, const struct jit_key *k
 	return n;
 }
 
-/* One attempt; *ret_page_ok: there was something to translate from. */
-static struct jit_block *make_once(struct soft_vcpu *v, const struct jit_key *key, bool *ret_page_ok)
+/* The block from the bytes of claimed pages. NULL: there are none, or not even one instruction fits. */
+static struct jit_block *translate(struct soft_vcpu *v, const struct jit_key *key, bool adapter)
 {
 	struct soft_vm *vm = soft_vm_of(v);
 	struct soft_cache *cache = vm->cache;
-	struct jit_page *page, *page2 = NULL;
-	const uint8_t *bytes, *bytes2 = NULL;
+	unsigned insns = cache->block_insns;
+
+	for (;;) {
+		struct jit_source source = { .adapter = adapter, .insns = insns };
+		uint64_t began = __builtin_ia32_rdtsc();
+		struct jit_block *block;
+
+		source.page = soft_gpa_ptr(v, key->gpa & ~4095ull, false);
+		if (key->gpa2 != JIT_NO_PAGE)
+			source.page2 = soft_gpa_ptr(v, key->gpa2, false);
+		if (!source.page)
+			return NULL;
+		block = jit_translate(v, key, &source);
+		soft_add(&cache->translation_ticks, __builtin_ia32_rdtsc() - began);
+		if (block)
+			return block;
+		if (!jit_region_empty(cache) || cache->kept_count >= cache->kept_max)
+			jit_region_next(vm, v);
+		else if (insns > 1) /* more than a region holds */
+			insns = (insns + 3) / 4;
+		else
+			return NULL;
+	}
+}
+
+struct jit_block *jit_make(struct soft_vcpu *v, const struct jit_key *key)
+{
+	struct soft_vm *vm = soft_vm_of(v);
+	struct soft_cache *cache = vm->cache;
+	uint64_t began = lock_translating(v);
+	struct jit_page *page = claim_page(v, key->gpa), *page2 = NULL;
 	struct jit_block *block;
 	bool adapter;
 
-	lock_translating(v);
-	page = claim_page(v, key->gpa);
 	if (key->gpa2 != JIT_NO_PAGE)
 		page2 = claim_page(v, key->gpa2);
 	soft_lock(&cache->lock);
 	block = jit_block_find(cache, key);
 	adapter = page && key->recipe && variants(cache, key) >= VARIANTS_MAX;
 	soft_unlock(&cache->lock);
-	bytes = page ? soft_gpa_ptr(v, key->gpa & ~4095ull, false) : NULL;
-	if (page2)
-		bytes2 = soft_gpa_ptr(v, key->gpa2, false);
-	*ret_page_ok = bytes != NULL;
-	if (!block && bytes) {
-		uint64_t began = __builtin_ia32_rdtsc();
-
-		block = jit_translate(v, key, bytes, bytes2, adapter);
-		soft_add(&cache->translation_ticks, __builtin_ia32_rdtsc() - began);
+	if (!block && page) {
+		block = translate(v, key, adapter);
 		if (block) {
 			jit_block_add(vm, block);
+			jit_region_prepare(cache);
 			soft_count(&v->n_translations);
 		}
 	}
 	release_page(cache, page);
 	release_page(cache, page2);
-	pthread_mutex_unlock(&cache->translating);
+	unlock_translating(cache, began);
 	return block;
-}
-
-struct jit_block *jit_make(struct soft_vcpu *v, const struct jit_key *key)
-{
-	struct jit_block *block;
-	bool page_ok;
-
-	block = make_once(v, key, &page_ok);
-	if (block || !page_ok)
-		return block;
-	soft_code_flush_all(soft_vm_of(v), v); /* full */
-	return make_once(v, key, &page_ok);
 }
 
 /* --- snippets ------------------------------------------------------------------------------- */

@@ -225,6 +225,29 @@ static uint64_t next_page(struct soft_vcpu *v)
 	return JIT_NO_PAGE;
 }
 
+/* Some blocks are not to be run any more which this vCPU may know yet: from its branch tables, or as it
+ * held a link or a block. */
+static bool code_is_gone(const struct soft_vcpu *v)
+{
+	return __atomic_load_n(&soft_vm_of(v)->cache->gone, __ATOMIC_ACQUIRE) != jit_of((struct soft_vcpu *)v)->gone;
+}
+
+/* Forgets them. */
+static void leave_gone_code(struct soft_vcpu *v)
+{
+	struct soft_cache *cache = soft_vm_of(v)->cache;
+	struct jit_vcpu *j = jit_of(v);
+	uint64_t gone;
+	unsigned region;
+
+	soft_lock(&cache->lock);
+	gone = cache->gone;
+	region = gone == j->gone + 1 ? cache->gone_region : JIT_ALL_REGIONS;
+	soft_unlock(&cache->lock);
+	jit_branches_forget(v, region);
+	__atomic_store_n(&j->gone, gone, __ATOMIC_RELEASE);
+}
+
 /* The block for v->rip, made if need be. SOFT_OK with *ret_host, or why not. */
 static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 {
@@ -236,8 +259,6 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 		.recipe = link ? link->recipe : 0,
 	};
 	struct jit_block *block;
-	/* A flush on the way (this vCPU may park) throws the link away with everything else. */
-	uint64_t flushes = cache->n_flushes;
 	unsigned got = 0;
 	uint8_t byte;
 	int rc;
@@ -261,7 +282,8 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 			return SOFT_STEP;
 	}
 	soft_lock(&cache->lock);
-	if (link && cache->n_flushes == flushes && link->target == v->rip && cache->chain)
+	/* This vCPU may have parked on the way, and the link be gone with its block. */
+	if (link && !code_is_gone(v) && link->target == v->rip && cache->chain)
 		jit_link(cache, link, block);
 	soft_unlock(&cache->lock);
 	if (cache->chain && key.mode == v->mode && !key.recipe)
@@ -296,9 +318,15 @@ int soft_jit_run(struct soft_vcpu *v)
 			return SOFT_AGAIN;
 		if (v->shadow)
 			return SOFT_STEP;
+		if (code_is_gone(v)) {
+			leave_gone_code(v);
+			link = NULL;
+		}
 		rc = find(v, link, &host);
 		if (rc != SOFT_OK)
 			return rc;
+		if (code_is_gone(v))
+			continue;
 		v->parked_since = false;
 		rc = cache->stubs.enter(v, host);
 		link = NULL;

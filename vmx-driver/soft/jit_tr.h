@@ -83,6 +83,7 @@ struct tr { /* one translation */
 	uint64_t gpa, rip;
 	uint32_t mode;
 	unsigned ctx;
+	unsigned insns_max;
 	unsigned where; /* enum where of guest flags now */
 	jit_recipe recipe; /* another way to them, if not 0 */
 	unsigned i;     /* current item */

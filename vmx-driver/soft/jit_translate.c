@@ -39,17 +39,18 @@ static bool finish(struct tr *t)
 		if (p == limit)
 			return false;
 		memcpy(p, &real, 8);
+		block->links[k].from = block;
 		block->links[k].unlinked = t->cache->rx + (block->links[k].unlinked - t->cache->rw);
 	}
 	if (last > 4095)
 		last = 4095;
-	block->lines = 0;
+	block->part[0].lines = 0;
 	for (uint64_t line = first >> JIT_LINE_SHIFT; line <= last >> JIT_LINE_SHIFT; line++)
-		block->lines |= 1ull << line;
+		block->part[0].lines |= 1ull << line;
 	block->gpa2 = JIT_NO_PAGE;
 	if (t->crosses) {
 		block->gpa2 = t->gpa2;
-		block->lines2 = 1;
+		block->part[1].lines = 1;
 	}
 	block->host = t->cache->rx + (t->start - t->cache->rw);
 	block->host_size = (uint32_t)(t->b.p - t->start);
@@ -103,23 +104,23 @@ static bool emit_adapter(struct tr *t)
 	return !t->b.full && !t->other.full && finish(t);
 }
 
-struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key, const uint8_t *page,
-				const uint8_t *page2, bool adapter)
+struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key,
+				const struct jit_source *source)
 {
 	struct soft_cache *cache = soft_vm_of(v)->cache;
 	struct jit_scratch *s = cache->scratch;
 	struct tr t = {
 		.v = v, .cache = cache, .s = s, .gpa = key->gpa, .rip = key->rip, .mode = key->mode,
 		.ctx = v->ctx, .gpa2 = key->gpa2, .where = key->recipe ? 0 : IN_MEM,
-		.recipe = key->recipe,
+		.recipe = key->recipe, .insns_max = source->insns,
 	};
+	const uint8_t *cold;
 
-	t.b.p = t.start = cache->rw + ((cache->used + 15) & ~15ull);
-	t.b.end = cache->rw + cache->size / 2;
-	t.other.p = cache->rw + ((cache->used_cold + 15) & ~15ull);
-	t.other.end = cache->rw + cache->size;
+	jit_region_begin(cache, &t.b, &t.other);
+	t.start = t.b.p;
+	cold = t.other.p;
 	t.block = jit_meta_alloc(cache, sizeof(*t.block));
-	if (!t.block || t.b.p >= t.b.end)
+	if (!t.block)
 		return NULL;
 	memset(t.block, 0, sizeof(*t.block));
 	t.block->gpa = key->gpa;
@@ -127,16 +128,14 @@ struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key, 
 	t.block->mode = key->mode;
 	t.block->recipe = key->recipe;
 	s->slow_count = s->link_count = s->point_count = 0;
-	if (!adapter)
-		jit_decode_block(&t, page, page2);
-	if (adapter ? !emit_adapter(&t) : !emit_block(&t))
+	if (!source->adapter)
+		jit_decode_block(&t, source->page, source->page2);
+	if (source->adapter ? !emit_adapter(&t) : !emit_block(&t))
 		return NULL;
-	cache->used = (size_t)(t.b.p - cache->rw);
-	soft_add(&cache->n_bytes, (size_t)(t.other.p - cache->rw) - cache->used_cold);
-	cache->used_cold = (size_t)(t.other.p - cache->rw);
+	jit_region_commit(cache, &t.b, &t.other, t.block);
 	/* Who comes into the block over a link took no lock since: soft_jit_run() reads this. */
 	__atomic_store_n(&cache->n_blocks, cache->n_blocks + 1, __ATOMIC_RELEASE);
 	soft_add(&cache->n_insns, s->count);
-	soft_add(&cache->n_bytes, t.block->host_size);
+	soft_add(&cache->n_bytes, t.block->host_size + (size_t)(t.other.p - cold));
 	return t.block;
 }

@@ -10,13 +10,14 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/jit_find.c vmx-driver/soft/jit_reci
 	vmx-driver/soft/jit_run.c
 libsoft_la_SOURCES += vmx-driver/soft/jit.h vmx-driver/soft/jit_emit.h vmx-driver/soft/jit_make.h \
 	vmx-driver/soft/jit_cache.c vmx-driver/soft/jit_data.c vmx-driver/soft/jit_make.c \
+	vmx-driver/soft/jit_region.c \
 	vmx-driver/soft/jit_stubs.c vmx-driver/soft/jit_translate.c vmx-driver/soft/jit_tr.h \
 	vmx-driver/soft/jit_branch.c vmx-driver/soft/jit_decode.c vmx-driver/soft/jit_flow.c vmx-driver/soft/jit_group.c \
 	vmx-driver/soft/jit_flags.c vmx-driver/soft/jit_insns.c vmx-driver/soft/jit_recipe.h \
 	vmx-driver/soft/jit_shape.c vmx-driver/soft/jit_shape.h \
 	vmx-driver/soft/jit_loop.c vmx-driver/soft/jit_loop.h vmx-driver/soft/jit_loop_emit.c \
 	vmx-driver/soft/jit_slot.c
-libsoftgeneral_la_SOURCES += vmx-driver/soft/flags.c vmx-driver/soft/operand.c \
+libsoftgeneral_la_SOURCES += vmx-driver/soft/lock.c vmx-driver/soft/flags.c vmx-driver/soft/operand.c \
 	vmx-driver/soft/decode_cache.c vmx-driver/soft/step.c vmx-driver/soft/step_control.c \
 	vmx-driver/soft/step_stack.c vmx-driver/soft/step_int.c vmx-driver/soft/step_vector.c \
 	vmx-driver/soft/step_ops.c vmx-driver/soft/string.c

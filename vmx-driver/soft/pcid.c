@@ -68,7 +68,7 @@ static void save_branches(struct soft_vcpu *v, struct soft_image *image)
 	for (unsigned i = 0; i < n && image->branch_count < SOFT_IMAGE_BRANCHES; i++) {
 		const struct soft_ibtc *e = &t->ibtc[t->ibtc_log[i]];
 
-		if (e->rip == SOFT_TAG_INVALID || e->rip == SOFT_IBTC_NONE)
+		if (e->rip == soft_ibtc_free(t->ibtc_log[i]))
 			continue;
 		image->branch[image->branch_count].slot = t->ibtc_log[i];
 		image->branch[image->branch_count++].entry = *e;

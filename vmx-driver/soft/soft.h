@@ -19,7 +19,7 @@
  *   GENERAL: step.c step_*.c string.c system*.c segment.c exception.c msr.c mmu.c tlb.c lapic.c(*)
  *            vmcs.c vmx_*.c ept.c
  *   not:     decode.c cpuid.c(setup) jit*.c(translator) soft.c(glue) state.c timer.c
- *   (*) lapic.c may take v->vm locks only through soft_lock()/soft_unlock() (spin locks in soft.h).
+ *   (*) lapic.c may take v->vm locks only through soft_lock()/soft_unlock().
  *
  * Return codes of everything that executes a part of an instruction: enum soft_rc.
  * An operation changes no guest-visible state before it can no longer return anything but SOFT_OK
@@ -150,17 +150,20 @@ struct soft_l1 {
 	uint64_t gpa; /* page, and SOFT_L1_* */
 };
 /* Indirect-branch table: index jit_branch_slot(rip); host entry for guest address rip, valid
- * for the current mode of that context. Invalid: rip = SOFT_TAG_INVALID. */
+ * for the current mode of that context. */
 struct soft_ibtc {
 	uint64_t rip;
 	void *host;
 };
-/* A jump to SOFT_TAG_INVALID itself looks in set 0: there stands what no jump looks for. */
-#define SOFT_IBTC_NONE 1u
 struct soft_large { /* linear range of cached fragments of large pages */
 	uint64_t lo, hi;
 	uint8_t shift; /* log2 of the largest such page */
 };
+/* The rip of entry i if it is for none. A jump to SOFT_TAG_INVALID itself looks in entry 0. */
+static inline uint64_t soft_ibtc_free(unsigned i)
+{
+	return i ? SOFT_TAG_INVALID : 1;
+}
 struct soft_tlb {
 	struct soft_l0 l0[SOFT_L0_SIZE];
 	struct soft_l1 l1[SOFT_L1_SIZE];
@@ -214,16 +217,24 @@ enum {
 	SOFT_REQ_TIMER = 1u << 4,     /* the host's timer: the APIC timer may be due */
 };
 
+/* A lock that is held for a short time. Who finds it taken spins a little and then sleeps: its holder
+ * may have been preempted. */
 typedef volatile int soft_spin;
+enum { SOFT_UNLOCKED, SOFT_LOCKED, SOFT_AWAITED };
+void soft_lock_wait(soft_spin *lock); /* lock.c: GENERAL */
+void soft_lock_wake(soft_spin *lock);
 static inline void soft_lock(soft_spin *lock)
 {
-	while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
-		while (__atomic_load_n(lock, __ATOMIC_RELAXED))
-			__builtin_ia32_pause();
+	int unlocked = SOFT_UNLOCKED;
+
+	if (!__atomic_compare_exchange_n(lock, &unlocked, SOFT_LOCKED, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
+		soft_lock_wait(lock);
 }
 static inline void soft_unlock(soft_spin *lock)
 {
-	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+	if (__atomic_exchange_n(lock, SOFT_UNLOCKED, __ATOMIC_RELEASE) == SOFT_AWAITED)
+		soft_lock_wake(lock);
 }
 
 struct soft_lapic;  /* lapic.h */
@@ -393,7 +404,7 @@ struct soft_vcpu {
 	uint64_t xsave_mask;  /* components kept for the guest: host XCR0 & what CPUID offers */
 	uint8_t *xsave;      /* guest FP state while !fp_live; 64-byte aligned, standard format */
 	/* exclusive sections and waiting */
-	bool parked;
+	_Atomic bool parked;
 	_Atomic int wake;    /* futex word: 1 while its thread sleeps or is about to */
 	struct soft_xtlb xtlb[4][SOFT_X_SIZE];
 	struct soft_images *images; /* pcid.h; NULL: none */

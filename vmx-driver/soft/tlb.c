@@ -148,7 +148,7 @@ void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx)
 			t->ibtc[t->ibtc_log[i]] = (struct soft_ibtc){ SOFT_TAG_INVALID, NULL };
 	t->ibtc_filled = 0;
 	v->returns_stale = 1;
-	t->ibtc[0].rip = SOFT_IBTC_NONE;
+	t->ibtc[0].rip = soft_ibtc_free(0);
 	for (unsigned i = 0; i < sizeof(t->ibtc_pages) / sizeof(t->ibtc_pages[0]); i++)
 		t->ibtc_pages[i] = 0;
 }
@@ -250,7 +250,7 @@ static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 			x[i].tag = SOFT_TAG_INVALID;
 	for (unsigned i = 0; i < SOFT_IBTC_SIZE; i++) /* an instruction may begin a page earlier */
 		if (t->ibtc[i].rip >> shift == number || (t->ibtc[i].rip + 4096) >> shift == number)
-			t->ibtc[i].rip = i ? SOFT_TAG_INVALID : SOFT_IBTC_NONE;
+			t->ibtc[i].rip = soft_ibtc_free(i);
 	if (!t->used)
 		return;
 	for (unsigned i = next_l0(t, 0); i < SOFT_L0_SIZE; i = next_l0(t, i + 1))
