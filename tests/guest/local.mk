@@ -32,7 +32,7 @@ tests_guest_net_tool_SOURCES = tests/guest/net-tool.c
 tests_guest_net_tool_CFLAGS = -std=gnu17 -O2 $(WARN_CFLAGS)
 tests_guest_net_tool_LDFLAGS = -all-static
 TESTS += tests/guest/net.sh
-EXTRA_DIST += tests/guest/net.sh tests/guest/net-parts tests/guest/net-guest
+EXTRA_DIST += tests/guest/net.sh tests/guest/net-parts tests/guest/net-guest tests/guest/name-server
 # The guest's side of vsock tests, static.
 check_PROGRAMS += tests/guest/vsock-tool
 tests_guest_vsock_tool_SOURCES = tests/guest/vsock-tool.c
