@@ -66,8 +66,6 @@ int jit_regions_create(struct soft_cache *cache, size_t used)
 	cache->cold_at = used + cache->region_count * cache->hot_size;
 	cache->meta_size = size * META_PER_CODE & ~15ull;
 	cache->meta = jit_reserve(cache->region_count * cache->meta_size);
-	if (cache->meta) /* written from its start on: a fault for each 4 KiB is most of the cost */
-		(void)madvise(cache->meta, cache->region_count * cache->meta_size, MADV_HUGEPAGE);
 	cache->regions = jit_reserve(cache->region_count * sizeof(*cache->regions));
 	return cache->meta && cache->regions ? 0 : -ENOMEM;
 }
