@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine.h - what an engine gives to the engine-independent half (vmx.c).
+ * engine.h - what an engine gives to the engine-independent half (vm.c, vcpu.c).
  *
- * vmx.c checks arguments, handles (magic words), thread and running rules, keeps traps and memory
+ * That half checks arguments, handles (magic words), thread and running rules, keeps traps and memory
  * slots, and calls the engine through one table. Engines embed struct vmx_vm / struct vmx_vcpu as
  * their first member. An operation that an engine leaves NULL is -ENOTSUP.
  */
@@ -41,7 +41,7 @@ struct vmx_engine_ops {
 	int (*vm_reset)(struct vmx_vm *vm);
 	/* The set of mappings changed from `old` to `now` (vm->slots is `now` already); on return
 	 * no vCPU uses `old` or its dirty bitmaps, and every dirty bit known to the engine for
-	 * `old` is in old's bitmaps (vmx.c then carries them over to `now`). On an error vmx.c puts
+	 * `old` is in old's bitmaps (slots.c then carries them over to `now`). On an error it puts
 	 * `old` back and calls it again with the two exchanged. Called with vm->lock held. */
 	int (*slots_changed)(struct vmx_vm *vm, const struct vmx_slots *old,
 			     const struct vmx_slots *now);
@@ -52,9 +52,9 @@ struct vmx_engine_ops {
 	 * there unnoticed. NULL: nothing to do. vm->lock held. */
 	int (*dirty_cleared)(struct vmx_vm *vm, const struct vmx_slot *slot, uint64_t gpa,
 			     uint64_t size);
-	/* Dirty bits are set by vmx.c already. vm->lock held. */
+	/* Dirty bits are set by slots.c already. vm->lock held. */
 	int (*written)(struct vmx_vm *vm, uint64_t gpa, uint64_t size);
-	/* NULL: vmx.c's list (vmx_trap_find) is all the engine needs. Called before the trap is in
+	/* NULL: the list of traps.c (vmx_trap_find) is all the engine needs. Called before the trap is in
 	 * the list, or after it left it. vm->lock held. */
 	int (*trap_changed)(struct vmx_vm *vm, const struct vmx_trap *trap, bool added);
 	int (*msi)(struct vmx_vm *vm, uint64_t address, uint32_t data);
@@ -68,7 +68,7 @@ struct vmx_engine_ops {
 
 	int (*vcpu_init)(struct vmx_vcpu *vcpu);
 	void (*vcpu_fini)(struct vmx_vcpu *vcpu);
-	/* May leave exit->io.key and exit->mem.key alone: vmx.c fills them from the traps. It sets
+	/* May leave exit->io.key and exit->mem.key alone: vcpu.c fills them from the traps. It sets
 	 * every other field that it knows; *exit is not cleared before. */
 	int (*resume)(struct vmx_vcpu *vcpu, struct vmx_exit *exit);
 	/* vcpu->kicked is already set; make a running resume notice. Any thread. */
@@ -81,7 +81,7 @@ struct vmx_engine_ops {
 			   size_t size);
 	int (*read_msr)(struct vmx_vcpu *vcpu, uint32_t index, uint64_t *ret_value);
 	int (*write_msr)(struct vmx_vcpu *vcpu, uint32_t index, uint64_t value);
-	/* NULL: vmx.c walks the guest's tables itself (vmx_walk). */
+	/* NULL: vcpu.c walks the guest's tables itself (vmx_walk). */
 	int (*translate)(struct vmx_vcpu *vcpu, uint64_t gva, uint32_t flags,
 			 enum vmx_translate_result *ret_result, uint64_t *ret_gpa);
 };
@@ -119,6 +119,12 @@ struct vmx_vcpu {
 	bool unchecked;      /* state was written since vmx_entry_possible() said yes; owner */
 	_Atomic unsigned visitors; /* threads inside kick, interrupt or set_extint */
 };
+
+/* Is this the handle of a living VM? */
+static inline bool vmx_vm_ok(const struct vmx_vm *vm)
+{
+	return vm && vm->magic == VMX_VM_MAGIC;
+}
 
 /* Consumes a pending kick. Owner thread. */
 static inline bool vmx_kick_take(struct vmx_vcpu *vcpu)
@@ -163,6 +169,9 @@ const char *vmx_entry_possible(const struct vmx_regs *regs, const struct vmx_sre
 enum vmx_translate_result vmx_walk(const struct vmx_slots *slots, const struct vmx_sregs *sregs,
 				   uint64_t rflags, unsigned phys_bits, uint64_t gva,
 				   uint32_t flags, uint64_t *ret_gpa);
+/* Stops the guest's time or lets it go on; nothing if it is so already. -ENOTSUP: the engine cannot;
+ * or the engine's errno. vm->lock held. */
+int vmx_set_time(struct vmx_vm *vm, bool suspend);
 /* Logs one line through options.log. Any thread. */
 void vmx_log(const struct vmx_vm *vm, int level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -214,7 +214,6 @@ static int try_long_mode(struct job *j, struct vmx_vcpu *vcpu)
 	return *(uint8_t *)j->exit.io.buf == 0x11 ? 0 : refuse(j, "64-bit code computes wrong");
 }
 
-/* Runs the loop until the watching thread kicks it. */
 /* One turn of LOOP_NS: its time in ns into *TIME; *LEFT is the loop counter before, then after. */
 static int run_loop(struct job *j, struct vmx_vcpu *vcpu, uint64_t *time, uint64_t *left)
 {

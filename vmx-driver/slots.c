@@ -136,7 +136,7 @@ static int slots_replace(struct vmx_vm *vm, struct vmx_slots *now)
 
 static int check_range(const struct vmx_vm *vm, uint64_t gpa, uint64_t size)
 {
-	if (!vm || vm->magic != VMX_VM_MAGIC)
+	if (!vmx_vm_ok(vm))
 		return -EBADF;
 	if (!size || (gpa | size) % VMX_PAGE_SIZE)
 		return -EINVAL;
@@ -276,7 +276,7 @@ int vmx_vm_written(struct vmx_vm *vm, uint64_t gpa, uint64_t size)
 	const struct vmx_slots *slots;
 	int r;
 
-	if (!vm || vm->magic != VMX_VM_MAGIC)
+	if (!vmx_vm_ok(vm))
 		return -EBADF;
 	if (!range_inside(gpa, size, VMX_GPA_LIMIT))
 		return -ERANGE;

@@ -146,7 +146,7 @@ int vmx_vm_set_trap(struct vmx_vm *vm, enum vmx_trap_kind kind, uint64_t addr, u
 	};
 	int r;
 
-	if (!vm || vm->magic != VMX_VM_MAGIC)
+	if (!vmx_vm_ok(vm))
 		return -EBADF;
 	r = check_trap(&t);
 	if (r < 0)
@@ -162,7 +162,7 @@ int vmx_vm_remove_trap(struct vmx_vm *vm, enum vmx_trap_kind kind, uint64_t addr
 	struct vmx_trap t;
 	int r = -ENOENT;
 
-	if (!vm || vm->magic != VMX_VM_MAGIC)
+	if (!vmx_vm_ok(vm))
 		return -EBADF;
 	if (kind != VMX_TRAP_BELL && kind != VMX_TRAP_MEM && kind != VMX_TRAP_IO)
 		return -EINVAL;

@@ -16,7 +16,7 @@ EXTRA_DIST += tests/contract/contract-kvm.sh tests/contract/contract-soft.sh \
 
 # The engine-independent half alone, on an engine of the test's own.
 check_PROGRAMS += tests/contract/half
-tests_contract_half_SOURCES = tests/contract/half.c vmx-driver/vmx.c vmx-driver/slots.c \
+tests_contract_half_SOURCES = tests/contract/half.c vmx-driver/vm.c vmx-driver/vcpu.c vmx-driver/slots.c \
 	vmx-driver/traps.c vmx-driver/regs.c vmx-driver/walk.c vmx-driver/probe.c
 tests_contract_half_CPPFLAGS = $(AM_CPPFLAGS)
 tests_contract_half_LDFLAGS = $(AM_LDFLAGS) -pthread
