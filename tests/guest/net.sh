@@ -22,7 +22,11 @@ bash "$src/tests/guest/initramfs" "$initrd" --modules "$guest/modules-cloud" \
 	--add "$build/tests/guest/net-tool=bin/net-tool" || exit 1
 start_daemon
 
-explain() { show 15 "$dir"/console.* "$dir/log"; }
+# The whole consoles: what went wrong may have been long before it was missed.
+explain() {
+	show +1 "$dir"/console.*
+	show 15 "$dir/log"
+}
 # start NAME "STEPS" OPTION...: a guest that does the steps, its console in console.NAME
 start() {
 	local name=$1 steps=$2
