@@ -5,14 +5,25 @@
 
 #include "cli/cli.h"
 
-static void print_engine(const char *name, json_object *engine)
+static void print_finding(const char *name, json_object *finding)
 {
-	const char *advice = json_get_str(engine, "advice", "");
+	const char *advice = json_get_str(finding, "advice", "");
 
-	printf("%-8s %s: %s\n", name, json_get_bool(engine, "usable", false) ? "usable" : "not usable",
-	       json_get_str(engine, "why", ""));
+	printf("%-10s %s: %s\n", name, json_get_bool(finding, "usable", false) ? "usable" : "not usable",
+	       json_get_str(finding, "why", ""));
 	if (*advice)
-		printf("         %s\n", advice);
+		printf("%-10s %s\n", "", advice);
+}
+
+static void print_facilities(json_object *list)
+{
+	size_t n = list ? json_object_array_length(list) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		json_object *facility = json_object_array_get_idx(list, i);
+
+		print_finding(json_get_str(facility, "name", "?"), facility);
+	}
 }
 
 static void print_sandbox(json_object *sandbox)
@@ -20,11 +31,11 @@ static void print_sandbox(json_object *sandbox)
 	int64_t landlock = json_get_int(sandbox, "landlock", 0);
 
 	if (!json_get_bool(sandbox, "enabled", false)) {
-		printf("%-8s not possible: %s\n", "sandbox", json_get_str(sandbox, "why", "?"));
-		printf("         VMs do not start; vmxd --no-sandbox does without it\n");
+		printf("%-10s not possible: %s\n", "sandbox", json_get_str(sandbox, "why", "?"));
+		printf("%-10s VMs do not start; vmxd --no-sandbox does without it\n", "");
 		return;
 	}
-	printf("%-8s seccomp; ", "sandbox");
+	printf("%-10s seccomp; ", "sandbox");
 	if (landlock)
 		printf("Landlock ABI %" PRId64 "%s; ", landlock,
 		       json_get_bool(sandbox, "landlock_tcp", false) ? "" : " (without TCP)");
@@ -56,15 +67,16 @@ int verb_doctor(struct ctl *ctl)
 		print_json(both);
 		json_object_put(both);
 	} else if (r == EXIT_OK) {
-		printf("%-8s vmxd %s at %s, %" PRId64 " VMs, %" PRId64 " running\n", "daemon",
+		printf("%-10s vmxd %s at %s, %" PRId64 " VMs, %" PRId64 " running\n", "daemon",
 		       json_get_str(info, "version", "?"), json_get_str(info, "socket", "?"),
 		       json_get_int(info, "vms", 0), json_get_int(info, "running", 0));
-		printf("%-8s %s\n", "access", json_get_str(info, "access", "?"));
-		print_engine("kvm", json_get(probe, "kvm"));
-		print_engine("soft", json_get(probe, "soft"));
-		printf("%-8s %s: %s\n", "auto", json_get_str(probe, "choice", "?"),
+		printf("%-10s %s\n", "access", json_get_str(info, "access", "?"));
+		print_finding("kvm", json_get(probe, "kvm"));
+		print_finding("soft", json_get(probe, "soft"));
+		printf("%-10s %s: %s\n", "auto", json_get_str(probe, "choice", "?"),
 		       json_get_str(probe, "why", ""));
 		print_sandbox(json_get(probe, "sandbox"));
+		print_facilities(json_get(probe, "facilities"));
 	}
 	if (r == EXIT_OK && strcmp(json_get_str(probe, "choice", "auto"), "auto") == 0)
 		r = EXIT_FAILED;

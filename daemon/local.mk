@@ -13,6 +13,7 @@ vmxd_SOURCES = \
 	daemon/events.c daemon/events.h \
 	daemon/files.c daemon/files.h \
 	daemon/handlers.h \
+	daemon/host.c daemon/host.h \
 	daemon/launch.c daemon/launch.h \
 	daemon/link.c daemon/link.h \
 	daemon/main.c \
@@ -39,7 +40,7 @@ sandbox_sources = \
 
 # What vmxd-machine is made of, beside the board: the real one, or a test's double.
 machine_program_sources = \
-	daemon/console.c daemon/control.c daemon/launch.h \
+	daemon/console.c daemon/control.c daemon/host.c daemon/host.h daemon/launch.h \
 	daemon/machine.h daemon/machine_board.c daemon/machine_devices.c daemon/machine_main.c \
 	daemon/machine_probe.c daemon/machine_report.c \
 	daemon/netconf.c daemon/netconf.h \

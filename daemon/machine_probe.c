@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* machine_probe.c - `vmxd-machine --probe`: one line of JSON about the engines and the sandbox,
+/* machine_probe.c - `vmxd-machine --probe`: one line of JSON about the engines, the sandbox and the host,
  * in a process that may die of it. */
 #include <stdio.h>
 
+#include "daemon/host.h"
 #include "daemon/machine.h"
 
 static json_object *result_json(const struct vmx_probe_result *r)
@@ -33,6 +34,7 @@ int machine_probe(void)
 	json_add(object, "kvm", result_json(&probe.kvm));
 	json_add(object, "soft", result_json(&probe.soft));
 	json_add(object, "sandbox", sandbox);
+	json_add(object, "facilities", host_facilities());
 	puts(json_text(object));
 	json_object_put(object);
 	return fflush(stdout) == 0 ? 0 : 1;

@@ -14,6 +14,7 @@
 #define NET_QUEUES_MAX 8
 #define NET_FDS_MAX (2 * NET_QUEUES_MAX) /* of one card */
 #define NET_PUBLISH_MAX 64
+#define NET_TUN_PATH "/dev/net/tun"
 #define NET_VHOST_PATH "/dev/vhost-net"
 #define NET_USER_MTU 65520
 #define NET_ID_MAX 64 /* a SCHEMA_NAME */

@@ -72,7 +72,7 @@ static bool interface_exists(const char *name)
 static int open_queue(const char *name, int flags)
 {
 	struct ifreq ifr;
-	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	int fd = open(NET_TUN_PATH, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0)
 		return -errno;
@@ -105,7 +105,7 @@ static int tap_error(const struct netconf *conf, const char *field, int r,
 					       : "%s is no tap", conf->ifname);
 	case -ENOENT: case -ENODEV: case -ENXIO:
 		return refuse(error, -r, "not-supported", field, "ifname",
-			      "this host has no /dev/net/tun: load the module tun");
+			      "this host has no " NET_TUN_PATH ": load the module tun");
 	default:
 		return refuse(error, -r, "not-usable", field, "ifname", "%s: %s", conf->ifname,
 			      strerror(-r));

@@ -13,6 +13,7 @@
 #include "common/checked.h"
 #include "daemon/events.h"
 #include "daemon/helper.h"
+#include "daemon/host.h"
 #include "daemon/link.h"
 #include "daemon/vhostconf.h"
 #include "protocol/unix.h"
@@ -67,8 +68,6 @@ struct vhosts *vhosts_free(struct vhosts *vhosts)
 
 /* --- connecting ------------------------------------------------------------------------------- */
 
-static const char *const virtiofsds[] = { "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd" };
-
 /* A socket that listens without a name that anybody could know, and one that is connected to it. */
 static int socket_pair(int *ret_listens, int *ret_connected)
 {
@@ -112,12 +111,10 @@ static int start_virtiofsd(struct vm *vm, const char *path, int listens, int dir
 static int connect_virtiofsd(struct vm *vm, const struct vhostconf *conf, int *ret_fd,
 			     struct rpc_error *error)
 {
-	size_t i = 0;
+	const char *path = host_virtiofsd();
 	int listens, dir, r;
 
-	while (i < ARRAY_SIZE(virtiofsds) && access(virtiofsds[i], X_OK) < 0)
-		i++;
-	if (i == ARRAY_SIZE(virtiofsds))
+	if (!path)
 		return rpc_fail(error, RPC_INVALID_PARAMS, "not-supported", conf->field,
 				"%s: this host has no virtiofsd: install the package virtiofsd (Debian "
 				"12: qemu-system-common), or share it by 9p", conf->field);
@@ -126,14 +123,14 @@ static int connect_virtiofsd(struct vm *vm, const struct vhostconf *conf, int *r
 		return r;
 	r = socket_pair(&listens, ret_fd);
 	if (r == 0) {
-		r = start_virtiofsd(vm, virtiofsds[i], listens, dir);
+		r = start_virtiofsd(vm, path, listens, dir);
 		close(listens);
 		if (r < 0)
 			close(*ret_fd);
 	}
 	close(dir);
 	return r == 0 ? 0 : rpc_fail(error, RPC_FAILED, NULL, conf->field,
-				     "%s: %s cannot be started: %s", conf->field, virtiofsds[i],
+				     "%s: %s cannot be started: %s", conf->field, path,
 				     strerror(-r));
 }
 

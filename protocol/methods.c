@@ -552,6 +552,16 @@ static const struct schema_field engine_result[] = {
 	END
 };
 
+static const struct schema_field facility_result[] = {
+	{ .name = "name", .type = SCHEMA_STRING, .required = true,
+	  .summary = "tap, vhost-net, passt, virtiofsd, io_uring or huge-pages." },
+	{ .name = "usable", .type = SCHEMA_BOOL, .required = true, .summary = "It is there, for this user." },
+	{ .name = "why", .type = SCHEMA_STRING, .required = true, .summary = "What was found." },
+	{ .name = "advice", .type = SCHEMA_STRING, .required = true,
+	  .summary = "What to do about it, and what goes on without it; may be empty." },
+	END
+};
+
 static const struct schema_field probe_result[] = {
 	{ .name = "choice", .type = SCHEMA_STRING, .required = true,
 	  .summary = "kvm or soft; auto when none can run." },
@@ -562,6 +572,8 @@ static const struct schema_field probe_result[] = {
 	  .summary = "The software processor." },
 	{ .name = "sandbox", .type = SCHEMA_OBJECT, .required = true, .fields = sandbox_result,
 	  .summary = "What this host allows of a VM's sandbox." },
+	{ .name = "facilities", .type = SCHEMA_OBJECTS, .required = true, .max = 16,
+	  .fields = facility_result, .summary = "What the host has for devices." },
 	END
 };
 
@@ -629,7 +641,8 @@ static const struct method methods[METHOD_COUNT] = {
 	[METHOD_DAEMON_INFO] = { "daemon.info", ACCESS_READ, false, "The daemon itself.", none,
 		daemon_result },
 	[METHOD_DAEMON_PROBE] = { "daemon.probe", ACCESS_READ, false,
-		"What the engines can do on this host, and which one auto means.",
+		"What the engines can do on this host, which one auto means, and what the host has for "
+		"devices.",
 		probe_params, probe_result },
 	[METHOD_RPC_DISCOVER] = { "rpc.discover", ACCESS_READ, false,
 		"This list, as an OpenRPC document.", none, any_result },

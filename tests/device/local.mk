@@ -39,6 +39,10 @@ ramblock = tests/device/ramblock.c tests/device/ramblock.h
 echo = tests/device/echo.c tests/device/echo.h
 vhostrig = tests/device/vbackend.c tests/device/vbackend.h \
 	tests/device/vhost_rig.c tests/device/vhost_rig.h
+# A kernel with vhost-net: its users wrap ioctl().
+vkernel = tests/device/vkernel.c tests/device/vkernel.h \
+	tests/device/vbackend.c tests/device/vbackend.h
+vkernel_ldflags = $(AM_LDFLAGS) -Wl,--wrap=ioctl
 vhost_ldflags = $(AM_LDFLAGS) -Wl,--wrap=mem_written
 vsockrig = tests/device/vsockrig.c tests/device/vsockrig.h tests/device/vsockclient.h
 
@@ -52,10 +56,9 @@ tests_device_test_chips_time_SOURCES = tests/device/test_chips_time.c
 tests_device_test_chips_time_LDADD = librig.la
 tests_device_test_hotplug_SOURCES = tests/device/test_hotplug.c
 tests_device_test_hotplug_LDADD = librig.la
-tests_device_test_net_vhost_SOURCES = tests/device/test_net_vhost.c \
-	tests/device/vbackend.c tests/device/vbackend.h
+tests_device_test_net_vhost_SOURCES = tests/device/test_net_vhost.c $(vkernel)
 tests_device_test_net_vhost_LDADD = librig.la
-tests_device_test_net_vhost_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
+tests_device_test_net_vhost_LDFLAGS = $(vkernel_ldflags)
 tests_device_test_p9_SOURCES = tests/device/test_p9.c tests/device/p9client.h
 tests_device_test_p9_LDADD = librig.la
 tests_device_test_vhost_SOURCES = tests/device/test_vhost.c $(vhostrig)

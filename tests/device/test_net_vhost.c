@@ -1,155 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A network card whose packets the kernel moves, with a kernel that is ours: ioctl() is wrapped, and what
- * it is told is checked and kept as of a vhost-user back-end, whose verbs (vbackend.h) then do the work.
- */
+/* A network card whose packets the kernel moves, with a kernel that is ours (vkernel.h). */
 #include <config.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <linux/if.h>
-#include <linux/if_tun.h>
 
 #include "common/bytes.h"
 #include "common/checked.h"
 #include "devices/virtio/net.h"
-#include "devices/virtio/net_spec.h"
 #include "machine/loop.h"
-#include "tests/device/vbackend.h"
 #include "tests/device/vdriver.h"
+#include "tests/device/vkernel.h"
 
 #include <linux/vhost.h> /* the last: its names are vhost-user's too */
 
-#define F(n) (1ull << (n))
-#define PAIRS 2u
+#define F(n) VK_F(n)
 #define HEADER 12u
-#define KERNEL_FEATURES (F(32) | F(28) | F(29) | F(24) | F(NET_F_MRG_RXBUF))
 
 enum { RX = 0, TX = 1 };
-
-static struct kernel {
-	struct vbackend b;         /* what it was told; rings of pair n: 2n, 2n + 1 */
-	uint64_t features;
-	int vhost[PAIRS], tap[PAIRS], peer[PAIRS]; /* peer: where a tap's packets go */
-	int err_fd;
-	unsigned pairs;
-	bool owned[PAIRS];
-	unsigned starts, stops;
-	unsigned long refused;     /* request; 0: none */
-	int error;
-} kernel;
-
-/* --- the kernel's side --------------------------------------------------------------------------- */
-
-static int tap_ioctl(unsigned long request, void *argument)
-{
-	struct ifreq *ifr = argument;
-
-	if (request == TUNGETIFF)
-		ifr->ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
-	return 0;
-}
-
-static int set_vring(unsigned pair, unsigned long request, const void *argument)
-{
-	const struct vhost_vring_state *state = argument;
-	const struct vhost_vring_file *file = argument;
-	const struct vhost_vring_addr *address = argument;
-	struct vb_ring *r = &kernel.b.ring[2 * pair + state->index];
-
-	CHECK(state->index < 2);
-	CHECK(!r->running || request == VHOST_NET_SET_BACKEND);
-	switch (request) {
-	case VHOST_SET_VRING_NUM:
-		r->size = state->num;
-		return 0;
-	case VHOST_SET_VRING_BASE:
-		r->last_avail = (uint16_t)state->num;
-		return 0;
-	case VHOST_SET_VRING_ADDR:
-		r->desc = (uint8_t *)(uintptr_t)address->desc_user_addr;
-		r->avail = (uint8_t *)(uintptr_t)address->avail_user_addr;
-		r->used = (uint8_t *)(uintptr_t)address->used_user_addr;
-		return r->desc && r->avail && r->used ? 0 : -EFAULT;
-	case VHOST_SET_VRING_KICK:
-		r->kick_fd = file->fd;
-		return 0;
-	case VHOST_SET_VRING_CALL:
-		r->call_fd = file->fd;
-		return 0;
-	case VHOST_SET_VRING_ERR:
-		kernel.err_fd = file->fd;
-		return 0;
-	}
-	CHECK_EQ(request, VHOST_NET_SET_BACKEND);
-	CHECK(file->fd < 0 || file->fd == kernel.tap[pair]);
-	kernel.starts += file->fd >= 0;
-	kernel.stops += file->fd < 0 && r->running;
-	r->running = file->fd >= 0;
-	r->used_idx = r->running ? get_le16(r->used + 2) : 0;
-	return 0;
-}
-
-static int vhost_ioctl(unsigned pair, unsigned long request, void *argument)
-{
-	const struct vhost_memory *m = argument;
-
-	if (request == kernel.refused)
-		return -kernel.error;
-	CHECK(kernel.owned[pair] != (request == VHOST_SET_OWNER));
-	switch (request) {
-	case VHOST_SET_OWNER:
-		kernel.owned[pair] = true;
-		return 0;
-	case VHOST_GET_FEATURES:
-		memcpy(argument, &kernel.features, sizeof(kernel.features));
-		return 0;
-	case VHOST_SET_FEATURES:
-		memcpy(&kernel.b.accepted, argument, sizeof(kernel.b.accepted));
-		return kernel.b.accepted & ~kernel.features ? -EOPNOTSUPP : 0;
-	case VHOST_SET_MEM_TABLE:
-		CHECK(m->nregions <= VB_REGIONS && !m->padding);
-		kernel.b.region_count = m->nregions;
-		for (unsigned i = 0; i < m->nregions; i++)
-			kernel.b.region[i] = (struct vb_region){
-				.gpa = m->regions[i].guest_phys_addr,
-				.size = m->regions[i].memory_size,
-				.host = (uint8_t *)(uintptr_t)m->regions[i].userspace_addr };
-		return 0;
-	}
-	return set_vring(pair, request, argument);
-}
-
-int __real_ioctl(int fd, unsigned long request, void *argument);
-int __wrap_ioctl(int fd, unsigned long request, ...);
-
-int __wrap_ioctl(int fd, unsigned long request, ...)
-{
-	void *argument;
-	va_list ap;
-	int r = 1;
-
-	va_start(ap, request);
-	argument = va_arg(ap, void *);
-	va_end(ap);
-	for (unsigned i = 0; i < kernel.pairs && r > 0; i++) {
-		if (fd == kernel.vhost[i])
-			r = vhost_ioctl(i, request, argument);
-		else if (fd == kernel.tap[i])
-			r = tap_ioctl(request, argument);
-	}
-	if (r > 0)
-		return __real_ioctl(fd, request, argument);
-	errno = -r;
-	return r < 0 ? -1 : 0;
-}
 
 /* --- a card with it ------------------------------------------------------------------------------ */
 
@@ -159,21 +31,6 @@ struct card {
 	struct device *dev;
 	char why[NET_WHY_MAX];
 };
-
-static void kernel_open(unsigned pairs)
-{
-	memset(&kernel, 0, sizeof(kernel));
-	kernel.features = KERNEL_FEATURES;
-	kernel.pairs = pairs;
-	for (unsigned i = 0; i < pairs; i++) {
-		int fds[2];
-
-		CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
-		kernel.tap[i] = fds[0];
-		kernel.peer[i] = fds[1];
-		kernel.vhost[i] = eventfd(0, EFD_CLOEXEC);
-	}
-}
 
 static int card_make(struct rig *r, struct card *c, bool must)
 {
@@ -190,7 +47,7 @@ static int card_make(struct rig *r, struct card *c, bool must)
 
 static void card_open(struct rig *r, struct card *c, unsigned pairs)
 {
-	kernel_open(pairs);
+	vk_open(pairs);
 	CHECK_EQ(card_make(r, c, true), 0);
 	CHECK(vd_find(r, &c->d, 0x1041));
 }
@@ -199,13 +56,6 @@ static void card_start(struct card *c, uint64_t features)
 {
 	vd_start_queues(&c->d, features | F(NET_F_MAC) | F(NET_F_STATUS), 64, 2 * kernel.pairs);
 	rig_turn(c->rig);
-}
-
-static void card_close(void)
-{
-	for (unsigned i = 0; i < kernel.pairs; i++)
-		close(kernel.peer[i]);
-	kernel.pairs = 0; /* the descriptors' numbers are anybody's now */
 }
 
 static struct virtio_net_info info(struct card *c)
@@ -323,7 +173,7 @@ static void moves_packets(struct rig *r)
 	CHECK_EQ(send(kernel.peer[0], "x", 1, 0), 1); /* the tap is the kernel's: not read here */
 	rig_turn(r);
 	CHECK_EQ(recv(kernel.tap[0], bytes, 1, 0), 1);
-	card_close();
+	vk_close();
 }
 
 static void mergeable(struct rig *r)
@@ -341,7 +191,7 @@ static void mergeable(struct rig *r)
 	CHECK(vd_wait(&c.d, 3));
 	CHECK_EQ(info(&c).counters.rx_packets, 2);
 	CHECK_EQ(info(&c).counters.rx_bytes, 256 + 100 - HEADER + 80 - HEADER);
-	card_close();
+	vk_close();
 }
 
 /* Chains that would stop the kernel's queue come back, and the next one is served. */
@@ -379,7 +229,7 @@ static void guest_errors(struct rig *r)
 	card_start(&c, 0);                            /* a reset helps */
 	transmit(&c, TX, 0, 60);
 	CHECK_EQ(sent(&c, TX, &first), 60);
-	card_close();
+	vk_close();
 }
 
 /* After a reset nothing of the guest's is with the kernel, which stands. */
@@ -407,7 +257,7 @@ static void resets(struct rig *r)
 	c.dev->class->resume(c.dev);
 	CHECK_EQ(kernel.stops, 8);
 	CHECK_EQ(kernel.starts, 8);
-	card_close();
+	vk_close();
 }
 
 /* What the kernel had when the machine stood still it has again, once and in order. */
@@ -436,7 +286,7 @@ static void pauses(struct rig *r)
 	CHECK(!received(&c, RX, 7, 100, 1));
 	vd_select(&c.d, RX);
 	CHECK_EQ(vd_used_idx(&c.d), 2);
-	card_close();
+	vk_close();
 }
 
 /* The kernel cannot go on: what it had comes back, and packets go without it. */
@@ -466,7 +316,7 @@ static void falls_back(struct rig *r)
 	CHECK_EQ(vd_used_idx(&c.d), 2);
 	card_start(&c, 0);
 	CHECK_EQ(kernel.starts, 2);
-	card_close();
+	vk_close();
 }
 
 /* A kernel that refuses, at each step. */
@@ -484,13 +334,13 @@ static void refusals(struct rig *r)
 	uint8_t packet[HEADER + 2048];
 	static struct card c;
 
-	kernel_open(1);
+	vk_open(1);
 	kernel.features &= ~F(28);
 	CHECK_EQ(card_make(r, &c, true), -ENOTSUP);
 	CHECK(strstr(c.why, "vhost-net cannot be used"));
 	CHECK(fcntl(kernel.vhost[0], F_GETFD) >= 0 && fcntl(kernel.tap[0], F_GETFD) >= 0); /* still ours */
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
-		kernel_open(1);
+		vk_open(1);
 		kernel.refused = requests[i].request;
 		kernel.error = EBUSY;
 		if (requests[i].at_creation)
@@ -504,7 +354,7 @@ static void refusals(struct rig *r)
 		transmit(&c, TX, 0, 60);
 		CHECK_EQ(recv(kernel.peer[0], packet, sizeof(packet), 0), HEADER + 60);
 		device_destroy(c.dev);
-		card_close();
+		vk_close();
 	}
 }
 
@@ -535,7 +385,7 @@ static void pairs(struct rig *r)
 	CHECK_EQ(kernel.starts, 6);
 	CHECK_EQ(sent(&c, 3, &first), 60);
 	CHECK(received(&c, RX, 1, 100, 1));
-	card_close();
+	vk_close();
 }
 
 /* The tap is gone: the guest sees its cable pulled, and gets back what was on its way. */
@@ -559,7 +409,7 @@ static void tap_is_gone(struct rig *r)
 	c.dev->class->resume(c.dev);
 	CHECK_EQ(kernel.starts, 2);
 	kernel.peer[0] = -1;
-	card_close();
+	vk_close();
 }
 
 int main(int argc, char **argv)

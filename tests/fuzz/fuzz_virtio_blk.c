@@ -21,6 +21,8 @@
 #include "tests/fuzz/moves.h"
 
 #define DISK_BYTES (64u * 512u)
+#define KIND_HERE 0x80u /* who rings does what it can */
+#define KIND_FILE 0x40u /* ... with a file that is not always in memory */
 #define QUEUE_SIZE 16u
 #define MMIO_BASE 0xd0000000ull
 
@@ -28,6 +30,7 @@ struct state {
 	struct rig rig;
 	struct vdriver d;
 	struct input in;
+	int file; /* of KIND_FILE, or -1 */
 	bool held;
 };
 
@@ -167,6 +170,8 @@ static void step(struct state *s)
 			machine_reset_devices(s->rig.machine);
 		else if (rarely(in))
 			move_hold(&s->rig, &s->held);
+		else if (s->file >= 0) /* the host needs the memory for something else */
+			(void)posix_fadvise(s->file, 4096 * pick(in, 8), 4096, POSIX_FADV_DONTNEED);
 		break;
 	}
 }
@@ -192,6 +197,18 @@ static void must_still_work(struct state *s)
 		abort();
 }
 
+/* Nothing of it is in memory at first. On some file systems nothing ever says so (tmpfs). */
+static int open_disk(unsigned kind)
+{
+	int fd = kind & KIND_FILE ? open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : -1;
+
+	if (fd < 0)
+		fd = memfd_create("disk", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, DISK_BYTES) < 0)
+		abort();
+	return fd;
+}
+
 /* Each fourth one would wait. */
 static void trying(struct ramblock *ram)
 {
@@ -200,24 +217,24 @@ static void trying(struct ramblock *ram)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct virtio_blk_config config = { .on_loop = true, .serial = "fuzz" };
-	struct state s = { .in = { data, size } };
+	struct virtio_blk_config config = { .on_loop = true, .serial = "fuzz", .fd = -1 };
+	struct state s = { .in = { data, size }, .file = -1 };
 	struct ramblock ram;
 	static uint8_t bytes[DISK_BYTES];
-	unsigned i;
-	uint8_t kind = input8(&s.in);
+	unsigned i, kind = input8(&s.in);
 
-	config.here = kind & 0x80; /* who rings does what it can */
-	kind &= 0x7f;
-	config.fd = config.here ? -1 : memfd_create("disk", MFD_CLOEXEC);
-	if (!config.here && (config.fd < 0 || ftruncate(config.fd, DISK_BYTES) < 0))
-		abort();
-	memset(bytes, 0, sizeof(bytes));
-	ramblock_init(&ram, bytes, sizeof(bytes));
-	ram.trying = trying;
-	ram.block.readonly = kind == 1;
-	config.block = config.here ? &ram.block : NULL;
-	config.readonly = kind == 1;
+	config.here = kind & (KIND_HERE | KIND_FILE);
+	if (kind & KIND_HERE) {
+		memset(bytes, 0, sizeof(bytes));
+		ramblock_init(&ram, bytes, sizeof(bytes));
+		ram.trying = trying;
+		config.block = &ram.block;
+	} else {
+		config.fd = open_disk(kind);
+		s.file = kind & KIND_FILE ? config.fd : -1;
+	}
+	kind &= 0x3f;
+	config.readonly = ram.block.readonly = kind == 1;
 	if (kind == 2)
 		config.place.mmio = (struct virtio_mmio_place){ MMIO_BASE, 5 };
 	rig_open(&s.rig);

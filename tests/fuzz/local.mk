@@ -5,6 +5,7 @@
 FUZZ_TARGETS = \
 	tests/fuzz/fuzz-boot \
 	tests/fuzz/fuzz-chips \
+	tests/fuzz/fuzz-net-vhost \
 	tests/fuzz/fuzz-p9 \
 	tests/fuzz/fuzz-pci \
 	tests/fuzz/fuzz-protocol \
@@ -61,6 +62,11 @@ tests_fuzz_fuzz_virtq_SOURCES = tests/fuzz/fuzz_virtq.c
 tests_fuzz_fuzz_virtq_LDADD = $(FUZZ_MAIN) libspoil.la librig.la
 tests_fuzz_fuzz_virtq_LDFLAGS = $(spoil_ldflags)
 # Virtio devices.
+netinput = tests/fuzz/netinput.c tests/fuzz/netinput.h
+tests_fuzz_fuzz_net_vhost_SOURCES = tests/fuzz/fuzz_net_vhost.c $(netinput) $(vkernel)
+tests_fuzz_fuzz_net_vhost_LDADD = $(fuzz_virtio_libs)
+tests_fuzz_fuzz_net_vhost_LDFLAGS = $(spoil_ldflags) -Wl,--wrap=ioctl \
+	-Wl,--wrap=rig_check_failed
 tests_fuzz_fuzz_virtio_9p_SOURCES = tests/fuzz/fuzz_virtio_9p.c tests/fuzz/p9input.h
 tests_fuzz_fuzz_virtio_9p_LDADD = $(fuzz_virtio_libs)
 tests_fuzz_fuzz_virtio_9p_LDFLAGS = $(spoil_ldflags)
@@ -74,7 +80,7 @@ tests_fuzz_fuzz_virtio_console_LDADD = $(fuzz_virtio_libs)
 tests_fuzz_fuzz_virtio_console_LDFLAGS = $(spoil_ldflags)
 tests_fuzz_fuzz_virtio_memory_SOURCES = tests/fuzz/fuzz_virtio_memory.c
 tests_fuzz_fuzz_virtio_memory_LDADD = $(fuzz_rig_libs)
-tests_fuzz_fuzz_virtio_net_SOURCES = tests/fuzz/fuzz_virtio_net.c
+tests_fuzz_fuzz_virtio_net_SOURCES = tests/fuzz/fuzz_virtio_net.c $(netinput)
 tests_fuzz_fuzz_virtio_net_LDADD = $(fuzz_virtio_libs)
 tests_fuzz_fuzz_virtio_net_LDFLAGS = $(spoil_ldflags)
 tests_fuzz_fuzz_virtio_rng_SOURCES = tests/fuzz/fuzz_virtio_rng.c

@@ -14,8 +14,10 @@ libprotocolrig_la_LIBADD = libprotocol.la
 protocol_test_programs = tests/protocol/test-bad-input tests/protocol/test-console \
 	tests/protocol/test-life tests/protocol/test-vsock tests/fault/test-survive tests/fault/test-plug
 check_PROGRAMS += $(protocol_test_programs)
-TESTS += $(protocol_test_programs) tests/protocol/vmctl.sh tests/protocol/man.sh
-EXTRA_DIST += tests/protocol/vmctl.sh tests/protocol/man.sh
+TESTS += $(protocol_test_programs) tests/protocol/vmctl.sh tests/protocol/man.sh \
+	tests/protocol/doctor.sh
+EXTRA_DIST += tests/protocol/vmctl.sh tests/protocol/man.sh \
+	tests/protocol/doctor.sh
 json_cppflags = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
 protocolrig_libs = libprotocolrig.la $(JSONC_LIBS)
 tests_protocol_test_bad_input_SOURCES = tests/protocol/test_bad_input.c
