@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+
 struct log {
 	int fd;
 	enum log_level level;
@@ -88,6 +90,13 @@ void log_line(struct log *log, enum log_level level, const char *fmt, ...)
 	/* One write, so that lines of several processes do not mix; nothing to do if it fails. */
 	if (write(log->fd, line, n) < 0)
 		return;
+}
+
+void log_since(struct log *log, uint64_t since_ns, const char *what)
+{
+	if (log && log->level >= LOG_LEVEL_DEBUG)
+		log_line(log, LOG_LEVEL_DEBUG, "%s: after %.2f ms", what,
+			 (double)(clock_monotonic_ns() - since_ns) / 1e6);
 }
 
 int log_level_parse(const char *name, enum log_level *ret_level)

@@ -4,6 +4,7 @@
 #define COMMON_LOG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum log_level {
 	LOG_LEVEL_ERROR = 3,
@@ -23,6 +24,8 @@ struct log *log_free(struct log *log); /* NULL is fine; returns NULL */
  * drops the message. */
 void log_line(struct log *log, enum log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* Debug: what is done, and how many milliseconds after since_ns of CLOCK_MONOTONIC. Any thread. */
+void log_since(struct log *log, uint64_t since_ns, const char *what);
 /* "error" "warning" "notice" "info" "debug"; -EINVAL if it is none. */
 int log_level_parse(const char *name, enum log_level *ret_level);
 

@@ -277,6 +277,12 @@ static void close_handle(uv_handle_t *handle, void *arg)
 		uv_close(handle, NULL);
 }
 
+/* Where the time from vm.start to the first guest instruction goes: vmxd --log-level=debug. */
+static void mark(const struct machine *m, const char *what)
+{
+	log_since(m->log, (uint64_t)json_get_int(m->config, "asked_ns", 0), what);
+}
+
 /* No board: the daemon learns why from the status file, and there is nothing to serve. */
 static int fail_boot(struct machine *m, int r, char *why)
 {
@@ -299,7 +305,9 @@ static int serve(struct machine *m)
 
 	uv_async_init(m->loop, &m->changed, on_changed);
 	m->changed.data = m;
+	mark(m, "process and configuration");
 	r = confine(m, &why);
+	mark(m, "sandbox");
 	if (r == 0)
 		r = make_console(m, &guest_fd);
 	if (r == 0) {
@@ -316,6 +324,7 @@ static int serve(struct machine *m)
 	terminate.data = m;
 	uv_signal_start(&terminate, on_signal, SIGTERM);
 	sandbox_thread(m->sandbox, THREAD_CONTROL);
+	mark(m, "control socket");
 	uv_run(m->loop, UV_RUN_DEFAULT);
 	uv_close((uv_handle_t *)&terminate, NULL);
 	uv_close((uv_handle_t *)&m->changed, NULL);

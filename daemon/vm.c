@@ -246,10 +246,12 @@ static void launch(struct vm *vm)
 	int r = config_open(vm->config, vm->daemon->host_memory,
 			    vm->daemon->options.share_roots, true, &files, &error);
 
+	log_since(vm->daemon->log, vm->asked_ns, "files");
 	if (r == 0) {
 		r = nets_open(vm, files.nets, &files.net_count, &error);
 		if (r == 0)
 			r = vhosts_open(vm, &files, &error);
+		log_since(vm->daemon->log, vm->asked_ns, "networks");
 		if (r == 0)
 			r = link_launch(vm, &files, wants ? &console : NULL, &error);
 		config_close(&files);
@@ -260,6 +262,7 @@ static void launch(struct vm *vm)
 		vm_start_failed(vm, &error);
 		return;
 	}
+	log_since(vm->daemon->log, vm->asked_ns, "process made");
 	if (console >= 0)
 		waiter_give_console(vm, console);
 	log_line(vm->daemon->log, LOG_LEVEL_INFO, "vm %s: process %d, engine %s: %s", vm->name,

@@ -250,10 +250,13 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 		r = make_machine(board, ret_error);
 	if (r >= 0)
 		r = board_make_devices(board, ret_error);
+	log_since(log, config->asked_ns, "engine, memory, devices");
 	if (r >= 0) /* the tables tell of the devices */
 		r = load(board, &entry, ret_error);
+	log_since(log, config->asked_ns, "kernel");
 	if (r >= 0)
 		r = make_life(board, &entry, ret_error);
+	log_since(log, config->asked_ns, "processors");
 	if (r < 0) {
 		destroy(board);
 		return r;
