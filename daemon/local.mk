@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-daemon_cppflags = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(UV_CFLAGS) $(SECCOMP_CFLAGS)
+daemon_cppflags = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(UV_CFLAGS)
 daemon_libs = libprotocol.la libcommon.la $(JSONC_LIBS) $(UV_LIBS) -lm
 
 sbin_PROGRAMS += vmxd
@@ -34,9 +34,22 @@ vmxd_SOURCES = \
 vmxd_CPPFLAGS = $(daemon_cppflags)
 vmxd_LDADD = $(daemon_libs)
 
-sandbox_sources = \
+# What libseccomp makes of the rules is made here, not at every start of a VM.
+noinst_PROGRAMS += daemon/sandbox-generate
+daemon_sandbox_generate_SOURCES = \
+	daemon/sandbox_compile.c daemon/sandbox_generate.c daemon/sandbox_rules.c daemon/sandbox_rules.h
+daemon_sandbox_generate_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(SECCOMP_CFLAGS)
+daemon_sandbox_generate_LDADD = $(SECCOMP_LIBS)
+daemon/sandbox_programs.c: daemon/sandbox-generate$(EXEEXT)
+	$(AM_V_GEN)daemon/sandbox-generate$(EXEEXT) >$@.new && mv $@.new $@
+CLEANFILES += daemon/sandbox_programs.c
+
+noinst_LTLIBRARIES += libsandbox.la
+libsandbox_la_SOURCES = \
 	daemon/sandbox.c daemon/sandbox.h daemon/sandbox_filter.c daemon/sandbox_internal.h \
-	daemon/sandbox_process.c daemon/sandbox_rules.c
+	daemon/sandbox_process.c
+nodist_libsandbox_la_SOURCES = daemon/sandbox_programs.c
+libsandbox_la_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
 
 # What vmxd-machine is made of, beside the board: the real one, or a test's double.
 machine_program_sources = \
@@ -44,14 +57,13 @@ machine_program_sources = \
 	daemon/machine.h daemon/machine_board.c daemon/machine_devices.c daemon/machine_main.c \
 	daemon/machine_probe.c daemon/machine_report.c \
 	daemon/netconf.c daemon/netconf.h \
-	$(sandbox_sources) \
 	daemon/stream.c daemon/stream.h
 
 libexec_PROGRAMS += vmxd-machine
 vmxd_machine_SOURCES = $(machine_program_sources)
 vmxd_machine_CPPFLAGS = $(daemon_cppflags)
-vmxd_machine_LDADD = libdevices.la libmachine.la libvmxdriver.la $(daemon_libs) \
-	$(SECCOMP_LIBS) -lpthread
+vmxd_machine_LDADD = libdevices.la libmachine.la libvmxdriver.la libsandbox.la $(daemon_libs) \
+	-lpthread
 
 # User-mode networking: libslirp in a process of its own.
 libexec_PROGRAMS += vmxd-slirp

@@ -55,10 +55,10 @@ static void add_number(struct text *t, unsigned n)
 	add(t, digits + i);
 }
 
-static void add_sentence(struct text *t, const struct sandbox *s, const siginfo_t *info)
+static void add_sentence(struct text *t, const siginfo_t *info)
 {
 	unsigned call = (unsigned)info->si_syscall;
-	const char *name = call < SANDBOX_CALLS_MAX ? s->names[call] : NULL;
+	const char *name = call < SANDBOX_CALLS_MAX ? sandbox_call_names[call] : NULL;
 
 	add(t, "the ");
 	add(t, sandbox_kind_name((enum thread_kind)info->si_errno));
@@ -84,14 +84,14 @@ static void on_violation(int number, siginfo_t *info, void *context)
 		add(&t, ",\"ran\":");
 		add(&t, atomic_load(&s->guest_runs) ? "true" : "false");
 		add(&t, ",\"detail\":\"");
-		add_sentence(&t, s, info);
+		add_sentence(&t, info);
 		add(&t, "\"}");
 		if (ftruncate(s->status_fd, 0) < 0 ||
 		    pwrite(s->status_fd, t.bytes, t.len, 0) != (ssize_t)t.len)
 			t.len = 0; /* the log still has it */
 		t.len = 0;
 		add(&t, "vmxd-machine: sandbox: ");
-		add_sentence(&t, s, info);
+		add_sentence(&t, info);
 		add(&t, "\n");
 		if (write(STDERR_FILENO, t.bytes, t.len) < 0)
 			t.len = 0;
@@ -120,8 +120,6 @@ static int prepare_report(struct sandbox *s, const struct sandbox_options *optio
 		return -EINVAL;
 	s->report_len = len - 1;
 	memcpy(s->report, text, s->report_len);
-	for (int i = 0; i < SANDBOX_CALLS_MAX; i++)
-		s->names[i] = seccomp_syscall_resolve_num_arch(SCMP_ARCH_X86_64, i);
 	return 0;
 }
 
@@ -211,8 +209,6 @@ struct sandbox *sandbox_free(struct sandbox *s)
 	atomic_compare_exchange_strong(&reporting, &self, NULL);
 	for (unsigned kind = 0; kind < THREAD_KINDS; kind++)
 		free(s->filter[kind].filter);
-	for (int i = 0; i < SANDBOX_CALLS_MAX; i++)
-		free(s->names[i]);
 	free(s);
 	return NULL;
 }

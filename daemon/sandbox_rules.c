@@ -29,7 +29,7 @@
 #include <fcntl.h>
 
 #include "common/checked.h"
-#include "daemon/sandbox_internal.h"
+#include "daemon/sandbox_rules.h"
 
 #define CONTROL KINDS(THREAD_CONTROL)
 #define LOOP KINDS(THREAD_LOOP)

@@ -3,7 +3,7 @@
 check_PROGRAMS += vmxd-machine-fake
 vmxd_machine_fake_SOURCES = $(machine_program_sources) tests/protocol/fake_board.c
 vmxd_machine_fake_CPPFLAGS = $(daemon_cppflags)
-vmxd_machine_fake_LDADD = $(daemon_libs) $(SECCOMP_LIBS) -lpthread
+vmxd_machine_fake_LDADD = libsandbox.la $(daemon_libs) -lpthread
 
 # The daemon and its client against it, through the socket.
 check_LTLIBRARIES += libprotocolrig.la

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "common/checked.h"
-#include "daemon/sandbox.h"
+#include "daemon/sandbox_rules.h"
 
 #define CONTROL (1u << THREAD_CONTROL)
 #define LOOP (1u << THREAD_LOOP)
@@ -255,6 +255,27 @@ static void other_architecture(enum thread_kind kind)
 }
 #endif
 
+/* What was compiled when vmxd was built is what libseccomp makes of the rules here and now. */
+static void same_program(enum thread_kind kind, bool kvm, bool shares)
+{
+	const struct sandbox_options options = { .kvm = kvm, .share_count = shares, .status_fd = 6,
+						 .proc_fd = 11 };
+	const uint32_t own[SANDBOX_OWNS] = { [SANDBOX_OWN_PID] = (uint32_t)getpid(),
+					     [SANDBOX_OWN_STATUS_FD] = 6, [SANDBOX_OWN_PROC_FD] = 11 };
+	struct sock_fprog made = { 0 }, compiled = { 0 };
+	bool ok = sandbox_filter_make(&options, kind, &made) == 0 &&
+		  sandbox_compile(kind, kvm, shares, own, &compiled) == 0 && made.len == compiled.len &&
+		  !memcmp(made.filter, compiled.filter, made.len * sizeof(made.filter[0]));
+
+	passed += ok;
+	failed += !ok;
+	if (!ok)
+		printf("FAILED: the program of the %s thread (KVM %d, shares %d) is another one\n",
+		       sandbox_kind_name(kind), kvm, shares);
+	free(made.filter);
+	free(compiled.filter);
+}
+
 int main(void)
 {
 	static const struct attempt openat = { "openat", SYS_openat, ALL, { AT_FDCWD, P("/sys") } };
@@ -266,15 +287,18 @@ int main(void)
 	int status;
 
 	status_fd = memfd_create("status", 0);
+	for (unsigned i = 0; i < THREAD_KINDS * 4; i++)
+		same_program((enum thread_kind)(i / 4), i / 2 % 2, i % 2);
 	status = run(THREAD_CONTROL, &getpid_call, text, sizeof(text));
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 250) {
-		printf("skip: this host has no seccomp filters\n0 passed, 0 failed, 1 skipped\n");
-		return 77;
+		printf("skip: this host has no seccomp filters\n%d passed, %d failed, 1 skipped\n",
+		       passed, failed);
+		return failed ? 1 : 77;
 	}
 #ifdef VMXD_SANITIZERS
 	printf("skip: the sanitizers of this build need calls that are forbidden otherwise\n"
-	       "0 passed, 0 failed, 1 skipped\n");
-	return 77;
+	       "%d passed, %d failed, 1 skipped\n", passed, failed);
+	return failed ? 1 : 77;
 #endif
 	for (unsigned k = 0; k < THREAD_KINDS; k++) {
 		enum thread_kind kind = (enum thread_kind)k;
