@@ -21,6 +21,7 @@ struct card {
 	bool attaching; /* a descriptor is on its way */
 	bool told;      /* that it cannot be had: once in the log is enough */
 	int listen_fd;  /* -1: none */
+	int peer_fd;    /* of a vmxd-slirp that is to be started; -1: none */
 };
 
 struct nets {
@@ -63,7 +64,7 @@ static struct card *add_card(struct nets *nets, const char *id)
 
 	if (!card)
 		return NULL;
-	*card = (struct card){ .listen_fd = -1 };
+	*card = (struct card){ .listen_fd = -1, .peer_fd = -1 };
 	snprintf(card->id, sizeof(card->id), "%s", id);
 	return card;
 }
@@ -72,6 +73,8 @@ static void drop_card(struct card *card)
 {
 	if (*card->id && card->listen_fd >= 0)
 		close(card->listen_fd);
+	if (*card->id && card->peer_fd >= 0)
+		close(card->peer_fd);
 	*card->id = '\0';
 }
 
@@ -129,7 +132,7 @@ static int open_card(struct vm *vm, struct card *card, const struct netconf *con
 		r = net_open_tap(conf, field, tap_taken(vm, conf), ends, error);
 		return r == 0 ? net_open_vhost(vm->daemon->log, conf, field, ends, error) : r;
 	case NETCONF_USER:
-		r = net_open_user(vm, conf, field, &ends->fds[0], error);
+		r = net_open_user(vm, conf, field, &ends->fds[0], &card->peer_fd, error);
 		break;
 	case NETCONF_STREAM:
 		if (conf->listen)
@@ -186,13 +189,52 @@ int nets_open(struct vm *vm, struct net_ends *ends, size_t *ret_count, struct rp
 	return 0;
 }
 
+/* What was opened for a card gets its other side. */
+static int start_card(struct vm *vm, struct card *card, const struct netconf *conf, const char *field,
+		      struct rpc_error *error)
+{
+	int r = 0;
+
+	if (card->peer_fd >= 0) {
+		r = net_start_user(vm, conf, field, card->peer_fd, error);
+		close(card->peer_fd);
+		card->peer_fd = -1;
+	}
+	return r;
+}
+
+void nets_start(struct vm *vm)
+{
+	for (size_t i = 0; vm->nets && i < NETS_MAX; i++) {
+		struct card *card = &vm->nets->card[i];
+		struct rpc_error error;
+		struct netconf conf;
+		size_t index;
+
+		if (*card->id && netconf_find(vm->config, card->id, &index) == 0 &&
+		    netconf_get(vm->config, index, &conf, &error) == 0 &&
+		    start_card(vm, card, &conf, card->id, &error) < 0)
+			log_line(vm->daemon->log, LOG_LEVEL_WARNING, "vm %s: %s", vm->name,
+				 error.message);
+	}
+}
+
 int nets_open_new(struct vm *vm, json_object *net, const char *field, struct net_ends *ends,
 		  struct rpc_error *error)
 {
 	struct netconf conf;
 	int r = netconf_check_new(vm->config, net, field, &conf, error);
 
-	return r < 0 ? r : open_new(vm, vm->nets, &conf, field, ends, error);
+	if (r == 0)
+		r = open_new(vm, vm->nets, &conf, field, ends, error);
+	if (r == 0) {
+		r = start_card(vm, find_card(vm->nets, conf.id), &conf, field, error);
+		if (r < 0) {
+			net_ends_close(ends, 1);
+			nets_drop(vm, conf.id);
+		}
+	}
+	return r;
 }
 
 static void adopt_card(struct vm *vm, const struct netconf *conf)
@@ -254,8 +296,17 @@ static void on_attached(struct vm *vm, void *opaque, json_object *result,
 static int reopen(struct vm *vm, struct card *card, const struct netconf *conf, const char *field,
 		  int *ret_fd, struct rpc_error *error)
 {
-	if (conf->kind == NETCONF_USER)
-		return net_open_user(vm, conf, field, ret_fd, error);
+	int r;
+
+	if (conf->kind == NETCONF_USER) {
+		r = net_open_user(vm, conf, field, ret_fd, &card->peer_fd, error);
+		if (r == 0) {
+			r = start_card(vm, card, conf, field, error);
+			if (r < 0)
+				close(*ret_fd);
+		}
+		return r;
+	}
 	if (conf->kind == NETCONF_TAP) /* it was deleted: a new one is another interface */
 		return -EAGAIN;
 	if (!conf->listen)

@@ -17,6 +17,9 @@ struct nets;
 /* Opens all of it for vm, which has none: vm->nets, and ends[NETS_MAX] with *ret_count in use
  * (caller: net_ends_close()). -EINVAL with *error, and nothing is left. */
 int nets_open(struct vm *vm, struct net_ends *ends, size_t *ret_count, struct rpc_error *error);
+/* The guest runs: starts the programs that serve its cards, once. A card whose program cannot be started
+ * loses its link, and is looked after as one whose program died. */
+void nets_start(struct vm *vm);
 /* vm was found running: what can be had again is. */
 void nets_adopt(struct vm *vm);
 /* The machine told what it has, each card with its "link". */
@@ -47,8 +50,12 @@ int net_open_stream(const struct netconf *conf, const char *field, int *ret_fd,
 		    struct rpc_error *error);
 int net_listen(const struct netconf *conf, const char *field, int *ret_fd,
 	       struct rpc_error *error);
-/* Starts a vmxd-slirp and returns the other end of its socket. */
-int net_open_user(struct vm *vm, const struct netconf *conf, const char *field, int *ret_fd,
-		  struct rpc_error *error);
+/* A socket for the machine, and its other end for a vmxd-slirp, which net_start_user() starts. Both are the
+ * caller's. */
+int net_open_user(const struct vm *vm, const struct netconf *conf, const char *field, int *ret_fd,
+		  int *ret_peer_fd, struct rpc_error *error);
+/* fd stays the caller's. -EINVAL with *error. */
+int net_start_user(struct vm *vm, const struct netconf *conf, const char *field, int fd,
+		   struct rpc_error *error);
 
 #endif

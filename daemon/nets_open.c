@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -311,22 +312,42 @@ static unsigned make_args(const struct netconf *conf, const char *name, char tex
 	return n;
 }
 
-static int spawn(struct vm *vm, const struct netconf *conf, int fd)
+/* Beside vmxd-machine. */
+static void slirp_path(const struct vm *vm, char *path, size_t size)
 {
-	char text[ARGS_MAX][ARG_BYTES], *args[ARGS_MAX + 1], path[4096];
 	const char *machine = vm->daemon->options.machine, *slash = strrchr(machine, '/');
 
-	snprintf(path, sizeof(path), "%.*s/vmxd-slirp", slash ? (int)(slash - machine) : 1,
+	snprintf(path, size, "%.*s/vmxd-slirp", slash ? (int)(slash - machine) : 1,
 		 slash ? machine : ".");
-	make_args(conf, vm->name, text, args);
-	return helper_spawn(vm, path, args, &fd, 1);
 }
 
-int net_open_user(struct vm *vm, const struct netconf *conf, const char *field, int *ret_fd,
-		  struct rpc_error *error)
+static int no_slirp(const char *field, int err, struct rpc_error *error)
 {
+	return refuse(error, err, "not-usable", field, "kind", "vmxd-slirp cannot be started: %s",
+		      strerror(err));
+}
+
+int net_start_user(struct vm *vm, const struct netconf *conf, const char *field, int fd,
+		   struct rpc_error *error)
+{
+	char text[ARGS_MAX][ARG_BYTES], *args[ARGS_MAX + 1], path[PATH_MAX];
+	int r;
+
+	slirp_path(vm, path, sizeof(path));
+	make_args(conf, vm->name, text, args);
+	r = helper_spawn(vm, path, args, &fd, 1);
+	return r < 0 ? no_slirp(field, -r, error) : 0;
+}
+
+int net_open_user(const struct vm *vm, const struct netconf *conf, const char *field, int *ret_fd,
+		  int *ret_peer_fd, struct rpc_error *error)
+{
+	char path[PATH_MAX];
 	int pair[2], r;
 
+	slirp_path(vm, path, sizeof(path));
+	if (access(path, X_OK) < 0)
+		return no_slirp(field, errno, error);
 	for (size_t i = 0; i < conf->publish_count; i++) {
 		r = try_port(&conf->publish[i], field, i, error);
 		if (r < 0)
@@ -334,13 +355,7 @@ int net_open_user(struct vm *vm, const struct netconf *conf, const char *field, 
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return refuse(error, errno, "not-usable", field, "kind", "%s", strerror(errno));
-	r = spawn(vm, conf, pair[1]);
-	close(pair[1]);
-	if (r < 0) {
-		close(pair[0]);
-		return refuse(error, -r, "not-usable", field, "kind",
-			      "vmxd-slirp cannot be started: %s", strerror(-r));
-	}
 	*ret_fd = pair[0];
+	*ret_peer_fd = pair[1];
 	return 0;
 }

@@ -398,6 +398,9 @@ void vm_link_report(struct vm *vm, json_object *report)
 	if (state == VM_PAUSED && vm->state == VM_PAUSED && vm->stalls != stalls)
 		stalled_again(vm);
 	vm_set_state(vm, state);
+	/* No sooner: until now the processors were the machine's, and no guest needs its network yet. */
+	if (state != VM_STARTING)
+		nets_start(vm);
 }
 
 void vm_link_ended(struct vm *vm, json_object *final, const char *how)
