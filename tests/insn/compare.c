@@ -16,6 +16,11 @@ static const char *const diff_names[] = { "status", "vector", "error code", "cr2
 static const char *const gpr_names[] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					 "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
 
+const char *gpr_name(unsigned i)
+{
+	return gpr_names[i];
+}
+
 static bool has_error_code(unsigned vector)
 {
 	return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
@@ -88,7 +93,7 @@ uint32_t compare(const struct test_case *tc, unsigned cpl, const struct outcome 
 		diff |= DIFF_MXCSR;
 	if (memcmp(n->out.xs.ymm, g->out.xs.ymm, ymms * 32) != 0)
 		diff |= DIFF_VECTORS;
-	if (memcmp(n->mem, g->mem, MEM_SIZE) != 0)
+	if (memcmp(n->mem, g->mem, MEM_SIZE) != 0 || memcmp(n->stack, g->stack, STACK_SIZE) != 0)
 		diff |= DIFF_MEMORY;
 	return diff;
 }
@@ -132,17 +137,17 @@ static void print_bytes(const char *what, const uint8_t *in, const uint8_t *n, c
 	}
 }
 
-static void report_memory(const struct outcome *n, const struct outcome *g)
+static void report_memory(uint64_t va, const uint8_t *n, const uint8_t *g, unsigned size)
 {
 	unsigned shown = 0;
 
-	for (unsigned i = 0; i < MEM_SIZE && shown < 6; i += 8) {
+	for (unsigned i = 0; i < size && shown < 6; i += 8) {
 		char what[32];
 
-		if (memcmp(n->mem + i, g->mem + i, 8) == 0)
+		if (memcmp(n + i, g + i, 8) == 0)
 			continue;
-		snprintf(what, sizeof(what), "%08x", (unsigned)MEM_VA + i);
-		print_bytes(what, NULL, n->mem + i, g->mem + i, 8);
+		snprintf(what, sizeof(what), "%08x", (unsigned)va + i);
+		print_bytes(what, NULL, n + i, g + i, 8);
 		shown++;
 	}
 }
@@ -201,18 +206,21 @@ void report(const struct test_case *tc, unsigned cpl, const struct outcome *n,
 {
 	const uint32_t diff = compare(tc, cpl, n, g);
 
-	printf("%s %s, %s-bit, CPL %u, %s: --seed %" PRIu64 " --case %" PRIu64 ": differ in", diff ? "FAIL" : "same",
-	       tc->name, tc->mode == MODE_64 ? "64" : "32", cpl, how, tc->seed, tc->index);
+	printf("%s %s, %s-bit, CPL %u, %s: --seed %" PRIu64 " --case %" PRIu64 "%s: differ in",
+	       diff ? "FAIL" : "same", tc->name, tc->mode == MODE_64 ? "64" : "32", cpl, how, tc->seed, tc->index,
+	       tc->program ? " --kind program" : "");
 	for (unsigned i = 0; i < sizeof(diff_names) / sizeof(diff_names[0]); i++) {
 		if (diff >> i & 1)
 			printf(" [%s]", diff_names[i]);
 	}
 	printf("\n");
-	disassemble(tc);
+	if (!tc->program)
+		disassemble(tc);
 	print_end("native", n);
 	print_end("guest", g);
 	if (n->status == RAN && g->status == RAN) {
 		report_registers(tc, n, g);
-		report_memory(n, g);
+		report_memory(MEM_VA, n->mem, g->mem, MEM_SIZE);
+		report_memory(STACK_VA, n->stack, g->stack, STACK_SIZE);
 	}
 }

@@ -31,7 +31,8 @@ enum { /* guest-physical */
 	P_PML4 = 0x1000, P_PDPT = 0x2000, P_PD = 0x3000, P_PT_CODE = 0x4000, P_PT_DATA = 0x5000,
 	P_PDPT_KERNEL = 0x6000, P_PD_KERNEL = 0x7000, P_GDT = 0x8000, P_IDT = 0x9000, P_TSS = 0xa000,
 	P_STUBS = 0xb000, P_IRET = 0xb800, P_CPUID = 0xb900, P_IST = 0xe000, P_FRAME = 0xf7c0,
-	P_CODE = 0x10000, P_DATA_A = 0x42000, P_DATA_B = 0x40000, P_RO = 0x44000,
+	P_CODE = 0x10000, P_DATA_A = 0x42000, P_DATA_B = 0x40000, P_RO = 0x44000, P_STACK_A = 0x48000,
+	P_STACK_B = 0x46000, P_PT_ALIAS = 0x4a000,
 };
 
 enum { /* as Linux has them, but for the first */
@@ -93,6 +94,11 @@ static void build_page_tables(struct guest *g)
 		put64(g, P_PT_CODE + i * 8, (P_CODE + i * 4096u) | table);
 	put64(g, P_PT_DATA + (MEM_VA >> 12 & 511) * 8, P_DATA_A | table | PTE_NX);
 	put64(g, P_PT_DATA + ((MEM_VA >> 12 & 511) + 1) * 8, P_DATA_B | table | PTE_NX);
+	put64(g, P_PD + (ALIAS_VA >> 21 & 511) * 8, P_PT_ALIAS | table);
+	put64(g, P_PT_ALIAS + (ALIAS_VA >> 12 & 511) * 8, P_DATA_B | table | PTE_NX);
+	put64(g, P_PT_ALIAS + ((ALIAS_VA >> 12 & 511) + 1) * 8, P_DATA_A | table | PTE_NX);
+	put64(g, P_PT_DATA + (STACK_VA >> 12 & 511) * 8, P_STACK_A | table | PTE_NX);
+	put64(g, P_PT_DATA + ((STACK_VA >> 12 & 511) + 1) * 8, P_STACK_B | table | PTE_NX);
 	put64(g, P_PT_DATA + (RO_VA >> 12 & 511) * 8, P_RO | PTE_P | PTE_U | PTE_NX);
 	put64(g, P_PML4 + (KERNEL_VA >> 39 & 511) * 8, P_PDPT_KERNEL | PTE_P | PTE_W);
 	put64(g, P_PDPT_KERNEL, P_PD_KERNEL | PTE_P | PTE_W);
@@ -360,6 +366,8 @@ static void collect(struct guest *g, struct outcome *out)
 	xstate_from_area(g->xsave, &out->out.xs);
 	memcpy(out->mem, g->ram + P_DATA_A, 4096);
 	memcpy(out->mem + 4096, g->ram + P_DATA_B, 4096);
+	memcpy(out->stack, g->ram + P_STACK_A, 4096);
+	memcpy(out->stack + 4096, g->ram + P_STACK_B, 4096);
 	out->status = RAN;
 }
 
@@ -386,6 +394,9 @@ static void run_case(struct guest *g, const struct test_case *tc, unsigned cpl, 
 	place_memory(tc, g->templates, out->mem);
 	memcpy(g->ram + P_DATA_A, out->mem, 4096);
 	memcpy(g->ram + P_DATA_B, out->mem + 4096, 4096);
+	place_stack(tc, g->templates, out->stack);
+	memcpy(g->ram + P_STACK_A, out->stack, 4096);
+	memcpy(g->ram + P_STACK_B, out->stack + 4096, 4096);
 	put64(g, P_FRAME, tc->in.rip);
 	put64(g, P_FRAME + 8, cs);
 	put64(g, P_FRAME + 16, tc->in.rflags);

@@ -10,6 +10,8 @@
  *   CODE_VA   CODE_SLOTS slots of CODE_SLOT bytes, readable, writable, executable
  *   MEM_VA    two pages of data; what precedes and follows is not present
  *   RO_VA     one read-only page, not present around it
+ *   STACK_VA  two pages of stack, not present around them
+ *   ALIAS_VA  the two pages of data again, the second one first; in the same sets of a TLB
  */
 #ifndef INSN_H
 #define INSN_H
@@ -30,6 +32,9 @@
 #define MEM_END (MEM_VA + MEM_SIZE)
 #define RO_VA 0x20004000ull
 #define RO_SIZE 0x1000u
+#define STACK_VA 0x20008000ull
+#define STACK_SIZE 0x2000u
+#define ALIAS_VA (MEM_VA + 0x1000000)
 #define GS_BASE 0x40ull /* small: GS-relative addresses stay in the data */
 
 #define CODE_MAX 400u
@@ -80,6 +85,7 @@ struct test_case {
 	uint32_t code_va;
 	uint16_t code_len;
 	uint8_t code[CODE_MAX];
+	const uint8_t *program; /* not NULL: code_len bytes here instead */
 	uint16_t template;
 	uint8_t patch_count;
 	struct patch patch[PATCHES_MAX];
@@ -94,7 +100,7 @@ struct outcome {
 	uint32_t error_code;
 	uint64_t cr2; /* of a #PF */
 	struct cpu out;
-	uint8_t mem[MEM_SIZE];
+	uint8_t mem[MEM_SIZE], stack[STACK_SIZE];
 	char why[96]; /* ENGINE_FAILED */
 };
 
@@ -176,6 +182,10 @@ void generate_loop(struct test_case *tc, uint64_t seed, uint64_t index); /* loop
 /* Segment registers, IOPL, privileges: means something else at CPL 0. */
 bool insn_cpl3_only(const struct insn *insn);
 bool insn_any_fault(const struct insn *insn);
+/* The general-purpose register that the operand is and is written, or -1. */
+int insn_written_gpr(const ZydisDecodedOperand *op);
+/* May it stand among others, with nothing prepared for it? No branch among them. */
+bool insn_in_sequence(struct rng *rng, const struct insn *insn);
 int gpr_number(ZydisRegister reg); /* of the enclosing 64-bit register, or -1 */
 
 /* --- special.c: written by hand (special64.S, special32.S) ------------------------------------ */
@@ -201,6 +211,7 @@ int guest_features(struct guest *guest, struct features *ret);
 
 /* Restores memory and code of a case; shared by both sides. */
 void place_memory(const struct test_case *tc, const uint8_t (*templates)[MEM_SIZE], uint8_t *mem);
+void place_stack(const struct test_case *tc, const uint8_t (*templates)[MEM_SIZE], uint8_t *stack);
 void place_code(const struct test_case *tc, uint8_t *code_area);
 void xstate_to_area(const struct xstate *xs, uint8_t *area);
 void xstate_from_area(const uint8_t *area, struct xstate *xs);
@@ -210,8 +221,9 @@ void xstate_from_area(const uint8_t *area, struct xstate *xs);
 /* Bit set of what differs, 0 if they agree. */
 uint32_t compare(const struct test_case *tc, unsigned cpl, const struct outcome *native,
 		 const struct outcome *guest);
+const char *gpr_name(unsigned i);
 void report(const struct test_case *tc, unsigned cpl, const struct outcome *native,
 	    const struct outcome *guest, const char *how);
-void disassemble(const struct test_case *tc);
+void disassemble(const struct test_case *tc); /* not of programs */
 
 #endif

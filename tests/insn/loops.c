@@ -6,6 +6,7 @@
  *
  * No instruction here leaves a flag undefined but those of `undefined`.
  */
+#include "tests/insn/asm.h"
 #include "tests/insn/insn.h"
 
 #include <stdio.h>
@@ -22,6 +23,7 @@ struct pointer {
 struct loop {
 	struct rng rng;
 	struct test_case *tc;
+	struct code code;
 	struct pointer ptr[POINTERS_MAX];
 	unsigned pointer_count;
 	int index, counter, limit, data[3], spare;
@@ -29,69 +31,6 @@ struct loop {
 	uint32_t turns;
 	unsigned exits[EXITS_MAX], exit_count; /* where the rel32 of jumps out stand */
 };
-
-struct address {
-	int base, index; /* -1: none */
-	unsigned log2;
-	int32_t disp;
-};
-
-/* --- encoding --------------------------------------------------------------------------------------- */
-
-static void put(struct loop *l, unsigned byte)
-{
-	if (l->tc->code_len < CODE_MAX)
-		l->tc->code[l->tc->code_len++] = (uint8_t)byte;
-}
-
-static void put4(struct loop *l, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		put(l, v >> 8 * i & 0xff);
-}
-
-/* pre: a prefix byte or 0. opcode: one byte, or 0f and one. reg: register or /digit. */
-static void put_op(struct loop *l, unsigned pre, bool w, unsigned opcode, int reg, int rm_base, int index)
-{
-	if (pre)
-		put(l, pre);
-	put(l, 0x40 | (w ? 8 : 0) | (reg >= 8 ? 4 : 0) | (index >= 8 ? 2 : 0) | (rm_base >= 8 ? 1 : 0));
-	if (opcode >> 8)
-		put(l, 0x0f);
-	put(l, opcode & 0xff);
-}
-
-static void put_mem(struct loop *l, unsigned pre, bool w, unsigned opcode, int reg, const struct address *a)
-{
-	const unsigned r = ((unsigned)reg & 7) << 3;
-
-	put_op(l, pre, w, opcode, reg, a->base, a->index);
-	if (a->base < 0 && a->index < 0) { /* SIB without both: absolute */
-		put(l, r | 4);
-		put(l, 0x25);
-	} else if (a->base < 0) {
-		put(l, r | 4);
-		put(l, a->log2 << 6 | ((unsigned)a->index & 7) << 3 | 5);
-	} else {
-		put(l, 0x80 | r | 4);
-		put(l, a->log2 << 6 | (a->index < 0 ? 4u : (unsigned)a->index & 7) << 3 |
-			       ((unsigned)a->base & 7));
-	}
-	put4(l, (uint32_t)a->disp);
-}
-
-static void put_reg(struct loop *l, unsigned pre, bool w, unsigned opcode, int reg, int rm)
-{
-	put_op(l, pre, w, opcode, reg, rm, -1);
-	put(l, 0xc0 | ((unsigned)reg & 7) << 3 | ((unsigned)rm & 7));
-}
-
-static void put_jcc(struct loop *l, unsigned cc, unsigned target)
-{
-	put(l, 0x0f);
-	put(l, 0x80 | cc);
-	put4(l, target - (l->tc->code_len + 4u));
-}
 
 /* --- registers and addresses ------------------------------------------------------------------------ */
 
@@ -177,77 +116,27 @@ static struct address some_address(struct loop *l)
 
 /* --- the body ---------------------------------------------------------------------------------------- */
 
-/* op register, memory or the other way round */
-static const struct {
-	uint16_t opcode;
-	uint8_t pre;
-	int8_t digit; /* instead of the register; -1: none */
-	uint8_t imm;  /* bytes */
-	bool wide;    /* 64 bits half of the time */
-} memory_ops[] = {
-	{ 0x8b, 0, -1, 0, true }, { 0x89, 0, -1, 0, true }, { 0x8a, 0, -1, 0, false },
-	{ 0x88, 0, -1, 0, false }, { 0x8b, 0x66, -1, 0, false }, { 0x89, 0x66, -1, 0, false },
-	{ 0x03, 0, -1, 0, true }, { 0x01, 0, -1, 0, true }, { 0x29, 0, -1, 0, true },
-	{ 0x2b, 0, -1, 0, true }, { 0x13, 0, -1, 0, true }, { 0x11, 0, -1, 0, true },
-	{ 0x1b, 0, -1, 0, true }, { 0x39, 0, -1, 0, true }, { 0x3b, 0, -1, 0, true },
-	{ 0x3a, 0, -1, 0, false }, { 0x31, 0, -1, 0, true }, { 0x85, 0, -1, 0, true },
-	{ 0x87, 0, -1, 0, true }, { 0xfe, 0, 0, 0, false }, { 0xff, 0, 1, 0, true },
-	{ 0x83, 0, 0, 1, true }, { 0x83, 0, 5, 1, true }, { 0x80, 0, 7, 1, false },
-	{ 0x83, 0, 7, 1, true }, { 0xf7, 0, 3, 0, true }, { 0xc7, 0, 0, 4, true },
-	{ 0x1b6, 0, -1, 0, true }, { 0x1be, 0, -1, 0, true }, { 0x1b7, 0, -1, 0, true },
-	{ 0x142, 0, -1, 0, true }, { 0x14f, 0, -1, 0, true }, { 0x192, 0, 0, 0, false },
-	{ 0x110, 0, -1, 0, false }, { 0x111, 0, -1, 0, false }, { 0x128, 0, -1, 0, false },
-	{ 0x129, 0, -1, 0, false }, { 0x16f, 0xf3, -1, 0, false }, { 0x17f, 0xf3, -1, 0, false },
-	{ 0x1fe, 0x66, -1, 0, false }, { 0x158, 0, -1, 0, false }, { 0x158, 0xf2, -1, 0, false },
-	{ 0x110, 0xf3, -1, 0, false }, { 0x111, 0xf3, -1, 0, false }, { 0x1c1, 0, -1, 0, true },
-	{ 0x1b1, 0, -1, 0, true }, { 0xdd, 0, 0, 0, false }, { 0xdd, 0, 3, 0, false },
-};
-
 static void add_memory_op(struct loop *l)
 {
-	unsigned k = rng_below(&l->rng, sizeof(memory_ops) / sizeof(memory_ops[0]));
-	int reg = memory_ops[k].digit;
+	const struct memory_op *op = some_memory_op(&l->rng);
+	int reg = l->data[rng_below(&l->rng, 3)];
 	struct address a = some_address(l);
 
-	if (reg < 0)
-		reg = l->data[rng_below(&l->rng, 3)];
-	if (memory_ops[k].opcode == 0x1b1 && l->data[0] != RAX && l->data[1] != RAX && l->data[2] != RAX)
+	if (op->opcode == 0x1b1 && l->data[0] != RAX && l->data[1] != RAX && l->data[2] != RAX)
 		return; /* CMPXCHG changes RAX, which may be a pointer */
-	put_mem(l, memory_ops[k].pre, memory_ops[k].wide && rng_percent(&l->rng, 50), memory_ops[k].opcode,
-		reg, &a);
-	for (unsigned i = 0; i < memory_ops[k].imm; i++)
-		put(l, rng_below(&l->rng, 256));
+	put_memory_op(&l->code, &l->rng, op, reg, &a);
 }
 
 static void add_register_op(struct loop *l)
 {
 	int a = l->data[rng_below(&l->rng, 3)], b = l->data[rng_below(&l->rng, 3)];
-	static const uint16_t ops[] = { 0x01, 0x29, 0x31, 0x39, 0x85, 0x11, 0x19, 0x89, 0x21 };
-	const bool w = rng_percent(&l->rng, 50);
 
-	switch (rng_below(&l->rng, 8)) {
-	case 0: { /* LEA of the pointers and the index */
+	if (rng_percent(&l->rng, 12)) { /* LEA of the pointers and the index */
 		struct address at = some_address(l);
 
-		put_mem(l, 0, w, 0x8d, a, &at);
-		break;
-	}
-	case 1:
-		put_reg(l, 0, w, 0xff, (int)rng_below(&l->rng, 2), a); /* INC, DEC */
-		break;
-	case 2:
-		put_reg(l, 0, false, 0x190 | rng_below(&l->rng, 16), 0, a); /* SETcc */
-		break;
-	case 3:
-		put_reg(l, 0, w, 0x83, (int)rng_below(&l->rng, 8), a);
-		put(l, rng_below(&l->rng, 256));
-		break;
-	case 4: /* a shift by one defines OF */
-		put_reg(l, 0, w, 0xd1, rng_percent(&l->rng, 50) ? 4 : 5, a);
-		break;
-	default:
-		put_reg(l, 0, w, ops[rng_below(&l->rng, sizeof(ops) / sizeof(ops[0]))], a, b);
-		break;
+		put_mem(&l->code, 0, rng_percent(&l->rng, 50), 0x8d, a, &at);
+	} else {
+		put_register_op(&l->code, &l->rng, a, b);
 	}
 }
 
@@ -259,13 +148,13 @@ static void add_exit(struct loop *l)
 	if (l->exit_count == EXITS_MAX)
 		return;
 	if (rng_percent(&l->rng, 50)) {
-		put_mem(l, 0, false, 0x80, 7, &a); /* cmp byte, imm */
-		put(l, rng_below(&l->rng, 256));
+		put_mem(&l->code, 0, false, 0x80, 7, &a); /* cmp byte, imm */
+		put(&l->code, rng_below(&l->rng, 256));
 	} else {
-		put_mem(l, 0, false, 0x3a, l->data[0], &a); /* cmp r8, m8 */
+		put_mem(&l->code, 0, false, 0x3a, l->data[0], &a); /* cmp r8, m8 */
 	}
-	put_jcc(l, 4, 0);
-	l->exits[l->exit_count++] = l->tc->code_len - 4u;
+	put_jcc(&l->code, 4, 0);
+	l->exits[l->exit_count++] = l->code.len - 4u;
 }
 
 /* reg += by, in one of the ways that there are. */
@@ -275,19 +164,19 @@ static void add_step(struct loop *l, int reg, int32_t by)
 
 	switch (rng_below(&l->rng, 5)) {
 	case 0:
-		put_mem(l, 0, true, 0x8d, reg, &a);
+		put_mem(&l->code, 0, true, 0x8d, reg, &a);
 		break;
 	case 1:
-		put_reg(l, 0, true, 0x81, 5, reg); /* sub */
-		put4(l, (uint32_t)-by);
+		put_reg(&l->code, 0, true, 0x81, 5, reg); /* sub */
+		put4(&l->code, (uint32_t)-by);
 		break;
 	case 2: /* lea spare, [reg + by]; mov reg, spare */
-		put_mem(l, 0, true, 0x8d, l->spare, &a);
-		put_reg(l, 0, true, 0x89, l->spare, reg);
+		put_mem(&l->code, 0, true, 0x8d, l->spare, &a);
+		put_reg(&l->code, 0, true, 0x89, l->spare, reg);
 		break;
 	default:
-		put_reg(l, 0, true, 0x81, 0, reg); /* add */
-		put4(l, (uint32_t)by);
+		put_reg(&l->code, 0, true, 0x81, 0, reg); /* add */
+		put4(&l->code, (uint32_t)by);
 		break;
 	}
 }
@@ -300,13 +189,13 @@ static void add_own_code(struct loop *l)
 
 	if (rng_percent(&l->rng, 50)) {
 		a.disp = (int32_t)(l->tc->code_va + CODE_MAX + rng_below(&l->rng, 40));
-		put_mem(l, 0, true, 0x01, l->data[0], &a);
+		put_mem(&l->code, 0, true, 0x01, l->data[0], &a);
 		return;
 	}
-	a.disp = (int32_t)(l->tc->code_va + l->tc->code_len + 8u + 3u);
-	put_mem(l, 0, false, 0x88, l->data[0], &a); /* mov [imm8], r8: 8 bytes */
-	put_reg(l, 0, true, 0x83, 0, l->data[1]);
-	put(l, 1);
+	a.disp = (int32_t)(l->tc->code_va + l->code.len + 8u + 3u);
+	put_mem(&l->code, 0, false, 0x88, l->data[0], &a); /* mov [imm8], r8: 8 bytes */
+	put_reg(&l->code, 0, true, 0x83, 0, l->data[1]);
+	put(&l->code, 1);
 }
 
 static void add_end(struct loop *l, unsigned head)
@@ -317,34 +206,34 @@ static void add_end(struct loop *l, unsigned head)
 
 	switch (rng_below(&l->rng, 5)) {
 	case 0:
-		put_reg(l, 0, true, 0xff, 1, l->counter); /* dec */
-		put_jcc(l, 5, head);
+		put_reg(&l->code, 0, true, 0xff, 1, l->counter); /* dec */
+		put_jcc(&l->code, 5, head);
 		break;
 	case 1:
-		put_mem(l, 0, true, 0x8d, l->counter, &down);
-		put_reg(l, 0, true, 0x85, l->counter, l->counter);
-		put_jcc(l, 5, head);
+		put_mem(&l->code, 0, true, 0x8d, l->counter, &down);
+		put_reg(&l->code, 0, true, 0x85, l->counter, l->counter);
+		put_jcc(&l->code, 5, head);
 		break;
 	case 2: /* a compare with where the pointer will be */
 		in->gpr[l->limit] = in->gpr[p->reg] + (uint64_t)((int64_t)p->stride * l->turns);
 		if (p->stride) {
-			put_reg(l, 0, true, 0x39, l->limit, p->reg);
-			put_jcc(l, 5, head);
+			put_reg(&l->code, 0, true, 0x39, l->limit, p->reg);
+			put_jcc(&l->code, 5, head);
 			break;
 		}
 		__attribute__((fallthrough));
 	case 3: /* the way out in the middle, JMP at the end */
-		put_reg(l, 0, true, 0x83, 5, l->counter);
-		put(l, 1);
-		put_jcc(l, 2, 0);
-		l->exits[l->exit_count++] = l->tc->code_len - 4u;
-		put(l, 0xe9);
-		put4(l, head - (l->tc->code_len + 4u));
+		put_reg(&l->code, 0, true, 0x83, 5, l->counter);
+		put(&l->code, 1);
+		put_jcc(&l->code, 2, 0);
+		l->exits[l->exit_count++] = l->code.len - 4u;
+		put(&l->code, 0xe9);
+		put4(&l->code, head - (l->code.len + 4u));
 		break;
 	default:
-		put_reg(l, 0, true, 0x83, 5, l->counter); /* sub counter, 1 */
-		put(l, 1);
-		put_jcc(l, 5, head);
+		put_reg(&l->code, 0, true, 0x83, 5, l->counter); /* sub counter, 1 */
+		put(&l->code, 1);
+		put_jcc(&l->code, 5, head);
 		break;
 	}
 }
@@ -375,7 +264,7 @@ static void add_body(struct loop *l)
 
 void generate_loop(struct test_case *tc, uint64_t seed, uint64_t index)
 {
-	struct loop l = { .tc = tc };
+	struct loop l = { .tc = tc, .code = { .at = tc->code, .room = CODE_MAX } };
 	unsigned head;
 
 	l.rng = rng_make(seed, index * 4 + 3 + (1ull << 40));
@@ -391,9 +280,10 @@ void generate_loop(struct test_case *tc, uint64_t seed, uint64_t index)
 	tc->in.xs.fcw |= 0x3f;
 	tc->undefined = tc->undefined_anywhere = FL_AF; /* AND, OR, XOR, TEST, shifts */
 	choose_registers(&l);
-	head = tc->code_len;
+	head = l.code.len;
 	add_body(&l);
 	add_end(&l, head);
+	tc->code_len = (uint16_t)l.code.len;
 	for (unsigned k = 0; k < l.exit_count; k++) {
 		const uint32_t rel = tc->code_len - (l.exits[k] + 4u);
 

@@ -13,14 +13,15 @@
 
 #include "common/clock.h"
 #include "tests/insn/insn.h"
+#include "tests/insn/prog_run.h"
 #include "vmx-driver/vmx.h"
 
-enum { KIND_SINGLE = 1, KIND_SEQUENCE = 2, KIND_SPECIAL = 4, KIND_LOOP = 8 };
+enum { KIND_SINGLE = 1, KIND_SEQUENCE = 2, KIND_SPECIAL = 4, KIND_LOOP = 8, KIND_PROGRAM = 16 };
 #define REPORTS_MAX 12u
 #define ENGINE_NATIVE 99 /* the native side against itself: is every case repeatable? */
 
 struct options {
-	uint64_t seed, count;
+	uint64_t seed, count, programs;
 	int64_t only_case;
 	const char *only;
 	int engine;
@@ -300,6 +301,35 @@ static int run_special(struct run *run)
 	return r;
 }
 
+static int run_other_side(void *opaque, const struct test_case *tc, size_t n, unsigned cpl,
+			  struct outcome *out)
+{
+	return run_guest_side(opaque, tc, n, cpl, out);
+}
+
+static int run_programs(struct run *run)
+{
+	const struct options *o = run->o;
+	const struct program_sides sides = { .native = run->native, .run = run_other_side, .opaque = run,
+					     .cpls = o->cpls, .reports = o->reports, .how = run->how };
+	struct program_counts counts = { 0 };
+	const uint64_t first = o->only_case >= 0 ? (uint64_t)o->only_case : 0;
+	const uint64_t end = o->only_case >= 0 ? first + 1 : o->programs, t = clock_monotonic_ns();
+	struct forms forms;
+	int r = forms_init(&forms, MODE_64, &run->host_features, &run->features, NULL);
+
+	if (r == 0)
+		r = programs_run(&sides, &forms, o->seed, first, end, &counts);
+	forms_fini(&forms);
+	run->passed += counts.passed;
+	run->failed += counts.failed;
+	run->skipped += counts.skipped;
+	printf("%s, programs: %" PRIu64 " (%" PRIu64 " to their end), %" PRIu64 " differ (%.2f s)\n", run->how,
+	       end - first, counts.to_end, counts.failed, (double)(clock_monotonic_ns() - t) / 1e9);
+	fflush(stdout);
+	return r;
+}
+
 /* All that was asked for, on one engine in one of its modes. */
 static int run_on(struct run *run, uint32_t debug, const char *how)
 {
@@ -329,6 +359,8 @@ static int run_on(struct run *run, uint32_t debug, const char *how)
 		if (r == 0 && mode == MODE_64 && o->kinds & KIND_LOOP)
 			r = run_generated(run, mode, KIND_LOOP);
 	}
+	if (r == 0 && o->kinds & KIND_PROGRAM)
+		r = run_programs(run);
 	run->guest = guest_free(run->guest);
 	return r;
 }
@@ -342,7 +374,9 @@ static const char usage_text[] =
 	"  --debug MODE[,MODE]|all    soft engine: step one nochain notlb tiny; all: each after the other\n"
 	"  --count N                  cases of each kind (sequences, loops: half) (default 20000)\n"
 	"  --seed N                   another seed gives other cases\n"
-	"  --kind single|sequence|special|loop   default: all\n"
+	"  --programs N               programs with branches, loops and calls (default: count / 20); those\n"
+	"                             alone unless --kind is there\n"
+	"  --kind single|sequence|special|loop|program   default: all\n"
 	"  --mode 64|32, --cpl 0|3    default: both\n"
 	"  --only MNEMONIC            single instructions of that name only\n"
 	"  --case N                   one case of a seed\n"
@@ -393,13 +427,14 @@ static bool parse(int argc, char **argv, struct options *o)
 		{ "seed", 1, NULL, 's' },   { "kind", 1, NULL, 'k' },	 { "mode", 1, NULL, 'm' },
 		{ "cpl", 1, NULL, 'p' },    { "only", 1, NULL, 'o' },	 { "case", 1, NULL, 'n' },
 		{ "inject", 0, NULL, 'i' }, { "verbose", 0, NULL, 'v' }, { "help", 0, NULL, 'h' },
-		{ "reports", 1, NULL, 'r' }, { NULL, 0, NULL, 0 },
+		{ "reports", 1, NULL, 'r' }, { "programs", 1, NULL, 'P' },
+		{ NULL, 0, NULL, 0 },
 	};
 	static const char *const engines[] = { "soft", "kvm", "native" };
 	static const unsigned engine_values[] = { VMX_ENGINE_SOFT, VMX_ENGINE_KVM, ENGINE_NATIVE };
-	static const char *const kinds[] = { "single", "sequence", "special", "loop" };
+	static const char *const kinds[] = { "single", "sequence", "special", "loop", "program" };
 	static const unsigned kind_values[] = { KIND_SINGLE, KIND_SEQUENCE, KIND_SPECIAL,
-						KIND_LOOP };
+						KIND_LOOP, KIND_PROGRAM };
 	static const char *const modes[] = { "64", "32" }, *const cpls[] = { "0", "3" };
 	static const unsigned mode_values[] = { 1, 2 }, cpl_values[] = { 1, 8 };
 	unsigned engine = VMX_ENGINE_SOFT;
@@ -412,18 +447,23 @@ static bool parse(int argc, char **argv, struct options *o)
 		case 'd': good = parse_debug(optarg, o); break;
 		case 'c': o->count = strtoull(optarg, NULL, 0); break;
 		case 's': o->seed = strtoull(optarg, NULL, 0); break;
-		case 'k': good = parse_word(optarg, kinds, kind_values, 4, &o->kinds); break;
+		case 'k': good = parse_word(optarg, kinds, kind_values, 5, &o->kinds); break;
 		case 'm': good = parse_word(optarg, modes, mode_values, 2, &o->modes); break;
 		case 'p': good = parse_word(optarg, cpls, cpl_values, 2, &o->cpls); break;
 		case 'o': o->only = optarg, o->kinds = KIND_SINGLE; break;
 		case 'n': o->only_case = (int64_t)strtoull(optarg, NULL, 0); break;
 		case 'r': o->reports = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 'P': o->programs = strtoull(optarg, NULL, 0); break;
 		case 'i': o->inject = true; break;
 		case 'v': o->verbose = true; break;
 		default: good = false; break;
 		}
 	}
 	o->engine = (int)engine;
+	if (!o->kinds)
+		o->kinds = o->programs ? KIND_PROGRAM : ~0u;
+	if (!o->programs)
+		o->programs = o->count / 20;
 	return good && optind == argc && (!o->inject || o->engine == ENGINE_NATIVE) && o->count;
 }
 
@@ -468,7 +508,7 @@ static int prepare(struct run *run)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .seed = 1, .count = 20000, .only_case = -1, .kinds = 15, .modes = 3, .cpls = 9,
+	struct options o = { .seed = 1, .count = 20000, .only_case = -1, .modes = 3, .cpls = 9,
 			     .reports = REPORTS_MAX };
 	struct run run = { .o = &o };
 	int r;

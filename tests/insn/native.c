@@ -26,6 +26,7 @@
 
 #define SHARED_VA 0x3a5b5a000000ull /* no value of gen.c comes near */
 #define XSAVE_MAX 4096u
+#define AREAS (CODE_SIZE + MEM_SIZE + RO_SIZE + STACK_SIZE) /* in the file, in this order */
 
 struct shared { /* at SHARED_VA in the child, the same memory in the parent */
 	int32_t current; /* -1: not in a batch */
@@ -99,12 +100,17 @@ void place_memory(const struct test_case *tc, const uint8_t (*templates)[MEM_SIZ
 		memcpy(mem + (tc->patch[i].va - MEM_VA), tc->patch[i].bytes, tc->patch[i].len);
 }
 
+void place_stack(const struct test_case *tc, const uint8_t (*templates)[MEM_SIZE], uint8_t *stack)
+{
+	memcpy(stack, templates[(tc->template + 1) % TEMPLATES], STACK_SIZE);
+}
+
 void place_code(const struct test_case *tc, uint8_t *code_area)
 {
 	const uint32_t at = tc->code_va - (uint32_t)CODE_VA;
 	const uint32_t len = at + tc->code_len <= CODE_SIZE ? tc->code_len : CODE_SIZE - at;
 
-	memcpy(code_area + at, tc->code, len);
+	memcpy(code_area + at, tc->program ? tc->program : tc->code, len);
 }
 
 /* --- the child ------------------------------------------------------------------------------------- */
@@ -113,7 +119,7 @@ static const uint8_t greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP
 				     REG_RSI, REG_RDI, REG_R8,	REG_R9,	 REG_R10, REG_R11,
 				     REG_R12, REG_R13, REG_R14, REG_R15 };
 
-static void capture(const ucontext_t *uc, struct outcome *out, const uint8_t *mem)
+static void capture(const ucontext_t *uc, struct outcome *out)
 {
 	const greg_t *g = uc->uc_mcontext.gregs;
 
@@ -125,7 +131,8 @@ static void capture(const ucontext_t *uc, struct outcome *out, const uint8_t *me
 	out->error_code = (uint32_t)g[REG_ERR];
 	out->cr2 = (uint64_t)g[REG_CR2];
 	xstate_from_area((const uint8_t *)uc->uc_mcontext.fpregs, &out->out.xs);
-	memcpy(out->mem, mem, MEM_SIZE);
+	memcpy(out->mem, (const void *)MEM_VA, MEM_SIZE);
+	memcpy(out->stack, (const void *)STACK_VA, STACK_SIZE);
 	out->status = RAN;
 }
 
@@ -169,13 +176,14 @@ __attribute__((no_stack_protector)) static void on_signal(int sig, siginfo_t *in
 		memcpy(sh->saved_gregs, uc->uc_mcontext.gregs, sizeof(sh->saved_gregs));
 		memcpy(sh->saved_xsave, uc->uc_mcontext.fpregs, xsave_size(uc));
 	} else {
-		capture(uc, &sh->out[sh->current], (const uint8_t *)MEM_VA);
+		capture(uc, &sh->out[sh->current]);
 	}
 	sh->current++;
 	if (sh->current < (int32_t)sh->count) {
 		const struct test_case *tc = &sh->tc[sh->current];
 
 		place_memory(tc, sh->templates, (uint8_t *)MEM_VA);
+		place_stack(tc, sh->templates, (uint8_t *)STACK_VA);
 		install(uc, tc);
 	} else {
 		memcpy(uc->uc_mcontext.gregs, sh->saved_gregs, sizeof(sh->saved_gregs));
@@ -210,9 +218,11 @@ __attribute__((noreturn)) static void child(const struct native *n, int command,
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	map_at(CODE_VA, CODE_SIZE, n->fd, 0, PROT_READ | PROT_WRITE | PROT_EXEC);
 	map_at(MEM_VA, MEM_SIZE, n->fd, CODE_SIZE, PROT_READ | PROT_WRITE);
+	map_at(ALIAS_VA, MEM_SIZE / 2, n->fd, CODE_SIZE + MEM_SIZE / 2, PROT_READ | PROT_WRITE);
+	map_at(ALIAS_VA + MEM_SIZE / 2, MEM_SIZE / 2, n->fd, CODE_SIZE, PROT_READ | PROT_WRITE);
 	map_at(RO_VA, RO_SIZE, n->fd, CODE_SIZE + MEM_SIZE, PROT_READ);
-	map_at(SHARED_VA, shared_size(), n->fd, CODE_SIZE + MEM_SIZE + RO_SIZE,
-	       PROT_READ | PROT_WRITE);
+	map_at(STACK_VA, STACK_SIZE, n->fd, CODE_SIZE + MEM_SIZE + RO_SIZE, PROT_READ | PROT_WRITE);
+	map_at(SHARED_VA, shared_size(), n->fd, AREAS, PROT_READ | PROT_WRITE);
 	sigfillset(&sa.sa_mask);
 	if (sigaltstack(&stack, NULL) < 0)
 		_exit(3);
@@ -274,7 +284,7 @@ struct native *native_free(struct native *n)
 	if (n->shared)
 		munmap(n->shared, shared_size());
 	if (n->code)
-		munmap(n->code, CODE_SIZE + MEM_SIZE + RO_SIZE);
+		munmap(n->code, AREAS);
 	close(n->fd);
 	free(n);
 	return NULL;
@@ -282,7 +292,6 @@ struct native *native_free(struct native *n)
 
 int native_new(struct native **ret, const uint8_t (*templates)[MEM_SIZE])
 {
-	const size_t areas = CODE_SIZE + MEM_SIZE + RO_SIZE;
 	struct native *n = calloc(1, sizeof(*n));
 	void *p, *q;
 	int r;
@@ -290,10 +299,10 @@ int native_new(struct native **ret, const uint8_t (*templates)[MEM_SIZE])
 	if (!n)
 		return -ENOMEM;
 	n->fd = memfd_create("insn", MFD_CLOEXEC);
-	if (n->fd < 0 || ftruncate(n->fd, (off_t)(areas + shared_size())) < 0)
+	if (n->fd < 0 || ftruncate(n->fd, (off_t)(AREAS + shared_size())) < 0)
 		goto fail;
-	p = mmap(NULL, areas, PROT_READ | PROT_WRITE, MAP_SHARED, n->fd, 0);
-	q = mmap(NULL, shared_size(), PROT_READ | PROT_WRITE, MAP_SHARED, n->fd, (off_t)areas);
+	p = mmap(NULL, AREAS, PROT_READ | PROT_WRITE, MAP_SHARED, n->fd, 0);
+	q = mmap(NULL, shared_size(), PROT_READ | PROT_WRITE, MAP_SHARED, n->fd, AREAS);
 	n->code = p == MAP_FAILED ? NULL : p;
 	n->shared = q == MAP_FAILED ? NULL : q;
 	if (!n->code || !n->shared)

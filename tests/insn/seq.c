@@ -70,23 +70,24 @@ static void setup_registers(struct sequence *q)
 	}
 }
 
-/* May this instruction stand here? */
-static bool suits(struct sequence *q, const struct insn *insn)
+int insn_written_gpr(const ZydisDecodedOperand *op)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) ?
+		       gpr_number(op->reg.value) : -1;
+}
+
+bool insn_in_sequence(struct rng *rng, const struct insn *insn)
 {
 	const ZydisDecodedInstruction *d = &insn->d;
-	const bool string = d->meta.category == ZYDIS_CATEGORY_STRINGOP;
 
-	if (d->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || insn_cpl3_only(insn))
-		return false;
-	if (d->cpu_flags && (d->cpu_flags->tested & q->undefined))
+	if (d->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || insn_cpl3_only(insn) ||
+	    d->meta.isa_set == ZYDIS_ISA_SET_AVX2GATHER)
 		return false;
 	switch (d->mnemonic) {
 	case ZYDIS_MNEMONIC_PAUSE:
 		return !d->raw.rex.B; /* XCHG on some processors */
 	case ZYDIS_MNEMONIC_DIV: case ZYDIS_MNEMONIC_IDIV: case ZYDIS_MNEMONIC_AAM:
-		if (!rng_percent(&q->rng, 20))
-			return false;
-		break;
+		return rng_percent(rng, 20);
 	case ZYDIS_MNEMONIC_ENTER: case ZYDIS_MNEMONIC_LEAVE: case ZYDIS_MNEMONIC_XLAT:
 	case ZYDIS_MNEMONIC_LDMXCSR: case ZYDIS_MNEMONIC_VLDMXCSR: case ZYDIS_MNEMONIC_FLDCW:
 	case ZYDIS_MNEMONIC_FLDENV: case ZYDIS_MNEMONIC_FRSTOR: case ZYDIS_MNEMONIC_UD0:
@@ -96,16 +97,22 @@ static bool suits(struct sequence *q, const struct insn *insn)
 	case ZYDIS_MNEMONIC_PUSHFQ: case ZYDIS_MNEMONIC_SHLD: case ZYDIS_MNEMONIC_SHRD:
 		return false;
 	default:
-		break;
+		return true;
 	}
+}
+
+/* May this instruction stand here? */
+static bool suits(struct sequence *q, const struct insn *insn)
+{
+	const ZydisDecodedInstruction *d = &insn->d;
+	const bool string = d->meta.category == ZYDIS_CATEGORY_STRINGOP;
+
+	if (!insn_in_sequence(&q->rng, insn) || (d->cpu_flags && (d->cpu_flags->tested & q->undefined)))
+		return false;
 	for (unsigned i = 0; i < d->operand_count; i++) {
 		const ZydisDecodedOperand *op = &insn->op[i];
-		int reg;
+		const int reg = insn_written_gpr(op);
 
-		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER ||
-		    !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
-			continue;
-		reg = gpr_number(op->reg.value);
 		if (reg < 0 || !(q->reserved >> reg & 1))
 			continue;
 		if (op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN && (reg == RSP || string))
@@ -155,7 +162,6 @@ static void add_random(struct sequence *q)
 						   rng_below(&q->rng, f->first[m + 1] - f->first[m])];
 		struct insn_choice c;
 		struct insn insn;
-		bool gather;
 
 		/* Half of them general-purpose: most mnemonics are SIMD. */
 		if (rng_percent(&q->rng, 50) && (form->vex || form->map > MAP_0F))
@@ -164,8 +170,7 @@ static void add_random(struct sequence *q)
 		choose_address(q, &c);
 		if (!encode(f, form, &c, &q->rng, &insn))
 			continue;
-		gather = insn.d.meta.isa_set == ZYDIS_ISA_SET_AVX2GATHER;
-		if (gather || !suits(q, &insn))
+		if (!suits(q, &insn))
 			continue;
 		fill_immediates(&q->rng, &insn);
 		if (!insn_decode(f, &insn))
