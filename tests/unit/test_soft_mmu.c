@@ -284,6 +284,133 @@ static void test_large(void)
 	guest_destroy(&g);
 }
 
+/* R8: what three fragments of a large page hold and what code in a fourth one gives, at RDI, often enough
+ * for every cache to have them; R9: the same after the entry at RBX was changed to RCX and INVLPG of RSI,
+ * a page of which nothing was used. R15: called in between. */
+#define TWICE                                                                                  \
+	"lea 0x2000(%rdi),%rax\n call *%rax\n add %rax,%r9\n dec %r13d\n jnz 1b\n"           \
+	"test %r8,%r8\n jnz 3f\n mov %r9,%r8\n call *%r15\n mov %rcx,(%rbx)\n invlpg (%rsi)\n" \
+	"jmp 2b\n 3: hlt"
+PAYLOAD(fragments, "2: mov $50,%r13d\n 1: mov (%rdi),%r9\n add 0x1000(%rdi),%r9\n"
+		   "add 0x3008(%rdi),%r9\n" TWICE);
+PAYLOAD(code_fragment, "2: mov $50,%r13d\n 1: xor %r9d,%r9d\n" TWICE);
+PAYLOAD(nothing, "ret");
+PAYLOAD(to_and_fro, "mov $0x4001,%eax\n mov %rax,%cr3\n mov (%rsi),%rax\n"
+		    "mov $0x4000,%eax\n bts $63,%rax\n mov %rax,%cr3\n ret");
+
+#define FRAGMENTS 0x105000u /* in each 2 MiB: where they are */
+#define PD_2 0xb000u
+#define PTE_G 0x100u
+#define LARGE_PTE (PTE_P | PTE_W | PTE_PS)
+#define CR4_PCIDE 0x20000u
+
+enum how { DATA_AND_CODE, FROM_PCID, CODE_ONLY };
+
+struct fragments_case {
+	const char *what;
+	enum how how;
+	uint64_t base, entry, before, after, page;
+};
+
+/* The entry maps 2M..4M of memory before, and 0..2M after. */
+static const struct fragments_case fragments_cases[] = {
+	{ "2 MiB", DATA_AND_CODE, 0x400000, PD + 16, 0x200000 | LARGE_PTE, LARGE_PTE, 0x5ff000 },
+	{ "2 MiB, global", DATA_AND_CODE, 0x400000, PD + 16, 0x200000 | LARGE_PTE | PTE_G, LARGE_PTE,
+	  0x400000 },
+	{ "2 MiB into 4 KiB", DATA_AND_CODE, 0x400000, PD + 16, 0x200000 | LARGE_PTE,
+	  PT0 | PTE_P | PTE_W, 0x401000 },
+	{ "1 GiB into 2 MiB", DATA_AND_CODE, 0x40200000, PDPT + 8, LARGE_PTE, PD_2 | PTE_P | PTE_W,
+	  0x7ffff000 },
+	{ "1 GiB, global", DATA_AND_CODE, 0x40200000, PDPT + 8, LARGE_PTE | PTE_G,
+	  PD_2 | PTE_P | PTE_W, 0x40000000 },
+	{ "2 MiB, from another PCID", FROM_PCID, 0x400000, PD + 16, 0x200000 | LARGE_PTE, LARGE_PTE,
+	  0x5ff000 },
+	{ "2 MiB, code", CODE_ONLY, 0x400000, PD + 16, 0x200000 | LARGE_PTE, LARGE_PTE, 0x5ff000 },
+	{ "4 KiB", DATA_AND_CODE, 0x200000, PT1 + 8 * (FRAGMENTS >> 12),
+	  (0x200000 + FRAGMENTS) | PTE_P | PTE_W, FRAGMENTS | PTE_P | PTE_W, 0x200000 + FRAGMENTS },
+};
+
+static void fill_fragments(struct guest *g, uint64_t at, unsigned value)
+{
+	const uint8_t code[] = { 0xb8, (uint8_t)value, 0, 0, 0, 0xc3 };
+
+	*q(g, at) = value << 8;
+	*q(g, at + 0x1000) = value << 16;
+	*q(g, at + 0x3008) = value << 24;
+	memcpy(g->ram + at + 0x2000, code, sizeof(code));
+}
+
+static void run_fragments(const struct fragments_case *c)
+{
+	uint64_t before = c->how == CODE_ONLY ? 1 : 0x01010101;
+	uint64_t after = c->base == 0x200000 ? 0x01010201 : 2 * before;
+	struct vmx_sregs s;
+	struct guest g;
+
+	start(&g);
+	if (c->how == CODE_ONLY)
+		LOAD(&g, CODE, code_fragment);
+	else
+		LOAD(&g, CODE, fragments);
+	if (c->how == FROM_PCID)
+		LOAD(&g, CODE + 0x1000, to_and_fro);
+	else
+		LOAD(&g, CODE + 0x1000, nothing);
+	CU_ASSERT_EQUAL(vmx_vcpu_read_state(g.cpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
+	s.cr4 |= c->how == FROM_PCID ? CR4_PCIDE : 0;
+	CU_ASSERT_EQUAL(vmx_vcpu_write_state(g.cpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
+	fill_fragments(&g, 0x200000 + FRAGMENTS, 1);
+	fill_fragments(&g, FRAGMENTS, 2);
+	q(&g, PD_2)[1] = LARGE_PTE;
+	for (unsigned i = FRAGMENTS >> 12; i < (FRAGMENTS >> 12) + 4; i++)
+		set_pte(&g, i, (0x200000 + (i << 12)) | PTE_P | PTE_W);
+	*q(&g, c->entry) = c->before;
+	guest_set_reg(&g, VMX_RDI, c->base + FRAGMENTS);
+	guest_set_reg(&g, VMX_RBX, c->entry);
+	guest_set_reg(&g, VMX_RCX, c->after);
+	guest_set_reg(&g, VMX_RSI, c->page);
+	guest_set_reg(&g, VMX_R15, CODE + 0x1000);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_R8), before);
+	if (guest_reg(&g, VMX_R9) != after) {
+		printf("%s: %x\n", c->what, (unsigned)guest_reg(&g, VMX_R9));
+		CU_FAIL("something else than the tables say");
+	}
+	guest_destroy(&g);
+}
+
+static void test_fragments(void)
+{
+	for (size_t i = 0; i < sizeof(fragments_cases) / sizeof(fragments_cases[0]); i++)
+		run_fragments(&fragments_cases[i]);
+}
+
+/* The same of 32-bit paging: a page of 4 MiB gives way to pages of 4 KiB. */
+PAYLOAD(four_mib, ".code32\n mov $50,%ecx\n 1: mov 0x80701000,%eax\n add 0x80500000,%eax\n"
+		  "dec %ecx\n jnz 1b\n movl $0x71003,0x80070004\n invlpg 0x80400000\n"
+		  "mov 0x80701000,%ebx\n add 0x80500000,%ebx\n hlt\n.code64");
+
+static void test_four_mib(void)
+{
+	struct guest g;
+
+	start(&g);
+	d(&g, TABLE)[0] = PTE_P | PTE_W | PTE_PS;
+	d(&g, TABLE)[1] = PTE_P | PTE_W | PTE_PS;
+	d(&g, TABLE + 0x1000)[0x301] = 0x155000 | PTE_P | PTE_W;
+	d(&g, TABLE + 0x1000)[0x100] = 0x156000 | PTE_P | PTE_W;
+	*d(&g, 0x301000) = 1;
+	*d(&g, 0x100000) = 2;
+	*d(&g, 0x155000) = 0x10;
+	*d(&g, 0x156000) = 0x20;
+	LOAD(&g, CODE, four_mib);
+	set_paging(&g, LEGACY, TABLE);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), 3);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 0x30);
+	guest_destroy(&g);
+}
+
 /* Tables in memory that is not there: a fault with reserved bits, not a crash. */
 static void test_no_tables(void)
 {
@@ -308,6 +435,8 @@ int main(void)
 		{ "global pages", test_global },
 		{ "code pages change places", test_codeswap },
 		{ "large pages", test_large },
+		{ "fragments of large pages", test_fragments },
+		{ "fragments of 4 MiB", test_four_mib },
 		{ "no page tables", test_no_tables },
 		CU_TEST_INFO_NULL,
 	};

@@ -50,7 +50,7 @@ static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 	    !(site & JIT_SITE_LARGE)) {
 		struct soft_tlb *t = &v->tlb[v->ctx];
 
-		t->l0_chunks |= 1ull << (unsigned)(l0 - t->l0) / (SOFT_L0_SIZE / 64);
+		t->l0_pages[(unsigned)(l0 - t->l0) / (SOFT_L0_SIZE / 64)] |= soft_l0_pages(la);
 		l0->tag = now.tag;
 		l0->delta = site & JIT_SITE_PAGE ? now.tag + now.delta : now.delta;
 	}

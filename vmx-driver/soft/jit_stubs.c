@@ -16,7 +16,7 @@ static const struct {
 static const uint8_t callee_saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
 #define SAVED (sizeof(callee_saved) / sizeof(callee_saved[0]))
 
-/* log2 of the bytes of L0 that a bit of l0_chunks stands for */
+/* log2 of the bytes of L0 that a word of l0_pages stands for */
 #define L0_CHUNK_SHIFT 10
 _Static_assert(SOFT_L0_SIZE * sizeof(struct soft_l0) / 64 == 1u << L0_CHUNK_SHIFT, "chunks of L0");
 
@@ -174,12 +174,17 @@ static uint8_t *emit_count(struct jit_buf *b)
 	return e_jcc_fwd(b, CC_E);
 }
 
+static void e_bts(struct jit_buf *b, unsigned reg, unsigned bit)
+{
+	e4(b, 0xc0ab0f48 | (uint32_t)(bit << 3 | reg) << 24); /* both below r8 */
+}
+
 /* rax: offset of la's L1 entry, r11: its delta. Fills the site's L0 entry, with the whole large page
  * for a site that is JIT_SITE_LARGE - if there is one. rax, rcx and r9 are clobbered. */
 static void emit_fill(struct jit_buf *b, const struct slow_stub *stub)
 {
 	uint32_t l0 = tlb_offset(stub, offsetof(struct soft_tlb, l0));
-	uint32_t chunks = tlb_offset(stub, offsetof(struct soft_tlb, l0_chunks));
+	uint32_t pages = tlb_offset(stub, offsetof(struct soft_tlb, l0_pages));
 	size_t gpa = offsetof(struct soft_tlb, l1) + offsetof(struct soft_l1, gpa);
 	uint8_t *large, *small, *unfilled;
 
@@ -201,11 +206,15 @@ static void emit_fill(struct jit_buf *b, const struct slow_stub *stub)
 		e_rr(b, true, 0x01, H_RCX, H_R11);
 	e_gs_idx(b, true, 0x89, stub->page ? H_RCX : H_R11, H_R9,
 		 l0 + (uint32_t)offsetof(struct soft_l0, delta));
-	e_shift_imm(b, false, 5, H_R9, L0_CHUNK_SHIFT);
-	e_load(b, H_RAX, chunks);
-	e2(b, 0x4c, 0x0f); /* bts rax, r9 */
-	e2(b, 0xab, 0xc0 | (H_R9 & 7) << 3 | H_RAX);
-	e_store(b, H_RAX, chunks);
+	e_shift_imm(b, false, 5, H_R9, L0_CHUNK_SHIFT - 3);
+	e_alu_imm(b, false, 4, H_R9, 63 * 8);
+	e_gs_idx(b, true, 0x8b, H_RAX, H_R9, pages);
+	e_mov(b, H_RCX, H_R10); /* soft_l0_pages() */
+	e_shift_imm(b, true, 5, H_RCX, 12);
+	e_bts(b, H_RAX, H_RCX);
+	e_shift_imm(b, true, 5, H_RCX, 21 - 12);
+	e_bts(b, H_RAX, H_RCX);
+	e_gs_idx(b, true, 0x89, H_RAX, H_R9, pages);
 	e_fix(b, unfilled, b->p);
 }
 

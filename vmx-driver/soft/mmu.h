@@ -82,8 +82,9 @@ static inline struct soft_l1 *soft_l1_entry(struct soft_vcpu *v, unsigned ctx, u
 
 /* Notes that l1[slot] is being filled, before it is. */
 void soft_tlb_log(struct soft_tlb *t, unsigned slot, bool global);
-/* Takes that range into the one of the tlb. */
+/* Takes those pages, none of them global, into the filter of the tlb. */
 void soft_tlb_large(struct soft_tlb *t, const struct soft_large *more);
+void soft_large_copy(struct soft_large *dst, const struct soft_large *src);
 /* Notes in tlb `ctx` that something of this walk is cached there. code: in the exec TLB or ibtc. */
 void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w,
 		   bool code);

@@ -86,7 +86,7 @@ static void save(struct soft_vcpu *v, uint16_t pcid)
 	image->pcid = pcid;
 	image->age = ++v->images->clock;
 	for (unsigned ctx = 0; ctx < CTX_KINDS; ctx++)
-		image->large[ctx] = v->tlb[ctx].large;
+		soft_large_copy(&image->large[ctx], &v->tlb[ctx].large[false]);
 	save_pages(v, image);
 	save_branches(v, image);
 }

@@ -155,9 +155,15 @@ struct soft_ibtc {
 	uint64_t rip;
 	void *host;
 };
-struct soft_large { /* linear range of cached fragments of large pages */
-	uint64_t lo, hi;
-	uint8_t shift; /* log2 of the largest such page */
+/* What an entry of L0 for that address leaves in l0_pages: a bit for its page and one for the 2 MiB
+ * around it. jit_stubs.c does the same. */
+static inline uint64_t soft_l0_pages(uint64_t la)
+{
+	return 1ull << (la >> 12 & 63) | 1ull << (la >> 21 & 63);
+}
+struct soft_large { /* large pages of which fragments are cached */
+	uint64_t pages[64]; /* bloom filter: tlb.c, large_bit() */
+	bool used;          /* any bit of it is set */
 };
 /* The rip of entry i if it is for none. A jump to SOFT_TAG_INVALID itself looks in entry 0. */
 static inline uint64_t soft_ibtc_free(unsigned i)
@@ -168,8 +174,10 @@ struct soft_tlb {
 	struct soft_l0 l0[SOFT_L0_SIZE];
 	struct soft_l1 l1[SOFT_L1_SIZE];
 	struct soft_ibtc ibtc[SOFT_IBTC_SIZE];
+	/* For each 64th of l0, what was put into it since it was cleared: soft_l0_pages(). */
+	uint64_t l0_pages[64];
 	/* Bit n: something was put into the n-th 64th of the table since it was cleared. */
-	uint64_t l0_chunks, l1_chunks;
+	uint64_t l1_chunks;
 	uint32_t ibtc_filled; /* entries since it was cleared: the first ones are in ibtc_log */
 	uint16_t ibtc_log[SOFT_IBTC_LOG];
 	uint64_t ibtc_pages[64]; /* bloom filter over linear pages with ibtc entries: bit
@@ -181,7 +189,7 @@ struct soft_tlb {
 	bool used;               /* l0 or l1 may hold a valid entry */
 	uint32_t l1_filled;      /* entries of l1 that are not global since they were cleared, and */
 	uint16_t l1_log[SOFT_L1_LOG]; /* the first ones */
-	struct soft_large large;
+	struct soft_large large[2]; /* of pages that are not global, and that are */
 };
 
 struct soft_exc {

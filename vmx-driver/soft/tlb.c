@@ -4,17 +4,52 @@
 #include "vmx-driver/soft/mmu.h"
 #include "vmx-driver/soft/pcid.h"
 
-void soft_tlb_large(struct soft_tlb *t, const struct soft_large *more)
+/* log2 of what pages there are, the largest first. */
+static const uint8_t page_shifts[] = { 30, 22, 21, 12 };
+#define LARGE_SHIFTS 3u
+
+/* The bit of the page of 1 << shift bytes around la: one if data of it is cached, one if code is. */
+static unsigned large_bit(uint64_t la, unsigned shift, bool code)
 {
-	if (more->lo < t->large.lo)
-		t->large.lo = more->lo;
-	if (more->hi > t->large.hi)
-		t->large.hi = more->hi;
-	if (more->shift > t->large.shift)
-		t->large.shift = more->shift;
+	return (unsigned)(((la >> shift << 6 | shift << 1 | code) * 0x9e3779b97f4a7c15ull) >> 52);
 }
 
-static void note(struct soft_tlb *t, uint64_t page, uint64_t size, bool global, bool code)
+static void large_note(struct soft_large *large, unsigned bit)
+{
+	large->pages[bit / 64] |= 1ull << bit % 64;
+	large->used = true;
+}
+
+static bool large_has(const struct soft_large *large, unsigned bit)
+{
+	return large->used && large->pages[bit / 64] >> bit % 64 & 1;
+}
+
+static void large_clear(struct soft_large *large)
+{
+	if (large->used)
+		soft_zero(large, sizeof(*large));
+}
+
+void soft_large_copy(struct soft_large *dst, const struct soft_large *src)
+{
+	if (src->used)
+		soft_copy(dst, src, sizeof(*dst));
+	dst->used = src->used;
+}
+
+void soft_tlb_large(struct soft_tlb *t, const struct soft_large *more)
+{
+	struct soft_large *large = &t->large[false];
+
+	if (!more->used)
+		return;
+	for (unsigned i = 0; i < sizeof(large->pages) / sizeof(large->pages[0]); i++)
+		large->pages[i] |= more->pages[i];
+	large->used = true;
+}
+
+static void note(struct soft_tlb *t, uint64_t la, unsigned shift, bool global, bool code)
 {
 	if (global) {
 		t->has_global = true;
@@ -22,13 +57,8 @@ static void note(struct soft_tlb *t, uint64_t page, uint64_t size, bool global, 
 		t->has_nonglobal = true;
 		t->nonglobal_code |= code;
 	}
-	if (size) {
-		/* The whole large page: INVLPG of any of its addresses drops all of it. */
-		uint64_t lo = page & ~(size - 1);
-
-		soft_tlb_large(t, &(struct soft_large){ lo, lo + (size - 1),
-							(uint8_t)__builtin_ctzll(size) });
-	}
+	if (shift)
+		large_note(&t->large[global], large_bit(la, shift, code));
 }
 
 void soft_tlb_log(struct soft_tlb *t, unsigned slot, bool global)
@@ -46,18 +76,18 @@ void soft_tlb_log(struct soft_tlb *t, unsigned slot, bool global)
 void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w,
 		   bool code)
 {
-	uint64_t size = 0;
+	unsigned shift = 0;
 
 	if (w->level == 3)
-		size = 1ull << 30;
+		shift = 30;
 	else if (w->level == 2)
-		size = (v->cr4 & CR4_PAE) ? 1u << 21 : 1u << 22;
-	note(&v->tlb[ctx], la & PAGE_BASE, size, w->global, code);
+		shift = (v->cr4 & CR4_PAE) ? 21 : 22;
+	note(&v->tlb[ctx], la, shift, w->global, code);
 	/* The kernel contexts share an exec TLB: what one looked up, the other puts into its ibtc. */
 	if (code && soft_ctx_kind(ctx) != CTX_USER) {
 		unsigned other = ctx + (soft_ctx_kind(ctx) == CTX_KERNEL ? 1u : -1u);
 
-		note(&v->tlb[other], la & PAGE_BASE, size, w->global, code);
+		note(&v->tlb[other], la, shift, w->global, code);
 	}
 }
 
@@ -76,10 +106,11 @@ static void invalidate(void *table, size_t size)
 
 static void clear_l0(struct soft_tlb *t)
 {
-	for (uint64_t left = t->l0_chunks; left; left &= left - 1)
-		invalidate(&t->l0[(unsigned)__builtin_ctzll(left) * L0_CHUNK],
-			   L0_CHUNK * sizeof(t->l0[0]));
-	t->l0_chunks = 0;
+	for (unsigned i = 0; i < 64; i++)
+		if (t->l0_pages[i]) {
+			invalidate(&t->l0[i * L0_CHUNK], L0_CHUNK * sizeof(t->l0[0]));
+			t->l0_pages[i] = 0;
+		}
 }
 
 static void forget(struct soft_l1 *e)
@@ -113,10 +144,12 @@ static void clear_l1(struct soft_tlb *t)
 	t->l1_filled = 0;
 }
 
-/* The next entry from i on of a chunk that was filled; SOFT_L0_SIZE at the end. */
-static unsigned next_l0(const struct soft_tlb *t, unsigned i)
+/* The next entry from i on of a chunk that was filled with all of `pages`, of soft_l0_pages(), at least;
+ * SOFT_L0_SIZE at the end. */
+static unsigned next_l0(const struct soft_tlb *t, unsigned i, uint64_t pages)
 {
-	while (i < SOFT_L0_SIZE && i % L0_CHUNK == 0 && !(t->l0_chunks >> i / L0_CHUNK & 1))
+	while (i < SOFT_L0_SIZE && i % L0_CHUNK == 0 &&
+	       (!t->l0_pages[i / L0_CHUNK] || (pages & ~t->l0_pages[i / L0_CHUNK])))
 		i += L0_CHUNK;
 	return i;
 }
@@ -165,7 +198,8 @@ void soft_tlb_flush_ctx(struct soft_vcpu *v, unsigned ctx)
 	soft_ibtc_flush(v, ctx);
 	t->used = false;
 	t->has_nonglobal = t->nonglobal_code = t->has_global = false;
-	t->large = (struct soft_large){ .lo = ~0ull };
+	large_clear(&t->large[false]);
+	large_clear(&t->large[true]);
 }
 
 /* What is not global goes. L0 does not know: it fills again from L1. */
@@ -181,6 +215,7 @@ static void flush_nonglobal(struct soft_vcpu *v, unsigned ctx)
 			if (!(t->l1[i].gpa & SOFT_L1_GLOBAL))
 				forget(&t->l1[i]);
 	t->l1_filled = 0;
+	large_clear(&t->large[false]);
 	t->has_nonglobal = false;
 }
 
@@ -213,54 +248,102 @@ void soft_tlb_flush_all(struct soft_vcpu *v)
 	soft_ept_cache_flush(v);
 }
 
-static void flush_page_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t page)
+/* A naturally aligned piece of linear memory: a page, or the large one that it is a fragment of. */
+struct piece {
+	uint64_t number; /* its address >> shift */
+	unsigned shift;
+};
+
+static bool within(uint64_t la, struct piece piece)
 {
-	struct soft_tlb *t = &v->tlb[ctx];
-	struct soft_xtlb *x = &soft_xtlb_of(v, ctx)[(page >> 12) % SOFT_X_SIZE];
-	uint64_t number = page >> 12, bit = (number ^ number >> 12) % 4096;
-
-	if (x->tag == page)
-		x->tag = SOFT_TAG_INVALID;
-	if (t->ibtc_pages[bit / 64] >> (bit % 64) & 1)
-		soft_ibtc_flush(v, ctx);
-	if (t->used) {
-		struct soft_l1 *e = soft_l1_entry(v, ctx, page);
-
-		if (e->tag_r == page || e->tag_w == page)
-			forget(e);
-		for (unsigned i = next_l0(t, 0); i < SOFT_L0_SIZE; i = next_l0(t, i + 1))
-			if (t->l0[i].tag == page) {
-				t->l0[i].tag = SOFT_TAG_INVALID;
-				t->l0[i].delta = SOFT_DELTA_INVALID;
-			}
-	}
+	return la >> piece.shift == piece.number;
 }
 
-/* The page may be a fragment of a large one, all of which must go: everything in the naturally
- * aligned range that the largest page cached here has. */
-static void flush_large_ctx(struct soft_vcpu *v, unsigned ctx, uint64_t la)
+/* What must go so that nothing is left of the page at la: all of the largest page around it of which
+ * something is, or may be, cached here. */
+static struct piece around(const struct soft_tlb *t, uint64_t la, bool code)
 {
-	struct soft_tlb *t = &v->tlb[ctx];
-	struct soft_xtlb *x = soft_xtlb_of(v, ctx);
-	unsigned shift = t->large.shift;
-	uint64_t number = la >> shift;
+	unsigned i = t->large[false].used || t->large[true].used ? 0 : LARGE_SHIFTS;
 
-	for (unsigned i = 0; i < SOFT_X_SIZE; i++)
-		if (x[i].tag >> shift == number)
-			x[i].tag = SOFT_TAG_INVALID;
-	for (unsigned i = 0; i < SOFT_IBTC_SIZE; i++) /* an instruction may begin a page earlier */
-		if (t->ibtc[i].rip >> shift == number || (t->ibtc[i].rip + 4096) >> shift == number)
-			t->ibtc[i].rip = soft_ibtc_free(i);
-	if (!t->used)
-		return;
-	for (unsigned i = next_l0(t, 0); i < SOFT_L0_SIZE; i = next_l0(t, i + 1))
-		if (t->l0[i].tag >> shift == number) {
+	for (; i < LARGE_SHIFTS; i++) {
+		unsigned bit = large_bit(la, page_shifts[i], code);
+
+		if (large_has(&t->large[false], bit) || large_has(&t->large[true], bit))
+			break;
+	}
+	return (struct piece){ la >> page_shifts[i], page_shifts[i] };
+}
+
+/* What all entries of L0 for addresses of the piece have in soft_l0_pages(). */
+static uint64_t common_bits(struct piece piece)
+{
+	uint64_t la = piece.number << piece.shift;
+
+	if (piece.shift == 12)
+		return soft_l0_pages(la);
+	return piece.shift == 21 ? 1ull << (la >> 21 & 63) : 0;
+}
+
+static void flush_data(struct soft_vcpu *v, unsigned ctx, struct piece piece)
+{
+	uint64_t bits = common_bits(piece);
+	struct soft_tlb *t = &v->tlb[ctx];
+	uint64_t pages = 1ull << (piece.shift - 12);
+	unsigned first = (unsigned)(piece.number * pages % SOFT_L1_SIZE);
+	unsigned end = pages < SOFT_L1_SIZE ? first + (unsigned)pages : SOFT_L1_SIZE;
+
+	for (unsigned i = next_l1(t, first); i < end; i = next_l1(t, i + 1))
+		if (within(t->l1[i].tag_r, piece))
+			forget(&t->l1[i]);
+	for (unsigned i = next_l0(t, 0, bits); i < SOFT_L0_SIZE; i = next_l0(t, i + 1, bits))
+		if (within(t->l0[i].tag, piece)) {
 			t->l0[i].tag = SOFT_TAG_INVALID;
 			t->l0[i].delta = SOFT_DELTA_INVALID;
 		}
-	for (unsigned i = next_l1(t, 0); i < SOFT_L1_SIZE; i = next_l1(t, i + 1))
-		if (t->l1[i].tag_r >> shift == number)
-			forget(&t->l1[i]);
+}
+
+static bool has_branches(const struct soft_tlb *t, struct piece piece)
+{
+	uint64_t bit = (piece.number ^ piece.number >> 12) % 4096;
+
+	return piece.shift > 12 || (t->ibtc_pages[bit / 64] >> bit % 64 & 1);
+}
+
+static void flush_branches(struct soft_vcpu *v, unsigned ctx, struct piece piece)
+{
+	struct soft_tlb *t = &v->tlb[ctx];
+	unsigned kept = 0;
+
+	if (t->ibtc_filled > SOFT_IBTC_LOG) {
+		soft_ibtc_flush(v, ctx);
+		return;
+	}
+	for (unsigned i = 0; i < t->ibtc_filled; i++) {
+		unsigned slot = t->ibtc_log[i];
+		uint64_t rip = t->ibtc[slot].rip;
+
+		/* The instructions behind it may begin a page earlier. */
+		if (within(rip, piece) || within(rip + 4096, piece))
+			t->ibtc[slot] = (struct soft_ibtc){ soft_ibtc_free(slot), NULL };
+		else
+			t->ibtc_log[kept++] = (uint16_t)slot;
+	}
+	t->ibtc_filled = kept;
+}
+
+static void flush_code(struct soft_vcpu *v, unsigned ctx, struct piece piece)
+{
+	struct soft_xtlb *x = soft_xtlb_of(v, ctx);
+	uint64_t pages = 1ull << (piece.shift - 12);
+	unsigned n = pages < SOFT_X_SIZE ? (unsigned)pages : SOFT_X_SIZE;
+	unsigned first = (unsigned)(piece.number * pages % SOFT_X_SIZE);
+
+	/* The kernel contexts' is one. */
+	for (unsigned i = first; i < first + n && soft_ctx_kind(ctx) != CTX_KERNEL_AC; i++)
+		if (within(x[i].tag, piece))
+			x[i].tag = SOFT_TAG_INVALID;
+	if (has_branches(&v->tlb[ctx], piece))
+		flush_branches(v, ctx, piece);
 }
 
 static void flush_page(struct soft_vcpu *v, unsigned first, uint64_t la)
@@ -268,12 +351,11 @@ static void flush_page(struct soft_vcpu *v, unsigned first, uint64_t la)
 	soft_count(&v->n_flushes);
 	v->returns_stale = 1;
 	for (unsigned ctx = first; ctx < first + CTX_KINDS; ctx++) {
-		struct soft_tlb *t = &v->tlb[ctx];
+		const struct soft_tlb *t = &v->tlb[ctx];
 
-		if (la >= t->large.lo && la <= t->large.hi)
-			flush_large_ctx(v, ctx, la);
-		else
-			flush_page_ctx(v, ctx, la & PAGE_BASE);
+		if (t->used)
+			flush_data(v, ctx, around(t, la, false));
+		flush_code(v, ctx, around(t, la, true));
 	}
 }
 
@@ -300,7 +382,7 @@ void soft_tlb_protect_page(struct soft_vcpu *v, uint64_t gpa)
 		for (unsigned i = next_l1(t, 0); i < SOFT_L1_SIZE; i = next_l1(t, i + 1))
 			if (t->l1[i].tag_w + t->l1[i].delta == host)
 				t->l1[i].tag_w = SOFT_TAG_INVALID;
-		for (unsigned i = next_l0(t, 0); i < SOFT_L0_SIZE; i = next_l0(t, i + 1))
+		for (unsigned i = next_l0(t, 0, 0); i < SOFT_L0_SIZE; i = next_l0(t, i + 1, 0))
 			if (t->l0[i].delta + (i & SOFT_L0_PAGE ? 0 : t->l0[i].tag) == host) {
 				t->l0[i].tag = SOFT_TAG_INVALID;
 				t->l0[i].delta = SOFT_DELTA_INVALID;
