@@ -180,7 +180,12 @@ static int load(void *opaque, struct boot_entry *ret_entry, char **ret_error)
 	*ret_error = NULL;
 	if (r < 0)
 		return board_error(ret_error, r, "memory: no room for the ACPI tables");
-	return boot_load(board->machine->memory, &request, ret_entry, ret_error);
+	r = boot_load(board->machine->memory, &request, ret_entry, ret_error);
+	if (r >= 0 && !board->protocol)
+		log_since(board->log, board->config.asked_ns, "kernel");
+	if (r >= 0)
+		board->protocol = ret_entry->protocol;
+	return r;
 }
 
 static void changed(void *opaque)
@@ -191,7 +196,7 @@ static void changed(void *opaque)
 		board->changed(board->opaque);
 }
 
-static int make_life(struct board *board, const struct boot_entry *entry, char **ret_error)
+static int make_life(struct board *board, char **ret_error)
 {
 	struct life_options options = {
 		.machine = board->machine,
@@ -202,12 +207,12 @@ static int make_life(struct board *board, const struct boot_entry *entry, char *
 		.changed = changed,
 		.opaque = board,
 	};
-	int r = life_create(&options, entry, &board->life);
+	int r = life_create(&options, &board->life, ret_error);
 
-	if (r < 0)
+	if (r < 0 && !*ret_error)
 		return board_error(ret_error, r, "cpus: %u virtual processors cannot be made: %s",
 				   options.cpus, strerror(-r));
-	return 0;
+	return r;
 }
 
 /* Frees everything but the descriptors. */
@@ -226,7 +231,6 @@ static void destroy(struct board *board)
 int board_create(const struct board_config *config, struct log *log, board_changed_fn *changed_fn,
 		 void *opaque, struct board **ret_board, char **ret_error)
 {
-	struct boot_entry entry;
 	struct board *board;
 	int r;
 
@@ -251,11 +255,8 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 	if (r >= 0)
 		r = board_make_devices(board, ret_error);
 	log_since(log, config->asked_ns, "engine, memory, devices");
-	if (r >= 0) /* the tables tell of the devices */
-		r = load(board, &entry, ret_error);
-	log_since(log, config->asked_ns, "kernel");
-	if (r >= 0)
-		r = make_life(board, &entry, ret_error);
+	if (r >= 0) /* which loads: the tables tell of the devices */
+		r = make_life(board, ret_error);
 	log_since(log, config->asked_ns, "processors");
 	if (r < 0) {
 		destroy(board);
@@ -278,7 +279,7 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 	for (size_t i = 0; i < config->vhost_count; i++)
 		close(config->vhosts[i].fd);
 	log_line(log, LOG_LEVEL_INFO, "%s, %u CPUs, %llu MiB, %s", vmx_engine_name(config->engine),
-		 config->cpus, (unsigned long long)config->memory_bytes >> 20, entry.protocol);
+		 config->cpus, (unsigned long long)config->memory_bytes >> 20, board->protocol);
 	*ret_board = board;
 	return 0;
 }

@@ -23,6 +23,7 @@ struct unit {
 struct board {
 	struct board_config config; /* as given; cmdline is not used */
 	char *cmdline;
+	const char *protocol; /* by which the kernel was loaded; NULL: not yet */
 	struct log *log;
 	board_changed_fn *changed;
 	void *opaque;

@@ -482,22 +482,25 @@ void life_info(struct life *life, struct life_info *ret_info)
 
 /* --- creation --------------------------------------------------------------------------------- */
 
-int life_create(const struct life_options *options, const struct boot_entry *entry,
-		struct life **ret_life)
+int life_create(const struct life_options *options, struct life **ret_life, char **ret_error)
 {
 	struct life *life = calloc(1, sizeof(*life));
 	int r;
 
+	*ret_error = NULL;
 	if (!life)
 		return -ENOMEM;
 	life->options = *options;
 	life->machine = options->machine;
-	life->entry = *entry;
 	life->started_ns = options->asked_ns;
 	life->wake = (struct loop_call){ .fn = step, .opaque = life };
 	pthread_mutex_init(&life->lock, NULL);
 	pthread_cond_init(&life->changed, NULL);
 	r = vcpus_create(life->machine, options->cpus, &vcpu_events, life, &life->vcpus);
+	if (r >= 0)
+		r = options->load(options->opaque, &life->entry, ret_error);
+	if (r >= 0)
+		r = vcpus_wait(life->vcpus);
 	if (r >= 0) {
 		hold(life); /* nothing moves before the start */
 		life->machine->request_opaque = life;

@@ -59,16 +59,16 @@ struct life_options {
 	unsigned cpus;
 	bool reboot_stops;
 	uint64_t asked_ns; /* CLOCK_MONOTONIC since when boot_ns counts; 0: life_start() */
-	/* Loads the boot image into memory; on an error *ret_error says why (life.c frees it). Loop
-	 * thread; called for each guest reset, not for the first start. */
+	/* Loads the boot image into memory; on an error *ret_error says why (to be freed). In
+	 * life_create(), and on the loop thread for each guest reset. */
 	int (*load)(void *opaque, struct boot_entry *ret_entry, char **ret_error);
 	void (*changed)(void *opaque); /* state changed, boot_ns is known; any thread, no lock held */
 	void *opaque;
 };
 
-/* Makes the vCPU threads and starts the machine's loop. `entry` is what the first load gave. */
-int life_create(const struct life_options *options, const struct boot_entry *entry,
-		struct life **ret_life);
+/* Makes the vCPU threads, loads meanwhile, and starts the machine's loop. *ret_error: of options->load(), or
+ * NULL. */
+int life_create(const struct life_options *options, struct life **ret_life, char **ret_error);
 /* Kills the guest if it still runs, ends all threads. NULL is fine; returns NULL. Not from a thread
  * of the machine. */
 struct life *life_destroy(struct life *life);

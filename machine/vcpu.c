@@ -226,7 +226,6 @@ static void *vcpu_main(void *opaque)
 
 static int start(struct vcpu *vcpu)
 {
-	struct vcpus *all = vcpu->all;
 	char name[16];
 	int r;
 
@@ -236,11 +235,22 @@ static int start(struct vcpu *vcpu)
 	if (r < 0)
 		return r;
 	vcpu->started = true;
+	return 0;
+}
+
+int vcpus_wait(struct vcpus *all)
+{
+	int r = 0;
+
 	pthread_mutex_lock(&all->lock);
-	while (!vcpu->ready)
-		pthread_cond_wait(&all->changed, &all->lock);
-	r = vcpu->result;
+	for (unsigned i = 0; i < all->count; i++) {
+		while (all->vcpu[i].started && !all->vcpu[i].ready)
+			pthread_cond_wait(&all->changed, &all->lock);
+		if (r == 0)
+			r = all->vcpu[i].result;
+	}
 	pthread_mutex_unlock(&all->lock);
+	all->machine->boot_vcpu = all->vcpu[0].vmx;
 	return r;
 }
 
@@ -271,7 +281,6 @@ int vcpus_create(struct machine *machine, unsigned count, const struct vcpus_eve
 			return r;
 		}
 	}
-	machine->boot_vcpu = all->vcpu[0].vmx;
 	*ret_vcpus = all;
 	return 0;
 }
@@ -280,6 +289,7 @@ struct vcpus *vcpus_destroy(struct vcpus *all)
 {
 	if (!all)
 		return NULL;
+	(void)vcpus_wait(all);
 	pthread_mutex_lock(&all->lock);
 	all->quit = true;
 	pthread_mutex_unlock(&all->lock);

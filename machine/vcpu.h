@@ -27,10 +27,13 @@ struct vcpus_events { /* on a vCPU thread, no lock held; must only note it and r
 	void (*fatal)(void *opaque, const struct vcpu_fatal *fatal); /* vcpus_stop() was done */
 };
 
-/* Makes `count` vCPUs, each on a thread of its own. machine->vm must be set. machine->boot_vcpu is
- * set on return. Errors of vmx_vcpu_create() and pthread_create(). */
+/* Begins to make `count` vCPUs, each on a thread of its own. machine->vm must be set, and guest memory may
+ * be filled meanwhile. Errors of pthread_create(). */
 int vcpus_create(struct machine *machine, unsigned count, const struct vcpus_events *events,
 		 void *opaque, struct vcpus **ret_vcpus);
+/* Waits until all are made, before anything else is done with them; machine->boot_vcpu is set then. Errors of
+ * vmx_vcpu_create(). */
+int vcpus_wait(struct vcpus *vcpus);
 /* Ends the threads, destroys the vCPUs. No device callback runs any more (loop held, devices
  * paused). NULL is fine; returns NULL. Not from a vCPU thread. */
 struct vcpus *vcpus_destroy(struct vcpus *vcpus);

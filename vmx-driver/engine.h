@@ -110,6 +110,7 @@ struct vmx_vm {
 struct vmx_vcpu {
 	uint32_t magic;
 	unsigned id;
+	void *allocated;     /* what free() takes */
 	struct vmx_vm *vm;
 	pthread_t owner;
 	pid_t owner_tid;
