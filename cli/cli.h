@@ -145,6 +145,8 @@ int nets_from_options(const struct ctl *ctl, json_object *config);
 int vhosts_from_options(const struct ctl *ctl, json_object *config);
 /* One card, as --net has it, with what --publish says; NULL: wrong, and told. */
 json_object *net_from_text(struct ctl *ctl, const char *text);
+/* One device, as --vhost-user has it; NULL: wrong, and told. */
+json_object *vhost_from_text(struct ctl *ctl, const char *text);
 
 /* attach.c: the console on stdin and stdout until the VM ends (*ret_info: owned), the user detaches
  * (EXIT_OK, no info) or a signal comes (128 + n, no info). Takes console_fd over. wait_id: of a
@@ -169,6 +171,6 @@ void tty_restore(void);
 verb_fn verb_balloon, verb_mem, verb_run, verb_create, verb_start, verb_stop, verb_kill, verb_pause, verb_resume,
 	verb_reset, verb_disk,
 	verb_delete, verb_list, verb_info, verb_wait, verb_console, verb_events, verb_doctor,
-	verb_rpc, verb_version, verb_help, verb_net;
+	verb_rpc, verb_version, verb_help, verb_net, verb_vhost;
 
 #endif

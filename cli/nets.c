@@ -30,7 +30,7 @@ static const struct word net_words[] = {
 static const struct word vhost_words[] = {
 	{ "socket", PATH, "socket" },    { "tag", TEXT, "tag" },
 	{ "mac", TEXT, "mac" },          { "queues", NUMBER, "queues" },
-	{ "queue_size", NUMBER, "queue_size" }, { NULL, TEXT, NULL },
+	{ "queue_size", NUMBER, "queue_size" }, { "id", TEXT, "id" }, { NULL, TEXT, NULL },
 };
 
 /* VALUE[,word[=value]]...: an object of one kind. */
@@ -214,6 +214,11 @@ int nets_from_options(const struct ctl *ctl, json_object *config)
 		json_object_array_add(nets, net);
 	}
 	return nets ? add_ports(o, nets, !o->all[OPTION_NET].count) : EXIT_OK;
+}
+
+json_object *vhost_from_text(struct ctl *ctl, const char *text)
+{
+	return list_json(ctl, &vhost_list, text);
 }
 
 int vhosts_from_options(const struct ctl *ctl, json_object *config)

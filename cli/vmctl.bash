@@ -12,7 +12,7 @@ _vmctl() {
 		--share --vhost-user --net --publish --engine --on-reboot
 		--no-console --nested --debug-exit --test-device --soft-debug --code-cache --rm"
 	local verbs="run create start stop kill pause resume reset balloon mem delete list info wait console
-		disk net events doctor rpc version help"
+		disk net vhost events doctor rpc version help"
 
 	COMPREPLY=()
 	case $previous in
@@ -58,9 +58,9 @@ _vmctl() {
 		case $verb in
 		start | stop | kill | pause | resume | reset | balloon | mem | delete | info | wait | console)
 			mapfile -t COMPREPLY < <(compgen -W "$(_vmctl_names)" -- "$word") ;;
-		disk | net)
+		disk | net | vhost)
 			case $previous in
-			disk | net) mapfile -t COMPREPLY < <(compgen -W "list add remove" -- "$word") ;;
+			disk | net | vhost) mapfile -t COMPREPLY < <(compgen -W "list add remove" -- "$word") ;;
 			list | add | remove)
 				mapfile -t COMPREPLY < <(compgen -W "$(_vmctl_names)" -- "$word") ;;
 			*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
@@ -76,6 +76,7 @@ _vmctl() {
 	stop | wait) general="$general --timeout" ;;
 	delete) general="$general --force" ;;
 	disk) general="$general --force --timeout" ;;
+	vhost) general="$general --timeout" ;;
 	net) general="$general --force --timeout --publish" ;;
 	info) general="$general --stats" ;;
 	events) general="$general --from --count" ;;

@@ -101,7 +101,7 @@ static int attach_net(struct board *board, json_object *params, int fd)
 
 static int attach_vhost(struct board *board, json_object *params, int fd)
 {
-	return board_vhost_attach(board, (size_t)json_get_int(params, "index", -1), fd);
+	return board_vhost_attach(board, json_get_str(params, "id", ""), fd);
 }
 
 /* Another peer for a device: a descriptor came beside the order. */

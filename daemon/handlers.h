@@ -13,6 +13,7 @@ method_fn do_vm_resize, do_vm_balloon, do_vm_mem_resize;
 /* plug.c */
 method_fn do_vm_disk_add, do_vm_disk_remove, do_vm_disk_list;
 method_fn do_vm_net_add, do_vm_net_remove, do_vm_net_list;
+method_fn do_vm_vhost_add, do_vm_vhost_remove, do_vm_vhost_list;
 /* methods_daemon.c */
 method_fn do_events_subscribe, do_daemon_info, do_daemon_probe, do_rpc_discover;
 

@@ -184,30 +184,31 @@ static const char *const vhost_kinds[VHOST_KINDS] = {
 	[VHOST_KIND_BLK] = "blk", [VHOST_KIND_NET] = "net", [VHOST_KIND_FS] = "fs",
 };
 
+static int machine_vhost(json_object *one, int fd, struct board_vhost *ret)
+{
+	const char *device = json_get_str(one, "device", "");
+
+	*ret = (struct board_vhost){ .fd = fd, .queues = (unsigned)json_get_int(one, "queues", 0),
+				     .queue_size = (uint16_t)json_get_int(one, "queue_size", 0) };
+	snprintf(ret->id, sizeof(ret->id), "%s", json_get_str(one, "id", ""));
+	snprintf(ret->tag, sizeof(ret->tag), "%s", json_get_str(one, "tag", ""));
+	while (ret->kind < VHOST_KINDS && strcmp(vhost_kinds[ret->kind], device) != 0)
+		ret->kind++;
+	return fd < 0 || ret->kind == VHOST_KINDS ||
+	       !netconf_mac_parse(json_get_str(one, "mac", ""), ret->mac) ? -EINVAL : 0;
+}
+
 static int set_vhosts(json_object *config, struct board_config *board)
 {
 	json_object *vhosts = json_get(config, "vhosts");
 	size_t n = vhosts ? json_object_array_length(vhosts) : 0;
+	int r = n > BOARD_VHOSTS_MAX ? -EINVAL : 0;
 
-	if (n > BOARD_VHOSTS_MAX)
-		return -EINVAL;
 	board->vhost_count = n;
-	for (size_t i = 0; i < n; i++) {
-		json_object *one = json_object_array_get_idx(vhosts, i);
-		struct board_vhost *vhost = &board->vhosts[i];
-		const char *device = json_get_str(one, "device", "");
-
-		vhost->fd = handed_fd(config, "vhost", i);
-		vhost->queues = (unsigned)json_get_int(one, "queues", 0);
-		vhost->queue_size = (uint16_t)json_get_int(one, "queue_size", 0);
-		snprintf(vhost->tag, sizeof(vhost->tag), "%s", json_get_str(one, "tag", ""));
-		while (vhost->kind < VHOST_KINDS && strcmp(vhost_kinds[vhost->kind], device) != 0)
-			vhost->kind++;
-		if (vhost->fd < 0 || vhost->kind == VHOST_KINDS ||
-		    !netconf_mac_parse(json_get_str(one, "mac", ""), vhost->mac))
-			return -EINVAL;
-	}
-	return 0;
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = machine_vhost(json_object_array_get_idx(vhosts, i), handed_fd(config, "vhost", i),
+				  &board->vhosts[i]);
+	return r;
 }
 
 static enum disk_format disk_format(const char *name)
@@ -326,11 +327,21 @@ static int add_net(struct machine *machine, json_object *params, const int *list
 	return board_net_add(machine->board, &net, ret_error);
 }
 
+static int add_vhost(struct machine *machine, json_object *params, const int *list, size_t n,
+		     char **ret_error)
+{
+	struct board_vhost vhost;
+
+	if (n != 1 || machine_vhost(params, list[0], &vhost) < 0)
+		return -EINVAL;
+	return board_vhost_add(machine->board, &vhost, ret_error);
+}
+
 static const struct {
 	const char *class;
 	int (*add)(struct machine *machine, json_object *params, const int *list, size_t n,
 		   char **ret_error);
-} pluggable[] = { { "virtio-blk", add_disk }, { "virtio-net", add_net } };
+} pluggable[] = { { "virtio-blk", add_disk }, { "virtio-net", add_net }, { "vhost-user", add_vhost } };
 
 int machine_unit_add(struct machine *machine, json_object *params, const int *fds, size_t n,
 		     char **ret_error)

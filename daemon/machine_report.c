@@ -29,12 +29,18 @@ json_object *machine_report_base(const struct machine *machine, const char *stat
 /* Of each vhost-user device: is somebody there who does its work? */
 static json_object *peers(const struct machine *machine)
 {
+	struct board_unit units[BOARD_UNITS_MAX];
+	size_t n = machine->board ? board_units(machine->board, units, BOARD_UNITS_MAX) : 0;
 	json_object *list = json_object_new_array();
 	struct vhost_user_info info;
 
-	for (size_t i = 0; machine->board && board_vhost_info(machine->board, i, &info) == 0; i++) {
-		json_object *peer = json_object_new_object();
+	for (size_t i = 0; i < n && i < BOARD_UNITS_MAX; i++) {
+		json_object *peer;
 
+		if (board_vhost_info(machine->board, units[i].id, &info) < 0)
+			continue;
+		peer = json_object_new_object();
+		json_add_str(peer, "id", units[i].id);
 		json_add_bool(peer, "up", info.up);
 		json_add(peer, "why", json_from_bytes(info.why, strlen(info.why)));
 		json_object_array_add(list, peer);

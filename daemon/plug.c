@@ -15,6 +15,7 @@
 #include "daemon/link.h"
 #include "daemon/nets.h"
 #include "daemon/store.h"
+#include "daemon/vhosts.h"
 
 #define REMOVE_TIMEOUT_S 30.0
 #define UNIT_ID_MAX 64 /* a SCHEMA_NAME */
@@ -79,10 +80,26 @@ static int open_net(struct vm *vm, json_object *unit, bool live, struct opened *
 	return 0;
 }
 
+static int open_vhost(struct vm *vm, json_object *unit, bool live, struct opened *ret,
+		      struct rpc_error *error)
+{
+	struct vhostconf conf;
+	int r = live ? vhosts_open_new(vm, unit, "vhost", &conf, &ret->fds[0], error) :
+		       vhostconf_check_new(vm->config, unit, "vhost", &conf, error);
+
+	if (r < 0 || !live)
+		return r;
+	ret->count = 1;
+	ret->params = vhostconf_one_json(&conf);
+	return 0;
+}
+
 static const struct plug_kind kinds[] = {
 	{ "disk", "disks", "virtio-blk", CONFIG_DISKS_MAX, open_disk, NULL, NULL, NULL, NULL },
 	{ "net", "nets", "virtio-net", NETS_MAX, open_net, netconf_default, nets_adopt_new,
 	  nets_drop, nets_card_json },
+	{ "vhost", "vhost_user", "vhost-user", VHOSTS_MAX, open_vhost, NULL, vhosts_adopt_new,
+	  vhosts_drop, vhosts_unit_json },
 };
 
 /* A call that waits for the machine or the guest. */
@@ -651,3 +668,4 @@ static void do_list(struct daemon *daemon, struct call *call, const struct plug_
 
 METHODS(disk, &kinds[0])
 METHODS(net, &kinds[1])
+METHODS(vhost, &kinds[2])

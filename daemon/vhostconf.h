@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/netconf.h"
 #include "protocol/json.h"
 #include "protocol/rpc.h"
 
@@ -17,6 +18,7 @@
 
 struct vhostconf { /* text is borrowed from the configuration */
 	char field[40];      /* its name in messages and events: "vhost_user[0]" */
+	char id[NET_ID_MAX + 1]; /* of a share: its field, which is no id of anything else */
 	const char *device;  /* "blk", "net", "fs" */
 	const char *socket;  /* where the peer listens; NULL: virtiofsd is started, for */
 	size_t share;        /*   this one of "shares" */
@@ -30,9 +32,15 @@ bool vhostconf_is_virtiofs(json_object *share);
 size_t vhostconf_count(json_object *config);
 /* Entry `index` of a configuration that passed vm_config_fields. -EINVAL with *error. */
 int vhostconf_get(json_object *config, size_t index, struct vhostconf *ret, struct rpc_error *error);
+/* The one with that id. -ENOENT. */
+int vhostconf_find(json_object *config, const char *id, struct vhostconf *ret);
 /* Checks them all, also against each other. -EINVAL with *error. */
 int vhostconf_check(json_object *config, struct rpc_error *error);
-/* What the machine is told: an array; the caller owns it. */
+/* One more for "vhost_user", which has an id, beside them; field: its name for messages. */
+int vhostconf_check_new(json_object *config, json_object *vhost, const char *field,
+			struct vhostconf *ret, struct rpc_error *error);
+/* What the machine is told of one, or of all: an array. The caller owns it. */
+json_object *vhostconf_one_json(const struct vhostconf *conf);
 json_object *vhostconf_machine_json(json_object *config);
 
 #endif

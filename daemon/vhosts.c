@@ -22,6 +22,7 @@
 #define FIRST_MS 100
 
 struct one {
+	char id[NET_ID_MAX + 1]; /* empty: nobody's */
 	bool down;      /* the machine says so */
 	bool attaching; /* a connection is on its way */
 	bool told;      /* that nobody is there: once in the log is enough */
@@ -31,7 +32,6 @@ struct one {
 struct vhosts {
 	struct vm *vm; /* NULL: ended, only the timer is left to close */
 	uv_timer_t timer;
-	size_t count;
 	struct one one[VHOSTS_MAX];
 };
 
@@ -42,17 +42,46 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
+static struct one *find(struct vhosts *vhosts, const char *id)
+{
+	for (size_t i = 0; vhosts && i < VHOSTS_MAX; i++)
+		if (strcmp(vhosts->one[i].id, id) == 0)
+			return &vhosts->one[i];
+	return NULL;
+}
+
+void vhosts_adopt_new(struct vm *vm, const char *id)
+{
+	struct one *one = find(vm->vhosts, id) ? NULL : find(vm->vhosts, "");
+
+	if (one)
+		snprintf(one->id, sizeof(one->id), "%s", id);
+}
+
+void vhosts_drop(struct vm *vm, const char *id)
+{
+	struct one *one = find(vm->vhosts, id);
+
+	if (one)
+		memset(one, 0, sizeof(*one));
+}
+
 void vhosts_adopt(struct vm *vm)
 {
 	struct vhosts *vhosts = calloc(1, sizeof(*vhosts));
+	size_t count = vhostconf_count(vm->config);
 
 	vm->vhosts = vhosts;
 	if (!vhosts)
 		return;
 	vhosts->vm = vm;
-	vhosts->count = vhostconf_count(vm->config);
-	if (vhosts->count > VHOSTS_MAX)
-		vhosts->count = VHOSTS_MAX;
+	for (size_t i = 0; i < count; i++) {
+		struct vhostconf conf;
+		struct rpc_error error;
+
+		if (vhostconf_get(vm->config, i, &conf, &error) == 0)
+			vhosts_adopt_new(vm, conf.id);
+	}
 	uv_timer_init(vm->daemon->loop, &vhosts->timer);
 	vhosts->timer.data = vhosts;
 }
@@ -161,12 +190,13 @@ static int connect_socket(struct vm *vm, const struct vhostconf *conf, int *ret_
 
 int vhosts_open(struct vm *vm, struct config_files *files, struct rpc_error *error)
 {
+	size_t count = vhostconf_count(vm->config);
 	int r = 0;
 
 	vhosts_adopt(vm);
 	if (!vm->vhosts)
 		return rpc_fail(error, RPC_INTERNAL, NULL, NULL, "out of memory");
-	for (size_t i = 0; i < vm->vhosts->count && r == 0; i++) {
+	for (size_t i = 0; i < count && r == 0; i++) {
 		struct vhostconf conf;
 		int fd = -1;
 
@@ -176,6 +206,18 @@ int vhosts_open(struct vm *vm, struct config_files *files, struct rpc_error *err
 		if (r == 0)
 			r = config_hand(files, "vhost", i, fd, error);
 	}
+	return r;
+}
+
+int vhosts_open_new(struct vm *vm, json_object *vhost, const char *field, struct vhostconf *ret,
+		    int *ret_fd, struct rpc_error *error)
+{
+	int r = vhostconf_check_new(vm->config, vhost, field, ret, error);
+
+	if (r == 0)
+		r = connect_socket(vm, ret, ret_fd, error);
+	if (r == 0)
+		vhosts_adopt_new(vm, ret->id);
 	return r;
 }
 
@@ -200,11 +242,11 @@ static void mend(struct vm *vm, size_t index)
 	struct vhostconf conf;
 	struct rpc_error error;
 	json_object *params;
-	int fd = -1, r = vhostconf_get(vm->config, index, &conf, &error);
+	int fd = -1;
 
-	if (r == 0)
-		r = connect_socket(vm, &conf, &fd, &error);
-	if (r < 0) {
+	if (vhostconf_find(vm->config, one->id, &conf) < 0)
+		return; /* it is just being added */
+	if (connect_socket(vm, &conf, &fd, &error) < 0) {
 		if (!one->told)
 			log_line(vm->daemon->log, LOG_LEVEL_WARNING,
 				 "vm %s: %s; trying again every second", vm->name, error.message);
@@ -213,7 +255,7 @@ static void mend(struct vm *vm, size_t index)
 	}
 	one->told = false;
 	params = json_object_new_object();
-	json_add_int(params, "index", (int64_t)index);
+	json_add_str(params, "id", one->id);
 	one->attaching = link_request_fd(vm->link, "machine.vhost_attach", params, fd, on_attached,
 					 (void *)(uintptr_t)index) == 0;
 }
@@ -226,7 +268,7 @@ static void on_timer(uv_timer_t *timer)
 
 	if (!vm || !vm->link)
 		return;
-	for (size_t i = 0; i < vhosts->count; i++) {
+	for (size_t i = 0; i < VHOSTS_MAX; i++) {
 		if (vhosts->one[i].down && !vhosts->one[i].attaching)
 			mend(vm, i);
 		more |= vhosts->one[i].down;
@@ -235,15 +277,13 @@ static void on_timer(uv_timer_t *timer)
 		uv_timer_stop(timer);
 }
 
-static void tell(struct vm *vm, size_t index)
+static void tell(struct vm *vm, const struct one *one)
 {
-	const struct one *one = &vm->vhosts->one[index];
 	json_object *event = json_object_new_object();
 	struct vhostconf conf;
-	struct rpc_error error;
 
-	if (vhostconf_get(vm->config, index, &conf, &error) < 0)
-		conf.field[0] = '\0';
+	if (vhostconf_find(vm->config, one->id, &conf) < 0)
+		snprintf(conf.field, sizeof(conf.field), "%.39s", one->id);
 	json_add_str(event, "vm", vm->name);
 	json_add_str(event, "device", conf.field);
 	json_add_bool(event, "up", !one->down);
@@ -257,21 +297,24 @@ static void tell(struct vm *vm, size_t index)
 
 void vhosts_report(struct vm *vm, json_object *peers)
 {
+	size_t count = json_object_is_type(peers, json_type_array) ? json_object_array_length(peers) : 0;
 	struct vhosts *vhosts = vm->vhosts;
 	bool any = false;
 
-	for (size_t i = 0; vhosts && peers && i < vhosts->count; i++) {
+	for (size_t i = 0; vhosts && i < count; i++) {
 		json_object *peer = json_object_array_get_idx(peers, i);
-		bool down = peer && !json_get_bool(peer, "up", true);
+		bool down = !json_get_bool(peer, "up", true), news;
 		const char *why = down ? json_get_str(peer, "why", "") : "";
-		struct one *one = &vhosts->one[i];
-		bool news = down != one->down || strcmp(why, one->why) != 0;
+		struct one *one = find(vhosts, json_get_str(peer, "id", ""));
 
+		if (!one || !one->id[0])
+			continue;
+		news = down != one->down || strcmp(why, one->why) != 0;
 		one->down = down;
 		snprintf(one->why, sizeof(one->why), "%s", why);
 		any |= down;
 		if (news)
-			tell(vm, i);
+			tell(vm, one);
 	}
 	if (any && !uv_is_active((uv_handle_t *)&vhosts->timer))
 		uv_timer_start(&vhosts->timer, on_timer, FIRST_MS, RETRY_MS);
@@ -283,15 +326,15 @@ json_object *vhosts_json(const struct vm *vm)
 	size_t count = vhostconf_count(vm->config);
 
 	for (size_t i = 0; list && i < count && i < VHOSTS_MAX; i++) {
-		const struct one *one = vm->vhosts && vm->link ? &vm->vhosts->one[i] : NULL;
-		json_object *out = json_object_new_object();
+		json_object *out;
+		const struct one *one;
 		struct rpc_error error;
 		struct vhostconf conf;
 
-		if (vhostconf_get(vm->config, i, &conf, &error) < 0) { /* kept by another version */
-			json_object_put(out);
-			continue;
-		}
+		if (vhostconf_get(vm->config, i, &conf, &error) < 0)
+			continue; /* kept by another version */
+		one = vm->link ? find(vm->vhosts, conf.id) : NULL;
+		out = json_object_new_object();
 		json_add_str(out, "device", conf.field);
 		json_add_str(out, "kind", conf.device);
 		json_add_bool(out, "up", one && !one->down);
@@ -299,4 +342,13 @@ json_object *vhosts_json(const struct vm *vm)
 		json_object_array_add(list, out);
 	}
 	return list;
+}
+
+json_object *vhosts_unit_json(const struct vm *vm, const char *id)
+{
+	const struct one *one = vm->link ? find(vm->vhosts, id) : NULL;
+	json_object *out = json_object_new_object();
+
+	json_add_bool(out, "up", one && !one->down);
+	return out;
 }

@@ -381,40 +381,25 @@ void board_info(struct board *board, struct board_info *ret_info)
 	memcpy(ret_info->stall, info.stall, sizeof(ret_info->stall));
 	memcpy(ret_info->detail, info.detail, sizeof(ret_info->detail));
 	pthread_mutex_lock(&board->units_lock);
-	for (const struct unit *unit = board->units; unit; unit = unit->next)
-		if (board_unit_link(unit))
-			ret_info->links |= 1u << unit->index;
-	pthread_mutex_unlock(&board->units_lock);
-	for (size_t i = 0; i < BOARD_VHOSTS_MAX; i++) {
+	for (const struct unit *unit = board->units; unit; unit = unit->next) {
 		struct vhost_user_info vhost;
 
-		if (board_vhost_info(board, i, &vhost) == 0)
+		if (board_unit_link(unit))
+			ret_info->links |= 1u << unit->index;
+		if (unit->device->class == &vhost_user_class) {
+			vhost_user_info(unit->device, &vhost);
 			ret_info->peers += vhost.changes;
+		}
 	}
-}
-
-int board_vhost_attach(struct board *board, size_t index, int fd)
-{
-	if (index >= BOARD_VHOSTS_MAX || !board->vhosts[index])
-		return -ENODEV;
-	vhost_user_attach(board->vhosts[index], fd);
-	return 0;
-}
-
-int board_vhost_info(struct board *board, size_t index, struct vhost_user_info *ret_info)
-{
-	if (index >= BOARD_VHOSTS_MAX || !board->vhosts[index])
-		return -ENODEV;
-	vhost_user_info(board->vhosts[index], ret_info);
-	return 0;
+	pthread_mutex_unlock(&board->units_lock);
 }
 
 /* With units_lock. NULL: there is none. */
-static struct device *find_net(const struct board *board, const char *id)
+static struct device *find(const struct board *board, const char *id, const struct device_class *class)
 {
 	const struct unit *unit = board_unit_find(board, id);
 
-	return unit && unit->device->class == &virtio_net_class ? unit->device : NULL;
+	return unit && unit->device->class == class ? unit->device : NULL;
 }
 
 int board_net_attach(struct board *board, const char *id, const int *fds, unsigned count)
@@ -423,7 +408,7 @@ int board_net_attach(struct board *board, const char *id, const int *fds, unsign
 	int r;
 
 	pthread_mutex_lock(&board->units_lock);
-	device = find_net(board, id);
+	device = find(board, id, &virtio_net_class);
 	r = device ? virtio_net_attach(device, fds, count) : -ENODEV;
 	pthread_mutex_unlock(&board->units_lock);
 	return r;
@@ -434,9 +419,33 @@ int board_net_info(struct board *board, const char *id, struct virtio_net_info *
 	struct device *device;
 
 	pthread_mutex_lock(&board->units_lock);
-	device = find_net(board, id);
+	device = find(board, id, &virtio_net_class);
 	if (device)
 		virtio_net_info(device, ret_info);
+	pthread_mutex_unlock(&board->units_lock);
+	return device ? 0 : -ENODEV;
+}
+
+int board_vhost_attach(struct board *board, const char *id, int fd)
+{
+	struct device *device;
+
+	pthread_mutex_lock(&board->units_lock);
+	device = find(board, id, &vhost_user_class);
+	if (device)
+		vhost_user_attach(device, fd);
+	pthread_mutex_unlock(&board->units_lock);
+	return device ? 0 : -ENODEV;
+}
+
+int board_vhost_info(struct board *board, const char *id, struct vhost_user_info *ret_info)
+{
+	struct device *device;
+
+	pthread_mutex_lock(&board->units_lock);
+	device = find(board, id, &vhost_user_class);
+	if (device)
+		vhost_user_info(device, ret_info);
 	pthread_mutex_unlock(&board->units_lock);
 	return device ? 0 : -ENODEV;
 }

@@ -104,6 +104,7 @@ struct board_vhost {       /* a device whose work another process does: vhost_us
 	uint16_t queue_size;
 	char tag[VHOST_TAG_MAX + 1];
 	uint8_t mac[6];
+	char id[BOARD_ID_MAX + 1];
 };
 
 #define BOARD_VHOSTS_MAX 8
@@ -214,11 +215,13 @@ int board_kill(struct board *board);         /* -> STOPPED with BOARD_STOP_KILLE
  * Hot plug, all from one thread that is not the board's own. While the guest runs it is told by ACPI
  * and does the rest itself; a paused one when it goes on.
  */
-/* Plugs in a disk or a network card, whose descriptors are the board's on success. -EEXIST: the id is
+/* Plugs in a disk, a network card, or a device whose work another process does (the guest stands still until
+ * that has greeted, seconds at most). Its descriptors are the board's on success. -EEXIST: the id is
  * taken; -ENOSPC: no slot; -ENOTSUP: there is no PCI in this VM; -EBADFD: it has ended; else as of
  * board_create(). */
 int board_disk_add(struct board *board, const struct board_disk *disk, char **ret_error);
 int board_net_add(struct board *board, const struct board_net *net, char **ret_error);
+int board_vhost_add(struct board *board, const struct board_vhost *vhost, char **ret_error);
 /* Makes a disk larger; bytes 0: takes the size that its file has got. As virtio_blk_resize(), or
  * -ENOENT: no such disk. */
 int board_disk_resize(struct board *board, const char *id, uint64_t bytes, uint64_t *ret_bytes);
@@ -242,9 +245,9 @@ int board_net_info(struct board *board, const char *id, struct virtio_net_info *
 
 /* Brings another peer for a vhost-user device (fd is the board's on success): see vhost_user_attach().
  * -ENODEV: no such device. */
-int board_vhost_attach(struct board *board, size_t index, int fd);
+int board_vhost_attach(struct board *board, const char *id, int fd);
 /* -ENODEV. */
-int board_vhost_info(struct board *board, size_t index, struct vhost_user_info *ret_info);
+int board_vhost_info(struct board *board, const char *id, struct vhost_user_info *ret_info);
 
 const char *board_state_name(enum board_state state); /* "created", "running", ... */
 const char *board_stop_name(enum board_stop stop);    /* "none", "guest-poweroff", "guest-reset",

@@ -279,6 +279,11 @@ static int vhost_config(struct board *board, size_t index, union device_config *
 	return virtio_place(board, &config->vhost.place);
 }
 
+static const char *vhost_id(const struct board *board, size_t index)
+{
+	return board->config.vhosts[index].id;
+}
+
 static int balloon_config(struct board *board, size_t index, union device_config *config,
 			  struct copies *copies)
 {
@@ -395,7 +400,7 @@ static const struct {
 	{ &virtio_rng_class, "machine", one, rng_config, NULL },
 	{ &virtio_console_class, "console", consoles, console_config, NULL },
 	{ &virtio_p9_class, "shares", shares, p9_config, NULL },
-	{ &vhost_user_class, "vhost_user", vhosts, vhost_config, NULL },
+	{ &vhost_user_class, "vhost_user", vhosts, vhost_config, vhost_id },
 	{ &virtio_balloon_class, "balloon", balloons, balloon_config, NULL },
 	{ &virtio_mem_class, "mem", mems, mem_config, NULL },
 	{ &virtio_vsock_class, "vsock", vsocks, vsock_config, NULL },
@@ -435,8 +440,6 @@ static int make_device(struct board *board, size_t row, size_t index, char **ret
 		board->mem = device;
 	if (wiring[row].class == &virtio_vsock_class)
 		board->vsock = device;
-	if (wiring[row].class == &vhost_user_class)
-		board->vhosts[index] = device;
 	if (wiring[row].class == &acpi_hotplug_class)
 		board->hotplug = device;
 	if (!wiring[row].id)

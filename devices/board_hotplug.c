@@ -9,6 +9,7 @@
 #include "devices/chips.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/net.h"
+#include "devices/virtio/vhost_user.h"
 #include "machine/pci.h"
 
 /* --- the list --------------------------------------------------------------------------------- */
@@ -186,6 +187,11 @@ static void put_net(struct board *board, size_t index, const void *what)
 	board->config.nets[index] = *(const struct board_net *)what;
 }
 
+static void put_vhost(struct board *board, size_t index, const void *what)
+{
+	board->config.vhosts[index] = *(const struct board_vhost *)what;
+}
+
 /* What can be plugged, and where what it is made from goes in the configuration. */
 static const struct pluggable {
 	const struct device_class *class;
@@ -193,7 +199,8 @@ static const struct pluggable {
 	size_t max;
 	void (*put)(struct board *board, size_t index, const void *what);
 } disks = { &virtio_blk_class, "disks", BOARD_DISKS_MAX, put_disk },
-  nets = { &virtio_net_class, "network cards", BOARD_NETS_MAX, put_net };
+  nets = { &virtio_net_class, "network cards", BOARD_NETS_MAX, put_net },
+  vhosts = { &vhost_user_class, "vhost-user devices", BOARD_VHOSTS_MAX, put_vhost };
 
 static int add(struct board *board, const struct pluggable *kind, const char *id, const void *what,
 	       char **ret_error)
@@ -238,6 +245,15 @@ int board_net_add(struct board *board, const struct board_net *net, char **ret_e
 
 	if (r == 0)
 		virtio_net_config_close(&net->config);
+	return r;
+}
+
+int board_vhost_add(struct board *board, const struct board_vhost *vhost, char **ret_error)
+{
+	int r = add(board, &vhosts, vhost->id, vhost, ret_error);
+
+	if (r == 0)
+		close(vhost->fd);
 	return r;
 }
 

@@ -37,7 +37,6 @@ struct board {
 	struct device *balloon; /* NULL: none */
 	struct device *mem;     /* virtio-mem; NULL: none */
 	struct device *vsock;   /* NULL: none */
-	struct device *vhosts[BOARD_VHOSTS_MAX];
 	/* Changed only while the machine stands still; the lock is for who looks meanwhile. */
 	pthread_mutex_t units_lock;
 	struct unit *units;

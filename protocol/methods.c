@@ -182,6 +182,8 @@ static const struct schema_field vhost_fields[] = {
 	  .summary = "blk and fs: queues of requests, at most as many as the program has." },
 	{ .name = "queue_size", .type = SCHEMA_INT, .min = 2, .max = 1024, .dflt = "256",
 	  .summary = "Entries of a queue, a power of two." },
+	{ .name = "id", .type = SCHEMA_NAME, .dflt = "vhost0, vhost1, ...",
+	  .summary = "What it is removed by; no other device of the VM has it." },
 	END
 };
 
@@ -342,6 +344,13 @@ static const struct schema_field net_add_params[] = {
 	END
 };
 
+static const struct schema_field vhost_add_params[] = {
+	NAME_FIELD,
+	{ .name = "vhost", .type = SCHEMA_OBJECT, .required = true, .fields = vhost_fields,
+	  .summary = "As \"vhost_user\" in vm.create." },
+	END
+};
+
 static const struct schema_field unit_remove_params[] = {
 	NAME_FIELD,
 	{ .name = "id", .type = SCHEMA_NAME, .required = true, .summary = "Of the device." },
@@ -495,6 +504,23 @@ static const struct schema_field net_list_result[] = {
 	END
 };
 
+static const struct schema_field vhost_result[] = {
+	{ .name = "id", .type = SCHEMA_NAME, .required = true, .summary = "Its id." },
+	{ .name = "device", .type = SCHEMA_ENUM, .values = vhost_devices, .required = true,
+	  .summary = "blk, net or fs." },
+	{ .name = "socket", .type = SCHEMA_PATH, .required = true, .summary = "Its program's." },
+	{ .name = "up", .type = SCHEMA_BOOL, .required = true,
+	  .summary = "The VM runs, and the program is there." },
+	UNIT_STATE_FIELDS,
+	END
+};
+
+static const struct schema_field vhost_list_result[] = {
+	{ .name = "vhost_user", .type = SCHEMA_OBJECTS, .required = true, .fields = vhost_result,
+	  .summary = "Each as it was configured, and its state." },
+	END
+};
+
 static const struct schema_field unit_remove_result[] = {
 	{ .name = "id", .type = SCHEMA_NAME, .required = true, .summary = "Of the device." },
 	END
@@ -635,6 +661,16 @@ static const struct method methods[METHOD_COUNT] = {
 		"answered when the guest has done so.", unit_remove_params, unit_remove_result },
 	[METHOD_VM_NET_LIST] = { "vm.net_list", ACCESS_READ, false, "The network cards of a VM.",
 		name_only, net_list_result },
+	[METHOD_VM_VHOST_ADD] = { "vm.vhost_add", ACCESS_WRITE, false,
+		"Adds a vhost-user device to a VM's configuration, and to its guest while it runs, which "
+		"stands still until the program has greeted; answered when the guest can see it.",
+		vhost_add_params, vhost_result },
+	[METHOD_VM_VHOST_REMOVE] = { "vm.vhost_remove", ACCESS_WRITE, false,
+		"Asks the guest to let a vhost-user device go, and takes it out of the configuration; "
+		"answered when the guest has done so. Not by force.", unit_remove_params,
+		unit_remove_result },
+	[METHOD_VM_VHOST_LIST] = { "vm.vhost_list", ACCESS_READ, false,
+		"The vhost-user devices of a VM.", name_only, vhost_list_result },
 	[METHOD_EVENTS_SUBSCRIBE] = { "events.subscribe", ACCESS_READ, false,
 		"Sends an \"event\" notification for whatever happens from now on, or from a number on.",
 		subscribe_params, subscribe_result },

@@ -1,23 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Disks and network cards that come and go: the API, a guest that does not let go, a daemon killed at
+/* Disks, network cards and vhost-user devices that come and go: the API, a guest that does not let go, a daemon killed at
  * every step. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "common/checked.h"
 #include "tests/protocol/rig.h"
 
-/* Both kinds go through all of it. What is behind a unit is a file in the rig's directory: an image, or
- * a socket that is waited at. */
+/* All kinds go through all of it. What is behind a unit is a file in the rig's directory: an image, a socket
+ * that is waited at, or one that is connected to. */
 static const struct kind {
 	const char *word, *list, *unit;
 	const char *first; /* id of the first that gets none */
 	int fds;           /* that the daemon keeps for each */
-} disk = { "disk", "disks", "\"path\":\"%s/%s\"", "disk0", 0 },
-  net = { "net", "nets", "\"kind\":\"stream\",\"listen\":true,\"path\":\"%s/%s.sock\"", "net0", 1 };
+	bool shared;       /* nobody has it alone */
+} disk = { "disk", "disks", "\"path\":\"%s/%s\"", "disk0", 0, false },
+  net = { "net", "nets", "\"kind\":\"stream\",\"listen\":true,\"path\":\"%s/%s.sock\"", "net0", 1, false },
+  vhost = { "vhost", "vhost_user", "\"device\":\"blk\",\"socket\":\"%s/%s.peer\"", "vhost0", 0, true };
 
 /* "ID:STATE ID:STATE", as vm.disk_list has them; static. */
 static const char *units(struct rig *rig, struct client *client, const struct kind *kind,
@@ -139,7 +144,7 @@ static void test_stopped(struct rig *rig, struct client *client)
 	rig_call(rig, client, "vm.delete", "{\"name\":\"s\"}", NULL, NULL);
 }
 
-/* A VM that has neither. */
+/* A VM that has none. */
 static bool bare_vm(struct rig *rig, struct client *client, const char *name)
 {
 	struct rpc_error error;
@@ -160,7 +165,8 @@ static void test_running(struct rig *rig, struct client *client, const struct ki
 	CHECK(rig, add(rig, client, kind, "r", "a", "", &error) == 0, "%s", error.message);
 	CHECK(rig, is(units(rig, client, kind, "r"), attached), "attached");
 	CHECK(rig, is(kept(rig, kind, "r"), kind->first), "kept");
-	CHECK(rig, add(rig, client, kind, "r", "a", "again", &error) == RPC_BUSY, "locked: %s", error.message);
+	CHECK(rig, kind->shared || add(rig, client, kind, "r", "a", "again", &error) == RPC_BUSY,
+	      "locked: %s", error.message);
 	CHECK(rig, add(rig, client, kind, "r", "b", "refused", &error) == RPC_FAILED, "refused");
 	CHECK(rig, add(rig, client, kind, "r", "b", "b", &error) == 0, "its lock was let go: %s",
 	      error.message);
@@ -288,9 +294,49 @@ static struct client *test_killed_anywhere(struct rig *rig, struct client *clien
 	return client;
 }
 
+static void listen_at(const struct rig *rig, char name)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s/%c.peer", rig->dir, name);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, 1024) < 0)
+		abort();
+}
+
+/* What only devices of other programs have. */
+static void test_peers(struct rig *rig, struct client *client)
+{
+	struct rpc_error error;
+	json_object *info = NULL;
+
+	CHECK(rig, bare_vm(rig, client, "p"), "start");
+	CHECK(rig, add(rig, client, &vhost, "p", "nobody", "", &error) == RPC_INVALID_PARAMS &&
+	      strcmp(error.reason, "no-such-peer") == 0 && strcmp(error.field, "vhost.socket") == 0,
+	      "%s: %s", error.reason, error.message);
+	for (int i = 0; i < 8; i++)
+		CHECK(rig, add(rig, client, &vhost, "p", "a", "", &error) == 0, "%s", error.message);
+	CHECK(rig, add(rig, client, &vhost, "p", "a", "", &error) == RPC_LIMIT, "%s", error.message);
+	CHECK(rig, take_out(rig, client, &vhost, "p", "vhost0", "", &error) == 0, "%s", error.message);
+	rig_call(rig, client, "vm.info", "{\"name\":\"p\"}", &info, NULL);
+	CHECK(rig, json_object_array_length(json_get(info, "peers")) == 7, "peers");
+	json_object_put(info);
+	CHECK(rig, rig_call(rig, client, "vm.vhost_add", "{\"name\":\"p\",\"vhost\":{\"device\":\"fs\","
+			    "\"socket\":\"@D/a.peer\"}}", NULL, &error) == RPC_INVALID_PARAMS &&
+	      strcmp(error.field, "vhost.tag") == 0, "%s", error.message);
+	CHECK(rig, rig_call(rig, client, "vm.vhost_add", "{\"name\":\"p\",\"vhost\":{\"device\":\"fs\","
+			    "\"socket\":\"@D/a.peer\",\"tag\":\"t\"}}", NULL, &error) == 0, "%s", error.message);
+	CHECK(rig, take_out(rig, client, &vhost, "p", "vhost1", "", &error) == 0, "%s", error.message);
+	CHECK(rig, rig_call(rig, client, "vm.vhost_add", "{\"name\":\"p\",\"vhost\":{\"device\":\"fs\","
+			    "\"socket\":\"@D/a.peer\",\"tag\":\"t\"}}", NULL, &error) == RPC_INVALID_PARAMS &&
+	      strcmp(error.field, "vhost.tag") == 0, "%s", error.message);
+	rig_call(rig, client, "vm.kill", "{\"name\":\"p\"}", NULL, NULL);
+	rig_call(rig, client, "vm.delete", "{\"name\":\"p\"}", NULL, NULL);
+}
+
 int main(void)
 {
-	static const struct kind *const kinds[] = { &disk, &net };
+	static const struct kind *const kinds[] = { &disk, &net, &vhost };
 	struct rig rig;
 	struct client *client;
 
@@ -304,10 +350,12 @@ int main(void)
 		if (fd < 0 || ftruncate(fd, 1 << 20) < 0)
 			return 1;
 		close(fd);
+		listen_at(&rig, *name);
 	}
 	client = rig_client(&rig);
 	test_stopped(&rig, client);
-	for (size_t i = 0; i < 2; i++) {
+	test_peers(&rig, client);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		test_running(&rig, client, kinds[i]);
 		client = test_killed(&rig, client, kinds[i]);
 		client = test_killed_anywhere(&rig, client, kinds[i]);

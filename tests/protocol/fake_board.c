@@ -388,9 +388,9 @@ static void add_net(struct board *b, const struct board_net *net)
 
 /* "slow-before", "slow-after", "refused..." */
 static int plug(struct board *b, const struct board_disk *disk, const struct board_net *net,
-		char **ret_error)
+		const struct board_vhost *vhost, char **ret_error)
 {
-	const char *id = disk ? disk->id : net->id;
+	const char *id = disk ? disk->id : net ? net->id : vhost->id;
 	int r = 0;
 
 	*ret_error = NULL;
@@ -404,6 +404,8 @@ static int plug(struct board *b, const struct board_disk *disk, const struct boa
 		r = -ENOSPC;
 	} else if (net) {
 		add_net(b, net);
+	} else if (vhost) {
+		add_unit(b, "vhost-user", id, vhost->fd);
 	} else {
 		add_unit(b, "virtio-blk", id, disk->image.file[0].fd);
 		for (size_t i = 1; i < disk->image.files; i++)
@@ -420,12 +422,17 @@ static int plug(struct board *b, const struct board_disk *disk, const struct boa
 
 int board_disk_add(struct board *b, const struct board_disk *disk, char **ret_error)
 {
-	return plug(b, disk, NULL, ret_error);
+	return plug(b, disk, NULL, NULL, ret_error);
 }
 
 int board_net_add(struct board *b, const struct board_net *net, char **ret_error)
 {
-	return plug(b, NULL, net, ret_error);
+	return plug(b, NULL, net, NULL, ret_error);
+}
+
+int board_vhost_add(struct board *b, const struct board_vhost *vhost, char **ret_error)
+{
+	return plug(b, NULL, NULL, vhost, ret_error);
 }
 
 static void drop_unit(struct board *b, size_t i)
@@ -516,6 +523,8 @@ int board_create(const struct board_config *config, struct log *log, board_chang
 		add_unit(b, "virtio-blk", config->disks[i].id, -1);
 	for (size_t i = 0; i < config->net_count; i++)
 		add_net(b, &config->nets[i]);
+	for (size_t i = 0; i < config->vhost_count; i++)
+		add_unit(b, "vhost-user", config->vhosts[i].id, config->vhosts[i].fd);
 	*ret_board = b;
 	return 0;
 }
@@ -550,8 +559,6 @@ void board_destroy(struct board *b)
 		close(b->config.disks[i].image.file[0].fd);
 	for (size_t i = 0; i < b->config.share_count; i++)
 		close(b->config.shares[i].fd);
-	for (size_t i = 0; i < b->config.vhost_count; i++)
-		close(b->config.vhosts[i].fd);
 	pthread_mutex_destroy(&b->lock);
 	free(b->cmdline);
 	free(b);
@@ -563,18 +570,23 @@ int board_disk_resize(struct board *b, const char *id, uint64_t bytes, uint64_t 
 	return -ENOENT;
 }
 
-int board_vhost_attach(struct board *b, size_t index, int fd)
+int board_vhost_attach(struct board *b, const char *id, int fd)
 {
-	(void)b, (void)index, (void)fd;
+	(void)b, (void)id, (void)fd;
 	return -ENODEV;
 }
 
-int board_vhost_info(struct board *b, size_t index, struct vhost_user_info *ret_info)
+int board_vhost_info(struct board *b, const char *id, struct vhost_user_info *ret_info)
 {
-	if (index >= b->config.vhost_count)
-		return -ENODEV;
+	int r = -ENODEV;
+
 	*ret_info = (struct vhost_user_info){ .up = true };
-	return 0;
+	pthread_mutex_lock(&b->lock);
+	for (size_t i = 0; i < b->unit_count; i++)
+		if (strcmp(b->units[i].id, id) == 0 && strcmp(b->units[i].class, "vhost-user") == 0)
+			r = 0;
+	pthread_mutex_unlock(&b->lock);
+	return r;
 }
 
 int board_start(struct board *b)

@@ -173,6 +173,9 @@ static const struct {
 	{ VHOST("{\"device\":\"blk\",\"socket\":\"/x\",\"path\":\"/y\"}"), "vhost_user[0].path",
 	  "unknown-field" },
 	{ VHOST("{},{},{},{},{},{},{},{},{}"), "vhost_user", "too-many" },
+	{ VHOST("{\"device\":\"blk\",\"socket\":\"/x\",\"id\":\"a b\"}"), "vhost_user[0].id", "bad-value" },
+	{ VHOST("{\"device\":\"blk\",\"socket\":\"/x\",\"id\":\"a\"},"
+		"{\"device\":\"blk\",\"socket\":\"/x\",\"id\":\"a\"}"), "vhost_user[1].id", "bad-value" },
 #define SHARES(list) "{\"name\":\"b\",\"kernel\":\"@K\",\"shares\":[" list "]}"
 	{ SHARES("{\"path\":\"@D/nothing\",\"tag\":\"t\"}"), "shares[0].path", "no-such-file" },
 	{ SHARES("{\"path\":\"@D/text\",\"tag\":\"t\"}"), "shares[0].path", "not-a-directory" },

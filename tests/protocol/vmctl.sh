@@ -113,8 +113,19 @@ run 2 "$vmctl" create b --kernel k --vhost-user blk,socket=x,queues=two
 has err '--vhost-user: queues: "two" is no number'
 run 0 "$vmctl" create v --kernel k --vhost-user fs,socket=x,tag=t,queue_size=64
 run 0 "$vmctl" --json info v
-has out "{\"device\":\"fs\",\"socket\":\"$dir/x\",\"tag\":\"t\",\"queue_size\":64}"
+has out "{\"device\":\"fs\",\"socket\":\"$dir/x\",\"tag\":\"t\",\"queue_size\":64,\"id\":\"vhost0\"}"
 has out '"peers":[{"device":"vhost_user[0]","kind":"fs","up":false,"why":""}]'
+run 0 "$vmctl" vhost add v blk,socket=y,id=other
+has out other
+run 0 "$vmctl" vhost list v
+has out "other            configured    - down blk  $dir/y"
+run 1 "$vmctl" vhost add v blk,socket=y,id=other
+has err 'has a device "other" already'
+run 2 "$vmctl" vhost add v blk,sock=y
+run 0 "$vmctl" vhost remove v other
+run 1 "$vmctl" vhost remove v other
+has err 'v has no vhost "other"'
+run 2 "$vmctl" vhost remove v vhost0 --force
 run 1 "$vmctl" start v
 has err "vhost_user[0].socket: $dir/x: No such file or directory: start the program that serves it first"
 run 0 "$vmctl" delete v
