@@ -26,7 +26,8 @@ UNIT_TESTS = \
 	tests/unit/test-soft-sys-legacy \
 	tests/unit/test-soft-sys-transfer \
 	tests/unit/test-soft-sys-xsave \
-	tests/unit/test-soft-vmcs
+	tests/unit/test-soft-vmcs \
+	tests/unit/test-soft-wait
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 noinst_HEADERS += tests/unit/unit.h tests/unit/soft_guest.h
@@ -72,12 +73,14 @@ tests_unit_test_soft_step_ops_LDADD = $(unit_stepper_libs)
 tests_unit_test_soft_string_SOURCES = tests/unit/test_soft_string.c
 tests_unit_test_soft_string_LDADD = $(unit_stepper_libs)
 
-# The soft engine as a whole, through vmx.h, in every mode it can run a guest; its pages, its code cache
-# when it is full, its local APIC; VMCS fields and VMX capabilities; decoding
-# by shape against Zydis itself; CALL and RET in translated code; 16-bit code against the processor
+# The soft engine as a whole, through vmx.h, in every mode it can run a guest; two processors that wait
+# for each other; its pages, its code cache when it is full, its local APIC; VMCS fields and VMX
+# capabilities; decoding by shape against Zydis itself; CALL and RET in translated code; 16-bit code against the processor
 # underneath.
 tests_unit_test_soft_run_SOURCES = tests/unit/test_soft_run.c
 tests_unit_test_soft_run_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_wait_SOURCES = tests/unit/test_soft_wait.c
+tests_unit_test_soft_wait_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_mmu_SOURCES = tests/unit/test_soft_mmu.c
 tests_unit_test_soft_mmu_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_pcid_SOURCES = tests/unit/test_soft_pcid.c

@@ -24,7 +24,6 @@ static void test_classes(void)
 		{ { 0x66, 0x0f, 0x1a, 0xc0 }, 4, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
 		{ { 0x0f, 0x0d, 0x08 }, 3, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
 		{ { 0x90 }, 1, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
-		{ { 0xf3, 0x90 }, 2, CODE_64, FP_NONE, -1, false, true, NULL },
 		{ { 0xd9, 0x00 }, 2, CODE_64, FP_X87, 0, false, true, NULL },
 		{ { 0x9b }, 1, CODE_64, FP_X87, -1, false, true, NULL },
 		{ { 0x0f, 0x77 }, 2, CODE_64, FP_MMX, -1, false, true, NULL },

@@ -238,7 +238,6 @@ static bool runs_natively(const ZydisDecodedInstruction *zi)
 	case ZYDIS_MNEMONIC_LFENCE:
 	case ZYDIS_MNEMONIC_MFENCE:
 	case ZYDIS_MNEMONIC_SFENCE:
-	case ZYDIS_MNEMONIC_PAUSE:
 	case ZYDIS_MNEMONIC_CRC32:
 	case ZYDIS_MNEMONIC_MOVDIRI:
 	case ZYDIS_MNEMONIC_SERIALIZE:

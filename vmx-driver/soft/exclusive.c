@@ -7,6 +7,8 @@
  */
 #include "vmx-driver/soft/glue.h"
 
+#include <sched.h>
+
 #include "vmx-driver/soft/lapic.h"
 
 /* HLT spins at most so long before it sleeps. */
@@ -83,7 +85,8 @@ void soft_exclusive_begin(struct soft_vm *vm, struct soft_vcpu *v)
 		v = NULL;
 	}
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++)
-		if (vm->vcpus[i] && vm->vcpus[i] != v)
+		/* Who is parked looks at excl_pending before it runs: it need not be woken now. */
+		if (vm->vcpus[i] && vm->vcpus[i] != v && !atomic_load(&vm->vcpus[i]->parked))
 			soft_request(vm->vcpus[i], SOFT_REQ_EXCLUSIVE);
 	while (atomic_load(&vm->excl_running))
 		pthread_cond_wait(&vm->excl_cond, &vm->excl_lock);
@@ -124,6 +127,15 @@ static bool poll_requests(struct soft_vcpu *v, uint64_t ticks, uint64_t expires)
 		now = __builtin_ia32_rdtsc();
 	}
 	return false;
+}
+
+void soft_yield(struct soft_vcpu *v)
+{
+	soft_count(&v->n_yields);
+	soft_fp_save(v);
+	soft_leave_running(v);
+	sched_yield();
+	soft_enter_running(v);
 }
 
 void soft_wait(struct soft_vcpu *v)

@@ -474,11 +474,6 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_p
 	bool swap;
 
 	*ret_point_state = 0;
-	if (insn->zi.mnemonic == ZYDIS_MNEMONIC_PAUSE) {
-		/* whatever REX it has: with REX.B some processors exchange r8 and rax */
-		e2(b, 0xf3, 0x90);
-		return;
-	}
 	fields_get(insn, &f);
 	assign_all(&f, &place);
 	transfer(b, &f, false);

@@ -112,7 +112,7 @@ static enum kind classify(const struct tr *t, const struct soft_insn *insn)
 	}
 	if (zi->meta.category == ZYDIS_CATEGORY_PREFETCH || zi->meta.category == ZYDIS_CATEGORY_WIDENOP ||
 	    zi->meta.category == ZYDIS_CATEGORY_NOP)
-		return zi->mnemonic != ZYDIS_MNEMONIC_PAUSE ? K_NONE : insn->soft_op ? K_OP : K_DATA;
+		return zi->mnemonic == ZYDIS_MNEMONIC_PAUSE ? K_OP : K_NONE;
 	if (has_reg_bit_offset(insn))
 		return zi->address_width == 64 ? K_BITMEM : K_STEP;
 	if (insn->soft_op)

@@ -434,11 +434,14 @@ struct soft_vcpu {
 	bool restart;        /* resume runs what made the last exit again before all else */
 	bool restart_event;  /* the exit happened while an event was delivered, not in an instruction */
 	uint32_t poll_ns;    /* how long HLT spins before it sleeps; adapts */
+	uint32_t pauses;     /* PAUSEs in a row, the last of them when */
+	uint64_t paused_at;
 	_Atomic uint64_t eoi_exits[4]; /* level-triggered vectors whose EOI the caller must see */
 	struct soft_vmx vmx; /* VMX operation: vmcs.h, vmx_ops.h */
 	/* counters for vmx_vm_stats */
 	uint64_t n_exits, n_translations, n_steps, n_tlb_fills, n_flushes, n_interrupts, n_exceptions,
-		n_invalidations, n_branch_misses, n_walks, n_halts, n_sleeps, n_l0_rounds,
+		n_invalidations, n_branch_misses, n_walks, n_halts, n_sleeps, n_yields,
+		n_l0_rounds,
 		n_exits_for[VMX_EXIT_DEBUG + 1];
 };
 
@@ -678,5 +681,7 @@ static inline uint64_t soft_rdtsc(const struct soft_vcpu *v)
 void soft_exclusive_begin(struct soft_vm *vm, struct soft_vcpu *v);
 void soft_exclusive_end(struct soft_vm *vm, struct soft_vcpu *v);
 void soft_request(struct soft_vcpu *v, uint32_t req_bits); /* sets exit_req and wakes it */
+/* Lets the host run something else, parked. Saves the FP state. (exclusive.c) */
+void soft_yield(struct soft_vcpu *v);
 
 #endif

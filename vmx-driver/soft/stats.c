@@ -26,6 +26,7 @@ static const struct {
 	{ "exceptions", offsetof(struct soft_vcpu, n_exceptions) },
 	{ "halts", offsetof(struct soft_vcpu, n_halts) },
 	{ "halt_sleeps", offsetof(struct soft_vcpu, n_sleeps) },
+	{ "pause_yields", offsetof(struct soft_vcpu, n_yields) },
 	{ "code_invalidations", offsetof(struct soft_vcpu, n_invalidations) },
 };
 

@@ -197,7 +197,7 @@ soft_op_fn sys_op_clts, sys_op_lmsw, sys_op_smsw;
 soft_op_fn sys_op_arpl, sys_op_lar, sys_op_lgdt, sys_op_lidt, sys_op_lldt, sys_op_lsl,
 	sys_op_ltr, sys_op_sgdt, sys_op_sidt, sys_op_sldt, sys_op_str, sys_op_verr, sys_op_verw;
 /* system.c */
-soft_op_fn sys_op_clac, sys_op_cli, sys_op_cpuid, sys_op_hlt, sys_op_hypercall, sys_op_in,
+soft_op_fn sys_op_clac, sys_op_cli, sys_op_cpuid, sys_op_hlt, sys_op_pause, sys_op_hypercall, sys_op_in,
 	sys_op_invlpg, sys_op_invpcid, sys_op_out, sys_op_popf, sys_op_rdfsbase, sys_op_rdgsbase,
 	sys_op_rdmsr, sys_op_rdpid, sys_op_rdpmc, sys_op_rdtsc, sys_op_rdtscp, sys_op_stac,
 	sys_op_sti, sys_op_ud, sys_op_wbinvd, sys_op_wrfsbase, sys_op_wrgsbase, sys_op_wrmsr;

@@ -167,6 +167,29 @@ int sys_op_hlt(struct soft_vcpu *v, const struct soft_insn *insn)
 	return SOFT_HALT;
 }
 
+/* So many, with no more than so many ticks between them: what is waited for does not come at once. */
+#define PAUSES 64u
+#define PAUSE_GAP 4096u
+
+/* Who waits long waits for a processor that the host may not be running at all. */
+int sys_op_pause(struct soft_vcpu *v, const struct soft_insn *insn)
+{
+	uint64_t now;
+
+	(void)insn;
+	if (soft_vmx_proc(v, PROC_PAUSE))
+		return soft_vmx_exit(v, REASON_PAUSE, 0);
+	__builtin_ia32_pause();
+	now = __builtin_ia32_rdtsc();
+	v->pauses = now - v->paused_at < PAUSE_GAP ? v->pauses + 1 : 0;
+	v->paused_at = now;
+	if (v->pauses == PAUSES) {
+		v->pauses = 0;
+		soft_yield(v);
+	}
+	return sys_done(v);
+}
+
 int sys_op_ud(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	(void)insn;

@@ -48,6 +48,7 @@ const struct soft_op soft_system_ops[] = {
 	{ ZYDIS_MNEMONIC_INVD, sys_op_wbinvd, SOFT_OP_FALLS },
 	{ ZYDIS_MNEMONIC_WBINVD, sys_op_wbinvd, SOFT_OP_FALLS },
 	{ ZYDIS_MNEMONIC_HLT, sys_op_hlt, 0 },
+	{ ZYDIS_MNEMONIC_PAUSE, sys_op_pause, SOFT_OP_FALLS },
 	{ ZYDIS_MNEMONIC_IN, sys_op_in, SOFT_OP_FALLS },
 	{ ZYDIS_MNEMONIC_OUT, sys_op_out, SOFT_OP_FALLS },
 	{ ZYDIS_MNEMONIC_RDTSC, sys_op_rdtsc, SOFT_OP_FALLS },

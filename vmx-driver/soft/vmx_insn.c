@@ -460,6 +460,5 @@ const struct soft_op soft_vmx_op_table[] = {
 	{ ZYDIS_MNEMONIC_VMCALL, op_vmcall, 0 },
 	{ ZYDIS_MNEMONIC_INVEPT, op_invept, 0 },
 	{ ZYDIS_MNEMONIC_INVVPID, op_invvpid, 0 },
-	{ ZYDIS_MNEMONIC_PAUSE, soft_vmx_op_pause, 0 },
 	{ 0, NULL, 0 },
 };

@@ -258,12 +258,3 @@ int soft_vmx_intercept_dr(struct soft_vcpu *v, unsigned dr, unsigned gpr, bool r
 		return SOFT_OK;
 	return soft_vmx_exit(v, REASON_DR, (dr & 7) | (uint32_t)read << 4 | gpr << 8);
 }
-
-int soft_vmx_op_pause(struct soft_vcpu *v, const struct soft_insn *insn)
-{
-	(void)insn;
-	if (soft_vmx_proc(v, PROC_PAUSE))
-		return soft_vmx_exit(v, REASON_PAUSE, 0);
-	__builtin_ia32_pause();
-	return sys_done(v);
-}

@@ -237,6 +237,5 @@ int soft_vmx_intercept_clts(struct soft_vcpu *v, bool *ret_skip);
 int soft_vmx_intercept_lmsw(struct soft_vcpu *v, const struct soft_insn *insn, uint64_t gla,
 			    uint64_t *value);
 int soft_vmx_intercept_dr(struct soft_vcpu *v, unsigned dr, unsigned gpr, bool read);
-soft_op_fn soft_vmx_op_pause;
 
 #endif
