@@ -20,6 +20,7 @@ static const char *const kind_names[THREAD_KINDS] = {
 	[THREAD_CONTROL] = "control",       [THREAD_LOOP] = "event loop",
 	[THREAD_VCPU_SOFT] = "vCPU (soft)", [THREAD_VCPU_KVM] = "vCPU (KVM)",
 	[THREAD_BLOCK] = "block worker",    [THREAD_SHARE] = "share worker",
+	[THREAD_MEMORY] = "memory",
 };
 
 const char *sandbox_kind_name(enum thread_kind kind)

@@ -38,6 +38,7 @@
 #define VCPU (SOFT | HARD)
 #define BLOCK KINDS(THREAD_BLOCK)
 #define SHARE KINDS(THREAD_SHARE)
+#define MEMORY KINDS(THREAD_MEMORY)
 #define ALL (KINDS(THREAD_KINDS) - 1)
 /* Where code of devices runs: their bus handlers, their watches, their host I/O, their making. */
 #define DEVICES (CONTROL | LOOP | VCPU | BLOCK | SHARE)
@@ -92,7 +93,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	OWN(pwrite64, ALL, SANDBOX_OWN_STATUS_FD, "how the VM ended"),
 	OWN(ftruncate, ALL, SANDBOX_OWN_STATUS_FD, "how the VM ended"),
 	CALL(munmap, ALL, "free(), the end of a thread"),
-	CALL(madvise, ALL, "free(), the end of a thread, balloon"),
+	CALL(madvise, ALL, "free(), the end of a thread, balloon, huge pages"),
 
 	/* --- memory: malloc() of any thread; never executable --- */
 	CALL(brk, ALL, "malloc()"),
@@ -197,9 +198,9 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(fdatasync, BLOCK | LOOP | CONTROL, "flush"),
 	CALL(fsync, BLOCK | LOOP | CONTROL, "flush of an image that grew"),
 	CALL(fallocate, BLOCK | LOOP | CONTROL, "discard and write zeroes"),
-	CALL(lseek, BLOCK | LOOP | CONTROL, "the size of an image, its holes"),
-	CALL(fstat, BLOCK | LOOP | CONTROL, "the size of an image"),
-	CALL(newfstatat, BLOCK | LOOP | CONTROL, "fstat() of newer C libraries: no path passes, see openat"),
+	CALL(lseek, BLOCK | LOOP | CONTROL | MEMORY, "the size of an image, its holes; what is used of RAM"),
+	CALL(fstat, BLOCK | LOOP | CONTROL | MEMORY, "the size of an image, of what is used of RAM"),
+	CALL(newfstatat, BLOCK | LOOP | CONTROL | MEMORY, "fstat() of newer C libraries: no path passes, see openat"),
 	CALL(ftruncate, BLOCK | LOOP | CONTROL, "an image that grows"),
 	CALL(io_uring_enter, LOOP | CONTROL, "transfers without a thread: the ring was made before"),
 	REFUSE(io_uring_setup, CONTROL, EPERM, "a disk that is plugged in does with threads"),

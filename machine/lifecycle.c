@@ -15,6 +15,7 @@
 #include "machine/boot.h"
 #include "machine/device.h"
 #include "machine/loop.h"
+#include "machine/memory.h"
 #include "machine/timer.h"
 #include "machine/vcpu.h"
 #include "vmx-driver/vmx.h"
@@ -507,6 +508,7 @@ int life_create(const struct life_options *options, struct life **ret_life, char
 		life->machine->request = on_request;
 		life->machine->stall = on_stall;
 		r = loop_start(life->machine->loop, life->machine->threads);
+		memory_huge_start(life->machine->memory, life->machine->threads);
 	}
 	if (r < 0) {
 		life->machine->request = NULL;
@@ -533,6 +535,7 @@ struct life *life_destroy(struct life *life)
 	pthread_mutex_unlock(&life->lock);
 	/* The last step may still be on its way out of changed(). */
 	loop_stop(life->machine->loop);
+	memory_huge_stop(life->machine->memory);
 	life->machine->request = NULL;
 	life->machine->stall = NULL;
 	vcpus_destroy(life->vcpus);

@@ -8,6 +8,7 @@ libmachine_la_SOURCES = \
 	machine/bus.c machine/bus.h \
 	machine/device.h machine/machine.c \
 	machine/fault_guard.c machine/fault_guard.h \
+	machine/huge.c machine/huge.h \
 	machine/irq.c machine/irq.h \
 	machine/lifecycle.c machine/lifecycle.h \
 	machine/loop.c machine/loop.h \

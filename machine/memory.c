@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/checked.h"
+#include "common/huge.h"
 #include "machine/pc.h"
 #include "vmx-driver/vmx.h"
 
@@ -25,10 +26,10 @@ int memory_map_own(const char *name, uint64_t size, int *ret_fd, uint8_t **ret_h
 	/* Nobody who gets this descriptor can make our accesses SIGBUS. */
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		goto fail;
-	host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (host == MAP_FAILED)
+	host = huge_map(size, PROT_READ | PROT_WRITE, fd);
+	if (!host)
 		goto fail;
-	/* Both only help: no guest memory in core files, huge pages where the host has them. */
+	/* Both only help: no guest memory in core files, huge pages where the host has them by itself. */
 	(void)madvise(host, size, MADV_DONTDUMP);
 	(void)madvise(host, size, MADV_HUGEPAGE);
 	*ret_fd = fd;
@@ -55,17 +56,21 @@ int memory_create(uint64_t size, struct memory **ret_memory)
 	memory->high = size - memory->low;
 	memory->fd = -1;
 	r = memory_map_own("guest-ram", size, &memory->fd, &memory->host);
-	if (r < 0)
+	if (r < 0) {
 		memory_destroy(memory);
-	else
-		*ret_memory = memory;
-	return r;
+		return r;
+	}
+	memory->huge = huge_create();
+	huge_add(memory->huge, memory->host, size, memory->fd, MEMORY_HUGE_LEAST);
+	*ret_memory = memory;
+	return 0;
 }
 
 struct memory *memory_destroy(struct memory *memory)
 {
 	if (!memory)
 		return NULL;
+	huge_destroy(memory->huge);
 	memory_areas_free(memory);
 	if (memory->vm) {
 		(void)vmx_vm_unmap(memory->vm, 0, memory->low);
@@ -97,6 +102,21 @@ int memory_attach(struct memory *memory, struct vmx_vm *vm)
 	}
 	memory->vm = vm;
 	return 0;
+}
+
+void memory_huge_start(struct memory *memory, const struct thread_hook *hook)
+{
+	struct vmx_memory own[2];
+	size_t n = memory->vm ? vmx_vm_memory(memory->vm, own, ARRAY_SIZE(own)) : 0;
+
+	for (size_t i = 0; i < n && i < ARRAY_SIZE(own); i++)
+		huge_add(memory->huge, own[i].host, own[i].size, own[i].fd, own[i].least);
+	huge_start(memory->huge, hook);
+}
+
+void memory_huge_stop(struct memory *memory)
+{
+	huge_stop(memory->huge);
 }
 
 uint64_t memory_size(const struct memory *memory)
@@ -211,6 +231,7 @@ ssize_t mem_load(struct memory *memory, uint64_t gpa, int fd, uint64_t offset, s
 		return 0;
 	if (!p || offset > INT64_MAX - len)
 		return -EFAULT;
+	huge_now(memory->huge, p, len);
 	if (p >= memory->host && p < memory->host + memory->size)
 		n = load_mapped(memory->fd, (uint64_t)(p - memory->host), fd, offset, len);
 	if (n < 0)
@@ -233,6 +254,7 @@ int mem_discard(struct memory *memory, uint64_t gpa, uint64_t len)
 	p = find(memory, gpa, len);
 	if (!p || (memory_area_find(memory, gpa, len, &area) && area->file))
 		return -EFAULT;
+	huge_gave(memory->huge, p, len);
 	/* A hole in the memfd: every mapping of it reads zeroes there. */
 	if (madvise(p, len, MADV_REMOVE) < 0)
 		return -errno;

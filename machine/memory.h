@@ -23,6 +23,7 @@
 #include <sys/uio.h>
 
 struct memory;
+struct thread_hook;
 struct vmx_vm;
 
 struct memory_part { /* contiguous on both sides */
@@ -39,6 +40,11 @@ int memory_create(uint64_t size, struct memory **ret_memory);
 struct memory *memory_destroy(struct memory *memory);
 /* Maps all RAM into vm, which must outlive memory; from then on writes are reported to it. */
 int memory_attach(struct memory *memory, struct vmx_vm *vm);
+
+/* A thread gives huge pages to what is in use, here and of the engine's own, from now until the other
+ * call or memory_destroy() (huge.h). While no vCPU runs; the VM lives on beyond the second. */
+void memory_huge_start(struct memory *memory, const struct thread_hook *hook);
+void memory_huge_stop(struct memory *memory);
 
 uint64_t memory_size(const struct memory *memory);      /* all of it */
 uint64_t memory_low_size(const struct memory *memory);  /* bytes at 0 */

@@ -87,6 +87,7 @@ static int forget(struct memory_area *a, uint64_t first, uint64_t n)
 {
 	if (a->file)
 		return 0;
+	huge_gave(a->memory->huge, a->host + first * a->block, n * a->block);
 	return madvise(a->host + first * a->block, n * a->block, MADV_REMOVE) < 0 ? -errno : 0;
 }
 
@@ -204,6 +205,7 @@ int memory_area_add(struct memory *memory, uint64_t gpa, uint64_t size, uint64_t
 		return r;
 	}
 	memory->area[memory->area_count++] = a;
+	huge_add(memory->huge, a->host, size, a->fd, MEMORY_HUGE_LEAST);
 	*ret_area = a;
 	return 0;
 }

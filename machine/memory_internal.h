@@ -4,6 +4,7 @@
 #define MACHINE_MEMORY_INTERNAL_H
 
 #include "machine/fault_guard.h"
+#include "machine/huge.h"
 #include "machine/memory.h"
 
 struct memory_area {
@@ -21,9 +22,14 @@ struct memory {
 	uint8_t *host; /* low part, then high part, as in the memfd */
 	uint64_t size, low, high;
 	struct vmx_vm *vm; /* NULL until attached */
+	struct huge *huge;
 	unsigned area_count;
 	struct memory_area *area[MEMORY_AREAS_MAX]; /* complete before any other thread looks */
 };
+
+/* 4 KiB pages of 2 MiB in use by the guest before these are made one: the rest is not taken from the host
+ * for a guest that touches a page here and there. */
+#define MEMORY_HUGE_LEAST 32u
 
 /* A sealed memfd and its mapping; -errno and nothing is left. */
 int memory_map_own(const char *name, uint64_t size, int *ret_fd, uint8_t **ret_host);

@@ -15,6 +15,7 @@ enum thread_kind {
 	THREAD_VCPU_KVM,
 	THREAD_BLOCK,     /* backend/workers.h */
 	THREAD_SHARE,     /* the same, serving shared directories: backend/p9.h */
+	THREAD_MEMORY,    /* huge.h */
 	THREAD_KINDS
 };
 

@@ -65,6 +65,7 @@ struct vmx_engine_ops {
 	int (*exit_options)(struct vmx_vm *vm, const struct vmx_exit_options *options,
 			    uint32_t *ret_unsupported);
 	size_t (*stats)(struct vmx_vm *vm, struct vmx_stat *stats, size_t n);
+	size_t (*memory)(struct vmx_vm *vm, struct vmx_memory *ret, size_t n); /* NULL: none */
 
 	int (*vcpu_init)(struct vmx_vcpu *vcpu);
 	void (*vcpu_fini)(struct vmx_vcpu *vcpu);

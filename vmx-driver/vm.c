@@ -282,6 +282,13 @@ size_t vmx_vm_stats(struct vmx_vm *vm, struct vmx_stat *stats, size_t n)
 	return vm->ops->stats(vm, stats, stats ? n : 0);
 }
 
+size_t vmx_vm_memory(struct vmx_vm *vm, struct vmx_memory *ret, size_t n)
+{
+	if (!vmx_vm_ok(vm) || !vm->ops->memory)
+		return 0;
+	return vm->ops->memory(vm, ret, ret ? n : 0);
+}
+
 const char *vmx_engine_name(enum vmx_engine engine)
 {
 	switch (engine) {

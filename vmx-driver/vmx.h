@@ -172,6 +172,17 @@ struct vmx_stat {
 };
 size_t vmx_vm_stats(struct vmx_vm *vm, struct vmx_stat *stats, size_t n);
 
+/* Memory of the engine's own (translated code) that is worth huge pages: the mapping of a file, and how
+ * many of 512 pages are to be in use for it. It stays until vmx_vm_destroy(). Fills at most n, returns
+ * how many there are. Any. */
+struct vmx_memory {
+	void *host;
+	uint64_t size;
+	int fd; /* not for reading or writing; the VM's */
+	unsigned least;
+};
+size_t vmx_vm_memory(struct vmx_vm *vm, struct vmx_memory *ret, size_t n);
+
 /* --- virtual processor ---------------------------------------------------------------------- */
 
 /* Creates vCPU `id` (0..63, also its initial APIC id), bound to this thread. vCPU 0 is the boot

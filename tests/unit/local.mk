@@ -2,6 +2,7 @@
 # tests/unit: CUnit. A test is in the list, and below with its files and libraries.
 UNIT_TESTS = \
 	tests/unit/test-board \
+	tests/unit/test-huge \
 	tests/unit/test-limit \
 	tests/unit/test-machine \
 	tests/unit/test-machine-boot \
@@ -56,6 +57,8 @@ tests_unit_test_protocol_rpc_LDADD = $(unit_protocol_libs)
 # The machine, no processors needed; token buckets; the board, on the software engine.
 tests_unit_test_machine_SOURCES = tests/unit/test_machine.c
 tests_unit_test_machine_LDADD = libmachine.la $(CUNIT_LIBS)
+tests_unit_test_huge_SOURCES = tests/unit/test_huge.c
+tests_unit_test_huge_LDADD = libmachine.la $(CUNIT_LIBS)
 tests_unit_test_machine_pci_SOURCES = tests/unit/test_machine_pci.c
 tests_unit_test_machine_pci_LDADD = libmachine.la $(CUNIT_LIBS)
 tests_unit_test_machine_boot_SOURCES = tests/unit/test_machine_boot.c

@@ -21,6 +21,8 @@ void soft_complete(struct soft_vcpu *v);
 /* State was written from outside: a restarted instruction would no longer be the same. */
 void soft_forget_exit(struct soft_vcpu *v);
 
+/* jit_cache.c */
+size_t soft_memory(struct vmx_vm *base, struct vmx_memory *ret, size_t n);
 /* stats.c */
 size_t soft_stats(struct vmx_vm *base, struct vmx_stat *stats, size_t n);
 

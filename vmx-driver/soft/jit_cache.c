@@ -11,11 +11,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/huge.h"
+#include "vmx-driver/soft/glue.h"
 #include "vmx-driver/soft/jit_emit.h"
 
 #define DEFAULT_CACHE (64ull << 20)
 #define TINY_CACHE (160ull << 10)
 #define KEPT_RESERVE (1u << 20)
+#define CODE_LEAST 256u
 #define HASH_PER_BYTES 1024u /* of the cache */
 
 static int map_code(struct soft_cache *cache)
@@ -25,17 +28,19 @@ static int map_code(struct soft_cache *cache)
 		return -errno;
 	if (ftruncate(cache->fd, (off_t)cache->size) < 0)
 		return -errno;
-	cache->rw = mmap(NULL, cache->size, PROT_READ | PROT_WRITE, MAP_SHARED, cache->fd, 0);
-	if (cache->rw == MAP_FAILED) {
-		cache->rw = NULL;
-		return -errno;
-	}
-	cache->rx = mmap(NULL, cache->size, PROT_READ | PROT_EXEC, MAP_SHARED, cache->fd, 0);
-	if (cache->rx == MAP_FAILED) {
-		cache->rx = NULL;
-		return -errno;
-	}
-	return 0;
+	cache->rw = huge_map(cache->size, PROT_READ | PROT_WRITE, cache->fd);
+	cache->rx = cache->rw ? huge_map(cache->size, PROT_READ | PROT_EXEC, cache->fd) : NULL;
+	return cache->rx ? 0 : -errno;
+}
+
+/* Parts fill up one after the other, and once the ring has come round none is left. */
+size_t soft_memory(struct vmx_vm *base, struct vmx_memory *ret, size_t n)
+{
+	const struct soft_cache *cache = soft_vm_from(base)->cache;
+
+	if (n)
+		*ret = (struct vmx_memory){ cache->rw, cache->size, cache->fd, CODE_LEAST };
+	return 1;
 }
 
 static size_t hash_bytes(const struct soft_cache *cache)

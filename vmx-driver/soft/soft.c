@@ -388,6 +388,7 @@ const struct vmx_engine_ops vmx_soft_ops = {
 	.tsc_hz = soft_tsc_hz,
 	.exit_options = soft_exit_options,
 	.stats = soft_stats,
+	.memory = soft_memory,
 	.vcpu_init = soft_vcpu_init,
 	.vcpu_fini = soft_vcpu_fini,
 	.resume = soft_resume,

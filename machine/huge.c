@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "machine/huge.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/checked.h"
+#include "common/clock.h"
+#include "common/huge.h"
+#include "machine/thread.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#define PAGE 4096u
+#define PER_GRANULE (HUGE_SIZE / PAGE)
+#define RUN_MAX 8u /* granules at once: the host's queues are drained once for all */
+#define TRIES_MAX 6u
+#define PERIOD_MIN (5ull * 1000 * 1000) /* ns between looks while memory comes into use, */
+#define PERIOD_MAX (200ull * 1000 * 1000) /* and else; one that finds no new page costs a system call */
+#define PERIOD_POOR (10ull * 1000 * 1000 * 1000) /* after the host had no memory */
+
+enum granule { /* a byte each, atomic */
+	SMALL,   /* not huge, or not in use */
+	HUGE,
+	BEING_MADE,
+	GAVE,    /* as SMALL, and the guest does without some of it */
+};
+
+struct range {
+	uint8_t *host;
+	size_t granules;
+	int fd;
+	unsigned least;
+	uint8_t *state;
+	blkcnt_t blocks; /* that the file had when it was last looked through; -1: look in any case */
+};
+
+struct huge {
+	struct range range[HUGE_RANGES_MAX];
+	unsigned count;
+	bool started, stopping; /* stopping: by lock */
+	bool works;             /* it did so once; the thread's from here on */
+	unsigned tries;         /* that failed since it last worked */
+	bool unknown;           /* this kernel does not know how */
+	bool poor;              /* the host had no memory for it */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+};
+
+static bool unwanted(void)
+{
+	int fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+	char text[64];
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n < 0 ? 0 : n] = '\0';
+	return strstr(text, "[never]");
+}
+
+struct huge *huge_create(void)
+{
+	struct huge *huge = unwanted() ? NULL : calloc(1, sizeof(*huge));
+	pthread_condattr_t attr;
+
+	if (!huge)
+		return NULL;
+	pthread_mutex_init(&huge->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&huge->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	return huge;
+}
+
+struct huge *huge_destroy(struct huge *huge)
+{
+	if (!huge)
+		return NULL;
+	huge_stop(huge);
+	for (unsigned i = 0; i < huge->count; i++)
+		free(huge->range[i].state);
+	pthread_cond_destroy(&huge->wake);
+	pthread_mutex_destroy(&huge->lock);
+	free(huge);
+	return NULL;
+}
+
+void huge_add(struct huge *huge, void *host, uint64_t size, int fd, unsigned least)
+{
+	struct range *r;
+
+	if (!huge || huge->count == HUGE_RANGES_MAX || size < HUGE_SIZE)
+		return;
+	r = &huge->range[huge->count];
+	*r = (struct range){ .host = host, .granules = size / HUGE_SIZE, .fd = fd, .least = least,
+			     .blocks = -1 };
+	r->state = calloc(r->granules, sizeof(*r->state));
+	huge->count += r->state != NULL;
+}
+
+static uint8_t state_of(const struct range *r, size_t granule)
+{
+	return __atomic_load_n(&r->state[granule], __ATOMIC_ACQUIRE);
+}
+
+/* Unless the guest gave some of it back meanwhile. If it did so while the kernel was at it, the hole
+ * may be filled with zeroes again: memory that is lost, but no more than what is in use by then. */
+static void change(struct range *r, size_t granule, enum granule from, enum granule to)
+{
+	uint8_t expected = (uint8_t)from;
+
+	__atomic_compare_exchange_n(&r->state[granule], &expected, (uint8_t)to, false, __ATOMIC_ACQ_REL,
+				    __ATOMIC_RELAXED);
+}
+
+/* 0 or -errno of n granules together. */
+static int collapse(struct range *r, size_t first, size_t n)
+{
+	int e;
+
+	for (size_t i = first; i < first + n; i++) {
+		change(r, i, SMALL, BEING_MADE);
+		change(r, i, GAVE, BEING_MADE);
+	}
+	e = madvise(r->host + first * HUGE_SIZE, n * HUGE_SIZE, MADV_COLLAPSE) < 0 ? -errno : 0;
+	for (size_t i = first; i < first + n; i++)
+		change(r, i, BEING_MADE, e == 0 ? HUGE : SMALL);
+	return e;
+}
+
+/* The same for the thread, which takes note of how it went. */
+static void try(struct huge *huge, struct range *r, size_t first, size_t n)
+{
+	int e = collapse(r, first, n);
+
+	for (size_t i = first; e < 0 && e != -ENOMEM && n > 1 && i < first + n; i++)
+		e = collapse(r, i, 1); /* which of them cannot? */
+	if (e == 0) {
+		huge->works = true;
+		huge->tries = 0;
+		return;
+	}
+	huge->poor |= e == -ENOMEM;
+	if (++huge->tries < TRIES_MAX)
+		r->blocks = -1; /* again: a device's transfer may have had pages in use */
+	else
+		huge->unknown |= e == -EINVAL && !huge->works;
+}
+
+/* --- what is in use ----------------------------------------------------------------------------- */
+
+/* Are at least so many pages of a granule in use? */
+static bool has(const struct range *r, size_t granule, unsigned pages)
+{
+	const off_t end = (off_t)((granule + 1) * HUGE_SIZE);
+	off_t at = (off_t)(granule * HUGE_SIZE), hole, used = 0;
+
+	while (used < (off_t)pages * PAGE) {
+		at = lseek(r->fd, at, SEEK_DATA);
+		if (at < 0 || at >= end)
+			return false;
+		hole = lseek(r->fd, at, SEEK_HOLE);
+		if (hole < 0)
+			return false;
+		used += (hole < end ? hole : end) - at;
+		at = hole;
+	}
+	return true;
+}
+
+/* The next granule from this one on that is in use and not huge; r->granules: none. */
+static size_t next(const struct range *r, size_t granule)
+{
+	while (granule < r->granules) {
+		off_t at;
+
+		if (state_of(r, granule) == HUGE) {
+			granule++;
+			continue;
+		}
+		at = lseek(r->fd, (off_t)(granule * HUGE_SIZE), SEEK_DATA);
+		if (at < 0)
+			return r->granules;
+		if ((uint64_t)at / HUGE_SIZE == granule)
+			return granule;
+		granule = (uint64_t)at / HUGE_SIZE;
+	}
+	return r->granules;
+}
+
+static bool stopping(struct huge *huge)
+{
+	bool stop;
+
+	pthread_mutex_lock(&huge->lock);
+	stop = huge->stopping;
+	pthread_mutex_unlock(&huge->lock);
+	return stop;
+}
+
+/* True if something was found to do. */
+static bool look_through(struct huge *huge, struct range *r)
+{
+	size_t first = 0, n = 0;
+	bool found = false;
+	struct stat st;
+
+	if (fstat(r->fd, &st) < 0 || st.st_blocks == r->blocks)
+		return false;
+	r->blocks = st.st_blocks;
+	for (size_t g = next(r, 0); g < r->granules && !huge->poor; g = next(r, g + 1)) {
+		bool gave = state_of(r, g) == GAVE;
+
+		if (!has(r, g, gave ? PER_GRANULE : r->least))
+			continue;
+		if (n && (g != first + n || n == RUN_MAX)) {
+			try(huge, r, first, n);
+			n = 0;
+		}
+		if (!n)
+			first = g;
+		n++;
+		found = true;
+		if (stopping(huge))
+			return true;
+	}
+	if (n)
+		try(huge, r, first, n);
+	return found;
+}
+
+/* --- the thread --------------------------------------------------------------------------------- */
+
+/* False: the end. */
+static bool wait_for(struct huge *huge, uint64_t ns)
+{
+	uint64_t until = clock_monotonic_ns() + ns;
+	struct timespec t = { (time_t)(until / NSEC_PER_SEC), (long)(until % NSEC_PER_SEC) };
+	int r = 0;
+
+	pthread_mutex_lock(&huge->lock);
+	while (!huge->stopping && r == 0)
+		r = pthread_cond_timedwait(&huge->wake, &huge->lock, &t);
+	pthread_mutex_unlock(&huge->lock);
+	return r != 0;
+}
+
+static void *huge_main(void *opaque)
+{
+	struct huge *huge = opaque;
+	uint64_t period = PERIOD_MIN, spent;
+
+	do {
+		bool found = false;
+
+		spent = clock_monotonic_ns();
+		for (unsigned i = 0; i < huge->count; i++)
+			found |= look_through(huge, &huge->range[i]);
+		spent = clock_monotonic_ns() - spent;
+		if (huge->unknown)
+			break;
+		period = found ? PERIOD_MIN : period * 2;
+		if (period > PERIOD_MAX)
+			period = PERIOD_MAX;
+		if (huge->poor)
+			period = PERIOD_POOR;
+		huge->poor = false;
+	} while (wait_for(huge, period > spent ? period : spent));
+	return NULL;
+}
+
+void huge_start(struct huge *huge, const struct thread_hook *hook)
+{
+	if (!huge || huge->started)
+		return;
+	huge->stopping = false;
+	huge->started = machine_thread_create(&huge->thread, hook, THREAD_MEMORY, "memory", huge_main,
+					      huge) == 0;
+}
+
+void huge_stop(struct huge *huge)
+{
+	if (!huge || !huge->started)
+		return;
+	pthread_mutex_lock(&huge->lock);
+	huge->stopping = true;
+	pthread_cond_signal(&huge->wake);
+	pthread_mutex_unlock(&huge->lock);
+	pthread_join(huge->thread, NULL);
+	huge->started = false;
+}
+
+/* --- others ------------------------------------------------------------------------------------- */
+
+static struct range *range_of(struct huge *huge, const uint8_t *host, uint64_t len)
+{
+	for (unsigned i = 0; huge && i < huge->count; i++) {
+		struct range *r = &huge->range[i];
+
+		if (host >= r->host &&
+		    range_inside((uint64_t)(host - r->host), len, r->granules * HUGE_SIZE))
+			return r;
+	}
+	return NULL;
+}
+
+void huge_now(struct huge *huge, const void *host, uint64_t len)
+{
+	struct range *r = range_of(huge, host, len);
+	size_t first, end;
+
+	if (!r)
+		return;
+	first = ((size_t)((const uint8_t *)host - r->host) + HUGE_SIZE - 1) / HUGE_SIZE;
+	end = ((size_t)((const uint8_t *)host - r->host) + len) / HUGE_SIZE;
+	while (first < end && state_of(r, first) != SMALL)
+		first++;
+	if (first >= end)
+		return;
+	/* The kernel makes none of nothing. The guest may run: an addition of nothing is no change. */
+	for (size_t i = first; i < end; i++)
+		__atomic_fetch_add(r->host + i * HUGE_SIZE, 0, __ATOMIC_RELAXED);
+	(void)collapse(r, first, end - first);
+}
+
+void huge_gave(struct huge *huge, const void *host, uint64_t len)
+{
+	const uint8_t *from = host;
+
+	while (len) {
+		struct range *r = range_of(huge, from, 1);
+		uint64_t at, part;
+
+		if (!r)
+			return;
+		at = (uint64_t)(from - r->host);
+		part = HUGE_SIZE - at % HUGE_SIZE;
+		if (part > len)
+			part = len;
+		__atomic_store_n(&r->state[at / HUGE_SIZE], part == HUGE_SIZE ? SMALL : GAVE, __ATOMIC_RELEASE);
+		from += part;
+		len -= part;
+	}
+}
