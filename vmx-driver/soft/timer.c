@@ -20,9 +20,11 @@
 #include "common/clock.h"
 
 /* At most so long a sleeper is woken before its time. */
-#define EARLY_MAX_US 60u
+#define EARLY_MAX_US 120u
 /* A later estimate of how late the host is moves by so much at most: one hiccup is none of its habits. */
 #define EARLY_STEP_US 4u
+/* It comes down by this part of the difference: where the two hold each other, one in 20 or 30 is later. */
+#define EARLY_DECAY 64u
 
 #ifdef __SANITIZE_THREAD__
 /* A thread sanitizer puts handlers off until the thread calls libc, which guest code never does. This
@@ -107,7 +109,7 @@ void soft_sleep(struct soft_vcpu *v)
 	if (late > a->early)
 		a->early += late - a->early < EARLY_STEP_US * us ? late - a->early : EARLY_STEP_US * us;
 	else
-		a->early -= (a->early - late) / 16;
+		a->early -= (a->early - late) / EARLY_DECAY;
 	if (a->early > EARLY_MAX_US * us)
 		a->early = EARLY_MAX_US * us;
 	while (__builtin_ia32_rdtsc() < expires && atomic_load(&v->exit_req) == SOFT_REQ_TIMER &&
