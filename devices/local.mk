@@ -14,7 +14,8 @@ libdevices_la_SOURCES += \
 	devices/backend/disk.h devices/backend/iov.h \
 	devices/backend/qcow2.h devices/backend/qcow2_internal.h devices/backend/qcow2_cache.c \
 	devices/backend/qcow2_check.c devices/backend/qcow2_inflate.c devices/backend/qcow2_io.c \
-	devices/backend/qcow2_map.c devices/backend/qcow2_open.c devices/backend/qcow2_refcount.c \
+	devices/backend/qcow2_map.c devices/backend/qcow2_now.c devices/backend/qcow2_open.c \
+	devices/backend/qcow2_refcount.c \
 	devices/backend/limit.c devices/backend/limit.h \
 	devices/backend/net.h devices/backend/net_backend.c devices/backend/net_frame.c \
 	devices/backend/net_frame.h devices/backend/net_packet.c devices/backend/net_stream.c \

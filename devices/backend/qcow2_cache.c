@@ -105,13 +105,21 @@ void qcow2_forget(struct qcow2 *q, uint64_t offset)
 	free(t);
 }
 
-int qcow2_table(struct qcow2 *q, uint64_t offset, bool refblock, struct qtable **ret_table)
+struct qtable *qcow2_cached(struct qcow2 *q, uint64_t offset)
 {
 	struct qtable *t = find(q, offset);
+
+	if (t)
+		t->used = q->tick++;
+	return t;
+}
+
+int qcow2_table(struct qcow2 *q, uint64_t offset, bool refblock, struct qtable **ret_table)
+{
+	struct qtable *t = qcow2_cached(q, offset);
 	int r;
 
 	if (t) {
-		t->used = q->tick++;
 		*ret_table = t;
 		return t->refblock == refblock ? 0 : -EIO; /* one cluster in two roles */
 	}

@@ -130,6 +130,8 @@ int qcow2_writev_file(struct qcow2 *q, struct iovec *iov, unsigned n, uint64_t o
 		      uint64_t len);
 /* The table at that place, read if it is not there. Valid until qcow2_trim(). */
 int qcow2_table(struct qcow2 *q, uint64_t offset, bool refblock, struct qtable **ret_table);
+/* The same if it is in memory, else NULL. */
+struct qtable *qcow2_cached(struct qcow2 *q, uint64_t offset);
 /* A new one, zeroed, not dirty, put in place of what the cache may have of an older one there. */
 int qcow2_new_table(struct qcow2 *q, uint64_t offset, bool refblock, struct qtable **ret_table);
 void qcow2_dirty(struct qcow2 *q, struct qtable *table);
@@ -168,6 +170,8 @@ void qcow2_compressed(const struct qcow2 *q, uint64_t entry, uint64_t *ret_offse
 		      uint64_t *ret_len);
 /* The entry of a guest's cluster; 0 if there is no table. */
 int qcow2_entry(struct qcow2 *q, uint64_t cluster, uint64_t *ret_entry);
+/* The same without waiting: -EAGAIN: its table is not in memory. */
+int qcow2_entry_now(struct qcow2 *q, uint64_t cluster, uint64_t *ret_entry);
 /* A table that may be changed, made or copied if need be. Not while flushing. */
 int qcow2_l2_for_write(struct qcow2 *q, uint64_t cluster, struct qtable **ret_table);
 /* Puts an entry into the table that qcow2_l2_for_write() gave, and gives up what the old one had
@@ -183,6 +187,8 @@ int qcow2_check(struct qcow2 *q, char *why);
 /* qcow2_inflate.c: copies from a compressed cluster; no lock held. */
 int qcow2_inflate(struct qcow2 *q, uint64_t entry, uint64_t skip, struct iov_cursor *to,
 		  uint64_t len);
+/* qcow2_now.c, a struct block_ops.try_now */
+int qcow2_try_now(struct block *b, bool write, const struct iovec *iov, unsigned n, uint64_t offset);
 /* qcow2_io.c */
 extern const struct block_ops qcow2_ops;
 

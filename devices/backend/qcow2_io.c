@@ -575,6 +575,7 @@ static void qcow2_destroy(struct block *b)
 const struct block_ops qcow2_ops = {
 	.readv = qcow2_readv,
 	.writev = qcow2_writev,
+	.try_now = qcow2_try_now,
 	.flush = qcow2_flush,
 	.discard = qcow2_discard,
 	.write_zeroes = qcow2_write_zeroes,

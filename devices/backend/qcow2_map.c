@@ -51,26 +51,47 @@ static unsigned l2_index(const struct qcow2 *q, uint64_t cluster)
 	return (unsigned)(cluster & ((1u << qcow2_l2_bits(q)) - 1));
 }
 
-int qcow2_entry(struct qcow2 *q, uint64_t cluster, uint64_t *ret_entry)
+/* Where the table of a cluster is; 0: there is none. */
+static int l2_place(const struct qcow2 *q, uint64_t cluster, uint64_t *ret_offset)
 {
-	uint64_t i = cluster >> qcow2_l2_bits(q), offset;
-	struct qtable *t;
-	int r;
+	uint64_t i = cluster >> qcow2_l2_bits(q), offset = i < q->l1_size ? q->l1[i] & QCOW2_OFFSET : 0;
 
-	*ret_entry = 0;
-	if (i >= q->l1_size)
-		return 0;
-	offset = q->l1[i] & QCOW2_OFFSET;
-	if (!offset)
-		return 0;
-	if (offset & (qcow2_cluster(q) - 1) ||
-	    offset >> q->cluster_bits >= qcow2_file_clusters(q))
-		return -EIO;
-	r = qcow2_table(q, offset, false, &t);
-	if (r < 0)
-		return r;
+	*ret_offset = offset;
+	return offset & (qcow2_cluster(q) - 1) ||
+	       offset >> q->cluster_bits >= qcow2_file_clusters(q) ? -EIO : 0;
+}
+
+static int read_entry(const struct qcow2 *q, const struct qtable *t, uint64_t cluster,
+		      uint64_t *ret_entry)
+{
 	*ret_entry = get_be64(t->data + 8 * l2_index(q, cluster));
 	return qcow2_entry_check(q, *ret_entry);
+}
+
+int qcow2_entry(struct qcow2 *q, uint64_t cluster, uint64_t *ret_entry)
+{
+	uint64_t offset;
+	struct qtable *t;
+	int r = l2_place(q, cluster, &offset);
+
+	*ret_entry = 0;
+	if (r < 0 || !offset)
+		return r;
+	r = qcow2_table(q, offset, false, &t);
+	return r < 0 ? r : read_entry(q, t, cluster, ret_entry);
+}
+
+int qcow2_entry_now(struct qcow2 *q, uint64_t cluster, uint64_t *ret_entry)
+{
+	const struct qtable *t;
+	uint64_t offset;
+	int r = l2_place(q, cluster, &offset);
+
+	*ret_entry = 0;
+	if (r < 0 || !offset)
+		return r;
+	t = qcow2_cached(q, offset);
+	return t && !t->refblock ? read_entry(q, t, cluster, ret_entry) : -EAGAIN;
 }
 
 /* A table of our own in place of none, or of one that a snapshot has too. It is on disk, and

@@ -6,7 +6,8 @@
  *   read OUT FILE...               its whole content
  *   random MODEL SEED OPS THREADS FILE...
  *                                  works at random, the same to
- *                                  the raw file MODEL; what is read must be what the model has
+ *                                  the raw file MODEL; what is read must be what the model has.
+ *                                  Prints how many were over at once (try_now)
  *   crash OUT SEED OPS STOP FILE   the same in one thread, on a host that stops at its STOP-th call
  *                                  and loses any part of what it was not told to sync; OUT is what is
  *                                  left. Prints "whole" if the end came first.
@@ -87,6 +88,7 @@ struct job {
 	unsigned ops;
 	pthread_mutex_t *lock; /* NULL: one thread has it all */
 	unsigned wrong;
+	unsigned now[2]; /* reads and writes that were over at once */
 };
 
 static uint64_t next(uint64_t *s)
@@ -105,6 +107,19 @@ static void fill(uint8_t *buf, size_t len, uint64_t *s)
 		buf[i] = (uint8_t)(x >> 8 * (i % 7)) ^ (uint8_t)(i >> 9);
 }
 
+/* Every other one is first tried without waiting, as a vCPU does. */
+static int transfer(struct job *j, bool write, struct iovec *iov, unsigned n, uint64_t offset)
+{
+	const struct block_ops *ops = j->block->ops;
+	uint64_t done;
+
+	if (ops->try_now && next(&j->seed) >> 13 & 1 && ops->try_now(j->block, write, iov, n, offset) == 0) {
+		j->now[write]++;
+		return 0;
+	}
+	return write ? ops->writev(j->block, iov, n, offset) : ops->readv(j->block, iov, n, offset, &done);
+}
+
 static int do_write(struct job *j, uint8_t *buf, uint64_t offset, size_t len)
 {
 	size_t half = len / 512 / 2 * 512;
@@ -113,18 +128,17 @@ static int do_write(struct job *j, uint8_t *buf, uint64_t offset, size_t len)
 	fill(buf, len, &j->seed);
 	if (j->model >= 0 && pwrite(j->model, buf, len, (off_t)offset) != (ssize_t)len)
 		die("model", -errno);
-	return j->block->ops->writev(j->block, iov, 3, offset);
+	return transfer(j, true, iov, 3, offset);
 }
 
 static int do_read(struct job *j, uint8_t *buf, uint64_t offset, size_t len)
 {
 	uint8_t *want = malloc(len);
 	struct iovec iov = { buf, len };
-	uint64_t done;
 	int r;
 
 	memset(buf, 0xee, len);
-	r = j->block->ops->readv(j->block, &iov, 1, offset, &done);
+	r = transfer(j, false, &iov, 1, offset);
 	if (r == 0 && j->model >= 0) {
 		if (pread(j->model, want, len, (off_t)offset) != (ssize_t)len)
 			die("model", -EIO);
@@ -206,7 +220,7 @@ static int random_work(const char *model, uint64_t seed, unsigned ops, unsigned 
 	int fd = open(model, O_RDWR);
 	struct job jobs[8];
 	pthread_t thread[8];
-	unsigned wrong = 0;
+	unsigned wrong = 0, now[2] = { 0 };
 
 	if (fd < 0 || threads > 8)
 		die(model, -errno);
@@ -218,7 +232,10 @@ static int random_work(const char *model, uint64_t seed, unsigned ops, unsigned 
 	for (unsigned i = 0; i < threads; i++) {
 		pthread_join(thread[i], NULL);
 		wrong += jobs[i].wrong;
+		now[0] += jobs[i].now[0];
+		now[1] += jobs[i].now[1];
 	}
+	printf("at once: %u reads, %u writes\n", now[0], now[1]);
 	block_destroy(block);
 	close(fd);
 	return wrong != 0;

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -66,7 +67,7 @@ def new_model(path, size):
 
 
 def work(model, ops, threads, *chain, env=None):
-    run(WORK, 'random', model, SEED, ops, threads, *chain, env=env)
+    return run(WORK, 'random', model, SEED, ops, threads, *chain, env=env).stdout
 
 
 # --- work at random -----------------------------------------------------------------------------------
@@ -93,6 +94,33 @@ def random_work(options):
         work('model', 400, threads, 'qcow2:image')
         check('image')
         same('image', 'qcow2', 'model')
+
+
+def at_once():
+    """What the host has in memory is read and written without waiting."""
+    def counts(*chain):
+        return [int(n) for n in re.search(r'at once: (\d+) reads, (\d+) writes', work('model', 300, 1, *chain)).groups()]
+
+    new_model('model', 4 * MIB)
+    new_model('raw', 4 * MIB)
+    reads, writes = counts('raw:raw')
+    if not reads:
+        print('    this file system cannot say whether a read waits')
+        return
+    new_model('model', 4 * MIB)
+    create('image', 4 * MIB)
+    counts('qcow2:image')  # which gives all of it a place, or nearly
+    got = counts('qcow2:image')
+    same('image', 'qcow2', 'model')
+    check('image')
+    if got[0] < reads // 2 or got[1] < writes // 3:
+        raise Failure('%s reads and writes at once, of a raw image %s' % (got, [reads, writes]))
+    # A long chain, whose lower images are read so too.
+    create('top', 4 * MIB, backing=('qcow2', 'image'))
+    got = counts('qcow2:top', 'qcow2:image')
+    same('top', 'qcow2', 'model')
+    if not got[0]:
+        raise Failure('nothing of a chain is read at once')
 
 
 def direct():
@@ -353,6 +381,7 @@ def noise():
 
 
 CASES = [('random work %s' % (g or 'default'), lambda g=g: random_work(g)) for g in GEOMETRIES] + [
+    ('at once', at_once),
     ('O_DIRECT', direct),
     ('on a raw file', lambda: backing('raw', 8 * MIB, 12 * MIB)),
     ('on a longer raw file of odd size', lambda: backing('raw', 8 * MIB + 1536, 5 * MIB)),
@@ -371,6 +400,8 @@ CASES = [('random work %s' % (g or 'default'), lambda g=g: random_work(g)) for g
     ('images with noise', noise),
 ]
 
+ON_DISK = direct, at_once  # /dev/shm has no O_DIRECT, and cannot say whether a read waits
+
 
 def main():
     for program in 'qemu-img', 'qemu-io':
@@ -383,7 +414,7 @@ def main():
     for name, case in CASES:
         if sys.argv[1:] and sys.argv[1] not in name:
             continue
-        with tempfile.TemporaryDirectory(prefix='vmxd-images.', dir=build if name == 'O_DIRECT' else quick) as folder:
+        with tempfile.TemporaryDirectory(prefix='vmxd-images.', dir=build if case in ON_DISK else quick) as folder:
             os.chdir(folder)
             try:
                 case()

@@ -32,11 +32,12 @@ static void act(struct block *block, uint8_t action, uint8_t *buf)
 	switch (action >> 5) {
 	case 0:
 	case 1:
-		(void)block->ops->readv(block, &iov, 1, at, &done);
+		if (action >> 5 || block->ops->try_now(block, false, &iov, 1, at) < 0)
+			(void)block->ops->readv(block, &iov, 1, at, &done);
 		break;
 	case 2:
 	case 3:
-		if (!block->readonly)
+		if (!block->readonly && (!(action & 32u) || block->ops->try_now(block, true, &iov, 1, at) < 0))
 			(void)block->ops->writev(block, &iov, 1, at);
 		break;
 	case 4:
