@@ -284,6 +284,38 @@ static void test_large(void)
 	guest_destroy(&g);
 }
 
+/* One load that goes to and fro between two pages 16 MiB apart, which want the same place in the TLB: the
+ * later one has it then. The earlier one moves and INVLPG says so (R8); both, and MOV CR3 does (R9); and
+ * once more each after so often that the load does not use L0 any more (R10, RBX). */
+PAYLOAD(ways, "mov $0x201000,%esi\n mov $0x1201000,%edi\n mov $20,%ecx\n call 2f\n"
+	      "movq $0x102003,0x8008\n invlpg (%rsi)\n call 1f\n mov %rbx,%r8\n"
+	      "movq $0x103003,0x8008\n movq $0x104003,0x70008\n"
+	      "mov %cr3,%rcx\n mov %rcx,%cr3\n call 1f\n mov %rbx,%r9\n"
+	      "mov $30000,%ecx\n call 2f\n mov %rbx,%r10\n"
+	      "movq $0x105003,0x8008\n invlpg (%rsi)\n movq $0x106003,0x70008\n invlpg (%rdi)\n"
+	      "call 1f\n hlt\n"
+	      "1: mov $2,%ecx\n 2: xor %ebx,%ebx\n"
+	      "3: mov (%rsi),%rax\n add %rax,%rbx\n xchg %rsi,%rdi\n dec %ecx\n jnz 3b\n ret");
+
+static void test_ways(void)
+{
+	struct guest g;
+
+	start(&g);
+	LOAD(&g, CODE, ways);
+	set_pte(&g, 1, 0x100000 | PTE_RW);
+	q(&g, PD)[9] = TABLE | PTE_RW;
+	q(&g, TABLE)[1] = 0x101000 | PTE_RW;
+	for (unsigned i = 0; i < 7; i++)
+		*q(&g, 0x100000 + 0x1000 * i) = 1u << i;
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_R8), 4 + 2);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_R9), 8 + 16);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_R10), 15000 * (8 + 16));
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 32 + 64);
+	guest_destroy(&g);
+}
+
 /* R8: what three fragments of a large page hold and what code in a fourth one gives, at RDI, often enough
  * for every cache to have them; R9: the same after the entry at RBX was changed to RCX and INVLPG of RSI,
  * a page of which nothing was used. R15: called in between. */
@@ -435,6 +467,7 @@ int main(void)
 		{ "global pages", test_global },
 		{ "code pages change places", test_codeswap },
 		{ "large pages", test_large },
+		{ "two pages for one place", test_ways },
 		{ "fragments of large pages", test_fragments },
 		{ "fragments of 4 MiB", test_four_mib },
 		{ "no page tables", test_no_tables },

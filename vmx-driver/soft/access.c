@@ -89,6 +89,8 @@ static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct
 	write = w->write && w->dirty && (s->flags & VMX_MAP_WRITE) &&
 		!soft_code_page(soft_vm_of(v), p->gpa & PAGE_BASE) &&
 		(!s->dirty || soft_is_dirty(s, p->gpa));
+	if (e->tag_r != page && e->tag_r != SOFT_TAG_INVALID)
+		soft_l1_make_room(&v->tlb[ctx], e);
 	soft_tlb_log(&v->tlb[ctx], (unsigned)(e - v->tlb[ctx].l1), w->global);
 	e->tag_r = page;
 	e->tag_w = write ? page : SOFT_TAG_INVALID;
@@ -568,6 +570,7 @@ int soft_tlb_fill(struct soft_vcpu *v, uint64_t la, unsigned size, bool write,
 			return SOFT_OK;
 		}
 	}
+	e = soft_l1_to_first(&v->tlb[v->ctx], la, e);
 	*ret_delta = e->delta;
 	if (site) {
 		site->tag = la & PAGE_BASE;

@@ -144,13 +144,18 @@ static void emit_l1_check(struct jit_buf *b, const struct slow_stub *stub, uint8
 			  uint8_t **ret_cross)
 {
 	size_t tag = stub->write ? offsetof(struct soft_l1, tag_w) : offsetof(struct soft_l1, tag_r);
+	uint8_t *found;
 
 	e_mov(b, H_RAX, H_R10);
 	e_l1_index(b, H_RAX);
 	e_mov(b, H_RCX, H_R10);
 	e_alu_imm(b, true, 4, H_RCX, (uint32_t)-4096);
 	e_gs_idx(b, true, 0x3b, H_RCX, H_RAX, tlb_offset(stub, offsetof(struct soft_tlb, l1) + tag));
+	found = e_jcc_fwd(b, CC_E);
+	e_alu_imm(b, false, 6, H_RAX, SOFT_L1_OTHER * (uint32_t)sizeof(struct soft_l1)); /* xor */
+	e_gs_idx(b, true, 0x3b, H_RCX, H_RAX, tlb_offset(stub, offsetof(struct soft_tlb, l1) + tag));
 	*ret_miss = e_jcc_fwd(b, CC_NE);
+	e_fix(b, found, b->p);
 	e_rr(b, false, 0x89, H_RCX, H_R10);
 	e_alu_imm(b, false, 4, H_RCX, 4095);
 	e_rr(b, false, 0x89, H_R11, H_R9);

@@ -75,11 +75,26 @@ static inline uint64_t soft_wrap(const struct soft_vcpu *v, uint64_t la, unsigne
 	return la & 0xffffffffu;
 }
 
+/* The other place that the page of an entry may have. */
+static inline struct soft_l1 *soft_l1_other(struct soft_tlb *t, const struct soft_l1 *e)
+{
+	return &t->l1[(size_t)(e - t->l1) ^ SOFT_L1_OTHER];
+}
+/* The entry for that page, in whichever of its places it is, or the place for it. */
 static inline struct soft_l1 *soft_l1_entry(struct soft_vcpu *v, unsigned ctx, uint64_t la)
 {
-	return &v->tlb[ctx].l1[(la >> 12) % SOFT_L1_SIZE];
+	struct soft_l1 *e = &v->tlb[ctx].l1[(la >> 12) % SOFT_L1_SIZE];
+	struct soft_l1 *other = soft_l1_other(&v->tlb[ctx], e);
+	uint64_t page = la & ~4095ull;
+
+	return e->tag_r != page && other->tag_r == page ? other : e;
 }
 
+/* An entry moves to where it may be as well; what was there is lost. */
+void soft_l1_make_room(struct soft_tlb *t, struct soft_l1 *e);
+/* The entry for la, found in either place, changes to the first one: sites that are JIT_BY_L1 look nowhere
+ * else. Where it is then. */
+struct soft_l1 *soft_l1_to_first(struct soft_tlb *t, uint64_t la, struct soft_l1 *e);
 /* Notes that l1[slot] is being filled, before it is. */
 void soft_tlb_log(struct soft_tlb *t, unsigned slot, bool global);
 /* Takes those pages, none of them global, into the filter of the tlb. */

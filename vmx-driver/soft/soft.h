@@ -126,6 +126,7 @@ enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_KINDS = 3, CTX_COUNT
 
 #define SOFT_L0_SIZE 4096u
 #define SOFT_L1_SIZE 4096u
+#define SOFT_L1_OTHER (SOFT_L1_SIZE / 2)
 #define SOFT_IBTC_SIZE 16384u
 #define SOFT_IBTC_LOG 2048u
 #define SOFT_L1_LOG 512u
@@ -138,8 +139,9 @@ enum { SOFT_L0_LINE = 4, SOFT_L0_WRITE = 4, SOFT_L0_PAGE = 8, SOFT_L0_KINDS = 16
 struct soft_l0 {
 	uint64_t tag, delta;
 };
-/* L1, hashed by page number: index (la >> 12) % SOFT_L1_SIZE. tag_r / tag_w are the page's linear
- * address when it may be read / written by this context, else SOFT_TAG_INVALID. */
+/* L1, hashed by page number: index (la >> 12) % SOFT_L1_SIZE, or that ^ SOFT_L1_OTHER for a page that had
+ * to make room. tag_r / tag_w are the page's linear address when it may be read / written by this
+ * context, else SOFT_TAG_INVALID. */
 enum {
 	SOFT_L1_GLOBAL = 1,
 	SOFT_L1_LARGE = 2, /* all SOFT_LARGE_SIZE bytes around it may be read with the same delta */

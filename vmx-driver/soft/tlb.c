@@ -73,6 +73,27 @@ void soft_tlb_log(struct soft_tlb *t, unsigned slot, bool global)
 		t->l1_filled++;
 }
 
+void soft_l1_make_room(struct soft_tlb *t, struct soft_l1 *e)
+{
+	struct soft_l1 *other = soft_l1_other(t, e);
+
+	soft_tlb_log(t, (unsigned)(other - t->l1), e->gpa & SOFT_L1_GLOBAL);
+	*other = *e;
+}
+
+struct soft_l1 *soft_l1_to_first(struct soft_tlb *t, uint64_t la, struct soft_l1 *e)
+{
+	struct soft_l1 *first = &t->l1[(la >> 12) % SOFT_L1_SIZE], was = *first;
+
+	if (e == first)
+		return e;
+	soft_tlb_log(t, (unsigned)(first - t->l1), e->gpa & SOFT_L1_GLOBAL);
+	soft_tlb_log(t, (unsigned)(e - t->l1), was.gpa & SOFT_L1_GLOBAL);
+	*first = *e;
+	*e = was;
+	return first;
+}
+
 void soft_tlb_note(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct soft_walk *w,
 		   bool code)
 {
@@ -284,17 +305,23 @@ static uint64_t common_bits(struct piece piece)
 	return piece.shift == 21 ? 1ull << (la >> 21 & 63) : 0;
 }
 
+static void flush_l1(struct soft_tlb *t, unsigned first, unsigned n, struct piece piece)
+{
+	for (unsigned i = next_l1(t, first); i < first + n; i = next_l1(t, i + 1))
+		if (within(t->l1[i].tag_r, piece))
+			forget(&t->l1[i]);
+}
+
 static void flush_data(struct soft_vcpu *v, unsigned ctx, struct piece piece)
 {
 	uint64_t bits = common_bits(piece);
 	struct soft_tlb *t = &v->tlb[ctx];
 	uint64_t pages = 1ull << (piece.shift - 12);
+	unsigned n = pages < SOFT_L1_OTHER ? (unsigned)pages : SOFT_L1_OTHER;
 	unsigned first = (unsigned)(piece.number * pages % SOFT_L1_SIZE);
-	unsigned end = pages < SOFT_L1_SIZE ? first + (unsigned)pages : SOFT_L1_SIZE;
 
-	for (unsigned i = next_l1(t, first); i < end; i = next_l1(t, i + 1))
-		if (within(t->l1[i].tag_r, piece))
-			forget(&t->l1[i]);
+	flush_l1(t, first, n, piece);
+	flush_l1(t, first ^ SOFT_L1_OTHER, n, piece);
 	for (unsigned i = next_l0(t, 0, bits); i < SOFT_L0_SIZE; i = next_l0(t, i + 1, bits))
 		if (within(t->l0[i].tag, piece)) {
 			t->l0[i].tag = SOFT_TAG_INVALID;
