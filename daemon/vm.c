@@ -368,6 +368,12 @@ static void take_report(struct vm *vm, json_object *report)
 			 json_get_str(report, "engine_reason", ""));
 }
 
+/* A guest can do it for ever: the first ones have a line of the log each, then each power of two. */
+static bool reset_is_logged(int64_t before, int64_t now)
+{
+	return now <= 8 || __builtin_clzll((uint64_t)before | 1) != __builtin_clzll((uint64_t)now);
+}
+
 void vm_link_report(struct vm *vm, json_object *report)
 {
 	const char *name = json_get_str(report, "state", "");
@@ -383,8 +389,9 @@ void vm_link_report(struct vm *vm, json_object *report)
 
 		json_add_str(event, "vm", vm->name);
 		json_add_int(event, "resets", vm->resets);
-		log_line(vm->daemon->log, LOG_LEVEL_INFO, "vm %s: reset (%lld so far)", vm->name,
-			 (long long)vm->resets);
+		if (reset_is_logged(resets, vm->resets))
+			log_line(vm->daemon->log, LOG_LEVEL_INFO, "vm %s: reset (%lld so far)", vm->name,
+				 (long long)vm->resets);
 		events_add(vm->daemon, "vm.reset", event);
 	}
 	for (size_t i = 0; i < STATE_COUNT; i++)

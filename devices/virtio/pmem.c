@@ -23,6 +23,7 @@
 
 #define PMEM_CLASS 0x00ff00u /* none of the classes */
 #define PMEM_QUEUE_SIZE 64u
+#define ERRORS_LOGGED 8u
 
 enum { CFG_START = 0, CFG_SIZE = 8, CFG_BYTES = 16 };
 enum { REQ_FLUSH = 0, REQ_BYTES = 4, RESP_BYTES = 4 };
@@ -43,6 +44,7 @@ struct virtio_pmem {
 	struct work work;
 	int fd;
 	char name[24];
+	unsigned errors;       /* flushes that failed; the worker's */
 	/* virtio.lock */
 	bool busy;             /* a flush is under way, for batch[1 - next] */
 	unsigned next;         /* the batch that gathers */
@@ -83,7 +85,7 @@ static void flush_work(struct work *work)
 	int r = fdatasync(p->fd) < 0 ? -errno : 0;
 	struct batch *done;
 
-	if (r < 0)
+	if (r < 0 && p->errors++ < ERRORS_LOGGED)
 		log_line(p->dev.machine->log, LOG_LEVEL_ERROR, "%s: flush: %s", p->name, strerror(-r));
 	if (memory_area_kept(p->area) < (uint64_t)get_le64(p->virtio.config + CFG_SIZE))
 		r = -EIO;

@@ -53,6 +53,9 @@ run 0 "$vmctl" -q run --rm --kernel k --cmdline "say=hello poweroff" </dev/null
 empty err
 run 10 "$vmctl" run --rm --on-reboot stop --kernel k --cmdline "reboot=1" </dev/null
 run 0 "$vmctl" run --rm --kernel k --cmdline "reboot=2 poweroff" </dev/null
+run 0 "$vmctl" run loop --rm --kernel k --cmdline "sleep=2 reboot=200 poweroff" </dev/null
+if [ "$(grep -c 'vm loop: reset' "$dir/log")" -le 16 ]; then good; else bad "resets fill the log"; fi
+has log 'vm loop: reset ('
 run 11 "$vmctl" run --rm --kernel k --cmdline "say=last_words crash" </dev/null
 has out "last words"
 has err "triple fault at RIP"
