@@ -315,23 +315,27 @@ static struct range *range_of(struct huge *huge, const uint8_t *host, uint64_t l
 	return NULL;
 }
 
-void huge_now(struct huge *huge, const void *host, uint64_t len)
+uint64_t huge_now(struct huge *huge, const void *host, uint64_t len)
 {
 	struct range *r = range_of(huge, host, len);
-	size_t first, end;
+	size_t at, begin, first, end;
 
 	if (!r)
-		return;
-	first = ((size_t)((const uint8_t *)host - r->host) + HUGE_SIZE - 1) / HUGE_SIZE;
-	end = ((size_t)((const uint8_t *)host - r->host) + len) / HUGE_SIZE;
+		return 0;
+	at = (size_t)((const uint8_t *)host - r->host);
+	begin = first = (at + HUGE_SIZE - 1) / HUGE_SIZE;
+	end = (at + len) / HUGE_SIZE;
 	while (first < end && state_of(r, first) != SMALL)
 		first++;
-	if (first >= end)
-		return;
 	/* The kernel makes none of nothing. The guest may run: an addition of nothing is no change. */
 	for (size_t i = first; i < end; i++)
 		__atomic_fetch_add(r->host + i * HUGE_SIZE, 0, __ATOMIC_RELAXED);
-	(void)collapse(r, first, end - first);
+	if (first < end)
+		(void)collapse(r, first, end - first);
+	first = begin;
+	while (first < end && state_of(r, first) == HUGE)
+		first++;
+	return at % HUGE_SIZE ? 0 : (first - begin) * HUGE_SIZE;
 }
 
 void huge_gave(struct huge *huge, const void *host, uint64_t len)

@@ -35,8 +35,8 @@ void huge_start(struct huge *huge, const struct thread_hook *hook);
 void huge_stop(struct huge *huge);
 
 /* Much is going to be written there: huge pages at once, as far as they are all inside. Waits for the host's
- * CPUs, see above. Any thread but a vCPU's. */
-void huge_now(struct huge *huge, const void *host, uint64_t len);
+ * CPUs, see above. Any thread but a vCPU's. How many bytes from host on are in huge pages then. */
+uint64_t huge_now(struct huge *huge, const void *host, uint64_t len);
 /* A hole will be made there, to give memory back. Any thread. */
 void huge_gave(struct huge *huge, const void *host, uint64_t len);
 

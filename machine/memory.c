@@ -225,17 +225,26 @@ static ssize_t load_mapped(int to, uint64_t at, int fd, uint64_t offset, size_t 
 ssize_t mem_load(struct memory *memory, uint64_t gpa, int fd, uint64_t offset, size_t len)
 {
 	uint8_t *p = find(memory, gpa, len);
-	ssize_t n = -1;
+	ssize_t n = 0, more = -1;
+	size_t huge;
 
 	if (!len)
 		return 0;
 	if (!p || offset > INT64_MAX - len)
 		return -EFAULT;
-	huge_now(memory->huge, p, len);
-	if (p >= memory->host && p < memory->host + memory->size)
-		n = load_mapped(memory->fd, (uint64_t)(p - memory->host), fd, offset, len);
-	if (n < 0)
-		n = pread(fd, p, len, (off_t)offset);
+	/* Huge pages are there already, and are filled at once: a file in memory is, page by page. */
+	huge = (size_t)huge_now(memory->huge, p, len);
+	if (huge)
+		n = pread(fd, p, huge, (off_t)offset);
+	if (n >= 0 && (size_t)n == huge && huge < len) {
+		if (p >= memory->host && p < memory->host + memory->size)
+			more = load_mapped(memory->fd, (uint64_t)(p - memory->host) + huge, fd,
+					   offset + huge, len - huge);
+		if (more < 0)
+			more = pread(fd, p + huge, len - huge, (off_t)(offset + huge));
+		if (more > 0 || !n)
+			n += more;
+	}
 	if (n < 0)
 		return -errno;
 	written(memory, gpa, (uint64_t)n);
