@@ -65,6 +65,44 @@ static void set_syscall(struct rig *r)
 	vmx_vcpu_write_msr(r->vcpu, 0x176, RIG_STUBS + RIG_DONE * 8);
 }
 
+/* Single steps: r8 tells what came before the trap. SYSCALL and SYSRET go by the TF that they leave. */
+CODE64(trap_sysret, "lea 1f(%rip), %rcx; mov $0x347, %r11; sysretq\n1: inc %r8d")
+CODE64(trap_off, "lea 1f(%rip), %rcx; mov $0x247, %r11; pushf; orl $0x100, (%rsp); popf; sysretq\n"
+		 "1: inc %r8d")
+CODE64(trap_syscall, "pushf; orl $0x100, (%rsp); popf; syscall")
+
+static void test_step(void)
+{
+	struct vmx_debugregs d;
+	struct rig *r = rig_new(RIG_64);
+
+	set_syscall(r);
+	CU_ASSERT_EQUAL(RUN(r, trap_sysret), 1);
+	CU_ASSERT_EQUAL(rig_stack(r, 0), r->regs.rcx);
+	CU_ASSERT_EQUAL(rig_stack(r, 1), SEL_UCODE);
+	CU_ASSERT_EQUAL(rig_stack(r, 2), 0x347);
+	CU_ASSERT_EQUAL(rig_stack(r, 4), SEL_UDATA);
+	CU_ASSERT_EQUAL(r->regs.r8, 0);
+	CU_ASSERT_EQUAL(r->regs.rflags & 0x100, 0);
+	vmx_vcpu_read_state(r->vcpu, VMX_STATE_DEBUGREGS, &d, sizeof(d));
+	CU_ASSERT_EQUAL(d.dr6 & (1u << 14), 1u << 14);
+	rig_free(r);
+
+	r = rig_new(RIG_64);
+	set_syscall(r);
+	CU_ASSERT_EQUAL(RUN(r, trap_off), RIG_DONE);
+	CU_ASSERT_EQUAL(r->regs.r8, 1);
+	CU_ASSERT_EQUAL(rig_stack(r, 2) & 0x100, 0);
+	rig_free(r);
+
+	r = rig_new(RIG_64);
+	rig_user(r);
+	set_syscall(r); /* its mask has TF */
+	CU_ASSERT_EQUAL(RUN(r, trap_syscall), RIG_DONE);
+	CU_ASSERT_EQUAL(r->regs.r11 & 0x100, 0x100);
+	rig_free(r);
+}
+
 static void test_syscall(void)
 {
 	struct rig *r = rig_new(RIG_64);
@@ -233,6 +271,7 @@ int main(void)
 	CU_TestInfo tests[] = {
 		{ "IRETQ", test_iret },
 		{ "SYSCALL and SYSRET", test_syscall },
+		{ "SYSCALL and SYSRET with TF", test_step },
 		{ "SYSENTER and SYSEXIT", test_sysenter },
 		{ "far transfers, SWAPGS", test_far },
 		{ "LAR LSL VERR VERW, accessed bit", test_selectors },

@@ -505,6 +505,13 @@ void soft_events_recheck(struct soft_vcpu *v);
 int soft_raise(struct soft_vcpu *v, unsigned vector);                      /* no error code */
 int soft_raise_error(struct soft_vcpu *v, unsigned vector, uint32_t error);
 int soft_raise_pf(struct soft_vcpu *v, uint64_t la, uint32_t error);
+static inline int soft_raise_debug(struct soft_vcpu *v, uint64_t dr6) /* #DB that sets those bits */
+{
+	int rc = soft_raise(v, EXC_DB);
+
+	v->exc.dr6 = dr6;
+	return rc;
+}
 /* Delivers v->exc through the IDT (or IVT): pushes, switches stacks and privilege, double-fault and
  * triple-fault rules (SDM 3A 6.15), RF, CR2/DR6. SOFT_OK, SOFT_EXIT, or SOFT_SHUTDOWN. */
 int soft_deliver_exception(struct soft_vcpu *v);

@@ -84,14 +84,6 @@ static unsigned breakpoint_length(const struct soft_vcpu *v, unsigned i)
 	return lengths[v->dr7 >> (18 + 4 * i) & 3];
 }
 
-static int raise_debug(struct soft_vcpu *v, uint64_t dr6)
-{
-	int rc = soft_raise(v, EXC_DB);
-
-	v->exc.dr6 = dr6;
-	return rc;
-}
-
 static int check_code_breakpoints(struct soft_vcpu *v)
 {
 	uint64_t la = v->rip, hits = 0;
@@ -101,7 +93,7 @@ static int check_code_breakpoints(struct soft_vcpu *v)
 	for (unsigned i = 0; i < 4; i++)
 		if (breakpoint_on(v, i) && breakpoint_type(v, i) == DR7_EXEC && v->dr[i] == la)
 			hits |= 1u << i;
-	return hits ? raise_debug(v, hits) : SOFT_OK;
+	return hits ? soft_raise_debug(v, hits) : SOFT_OK;
 }
 
 static uint64_t match_data(const struct soft_vcpu *v, uint64_t la, unsigned size, bool write)
@@ -374,14 +366,15 @@ static bool is_iret(const struct soft_insn *insn)
 	       insn->zi.mnemonic == ZYDIS_MNEMONIC_IRETQ;
 }
 
-/* The single-step trap belongs to instructions that began with TF set, but entering a handler or
- * the kernel cleared TF before it could be taken, and a load of SS puts it off. */
+/* The single-step trap belongs to instructions that began with TF set, but entering a handler, the
+ * kernel or, by SYSRET, a program cleared TF before it could be taken, and a load of SS puts it off. */
 static bool steps(const struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	if (insn->zi.meta.category == ZYDIS_CATEGORY_INTERRUPT && !is_iret(insn) &&
 	    insn->zi.mnemonic != ZYDIS_MNEMONIC_BOUND && !(v->rflags & FL_TF))
 		return false;
-	if (insn->zi.mnemonic == ZYDIS_MNEMONIC_SYSCALL && !(v->rflags & FL_TF))
+	if ((insn->zi.mnemonic == ZYDIS_MNEMONIC_SYSCALL ||
+	     insn->zi.mnemonic == ZYDIS_MNEMONIC_SYSRET) && !(v->rflags & FL_TF))
 		return false;
 	return !v->shadow || insn->zi.mnemonic == ZYDIS_MNEMONIC_STI;
 }
@@ -418,7 +411,7 @@ static int retire(struct soft_vcpu *v, const struct soft_insn *insn, const struc
 		v->vmx.pending_debug = dr6 | (dr6 & PENDING_HITS ? PENDING_BREAKPOINT : 0);
 		dr6 = 0;
 	}
-	return dr6 ? raise_debug(v, dr6) : SOFT_OK;
+	return dr6 ? soft_raise_debug(v, dr6) : SOFT_OK;
 }
 
 int soft_step(struct soft_vcpu *v)

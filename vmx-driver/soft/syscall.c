@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* syscall.c - INT n, SYSCALL SYSRET SYSENTER SYSEXIT, SWAPGS (SDM 2, 3A 5.8.7-5.8.8). GENERAL. */
 #include "vmx-driver/soft/sys.h"
+#include "vmx-driver/soft/vmx_ops.h"
 
 enum { /* attributes of the flat segments that these load without looking at any descriptor */
 	ATTR_CODE64 = SEG_G | SEG_L | SEG_P | SEG_S | SEG_CODE | SEG_RW | SEG_ACCESSED,
@@ -48,6 +49,18 @@ int sys_op_syscall(struct soft_vcpu *v, const struct soft_insn *insn)
 	return go(v, 0, v->lstar);
 }
 
+/* Unlike IRET and POPF, SYSRET steps itself if it sets TF: the trap comes before the program's first
+ * instruction. Where each instruction ends by itself for MTF, which comes first, soft_step() takes it. */
+static int sysret_trap(struct soft_vcpu *v)
+{
+	if (!(v->rflags & FL_TF))
+		return SOFT_OK;
+	if (!soft_vmx_proc(v, PROC_MTF))
+		return soft_raise_debug(v, PENDING_STEP);
+	v->vmx.pending_debug |= PENDING_STEP;
+	return SOFT_OK;
+}
+
 int sys_op_sysret(struct soft_vcpu *v, const struct soft_insn *insn)
 {
 	uint64_t flags = v->gpr[11], rip = v->gpr[SOFT_RCX];
@@ -71,7 +84,7 @@ int sys_op_sysret(struct soft_vcpu *v, const struct soft_insn *insn)
 	(void)go(v, 3, rip);
 	if (!was_if && (flags & FL_IF))
 		soft_events_recheck(v);
-	return SOFT_OK;
+	return sysret_trap(v);
 }
 
 int sys_op_sysenter(struct soft_vcpu *v, const struct soft_insn *insn)

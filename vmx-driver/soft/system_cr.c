@@ -220,12 +220,7 @@ static int check_dr(struct soft_vcpu *v, unsigned *dr)
 	}
 	if (v->cpl != 0)
 		return sys_gp0(v);
-	if (v->dr7 & DR7_GD) {
-		(void)soft_raise(v, EXC_DB);
-		v->exc.dr6 = DR6_BD;
-		return SOFT_EXCEPTION;
-	}
-	return SOFT_OK;
+	return v->dr7 & DR7_GD ? soft_raise_debug(v, DR6_BD) : SOFT_OK;
 }
 
 static int write_dr(struct soft_vcpu *v, unsigned dr, uint64_t value)

@@ -234,12 +234,7 @@ static int enter_task(struct soft_vcpu *v, const struct task *t, bool tss32, boo
 	}
 	if (t->rip > v->seg[SOFT_CS].limit)
 		return soft_raise_error(v, EXC_GP, ext);
-	if (t->trap) {
-		(void)soft_raise(v, EXC_DB);
-		v->exc.dr6 = 1u << 15;
-		return SOFT_EXCEPTION;
-	}
-	return SOFT_OK;
+	return t->trap ? soft_raise_debug(v, 1u << 15) : SOFT_OK;
 }
 
 /* There are no task switches in non-root operation. */

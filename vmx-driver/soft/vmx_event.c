@@ -48,9 +48,7 @@ static int pending_debug(struct soft_vcpu *v)
 	v->vmx.pending_debug = 0;
 	if (!(pending & (PENDING_BREAKPOINT | PENDING_STEP)))
 		return SOFT_OK;
-	(void)soft_raise(v, EXC_DB);
-	v->exc.dr6 = pending & (PENDING_HITS | PENDING_STEP);
-	return SOFT_EXCEPTION;
+	return soft_raise_debug(v, pending & (PENDING_HITS | PENDING_STEP));
 }
 
 int soft_vmx_between(struct soft_vcpu *v)
