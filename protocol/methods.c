@@ -243,7 +243,7 @@ const struct schema_field vm_config_fields[] = {
 	  .summary = "Ports by which a test guest sets interrupt lines (0x2000 and up), a latch (0xe0) "
 		     "and memory (0xff000000), as QEMU's pc-testdev has them." },
 	{ .name = "code_cache", .type = SCHEMA_SIZE, .min = MIB, .max = 1024 * MIB,
-	  .summary = "Size of the soft engine's code cache." },
+	  .summary = "Size of the soft engine's code cache; 128 MiB if none is given." },
 	{ .name = "soft_debug", .type = SCHEMA_STRINGS, .max = 5, .values = soft_debugs,
 	  .summary = "Slower ways for the soft engine to do the same, for tests." },
 	END

@@ -71,7 +71,7 @@ struct vmx_vm_options {
 	enum vmx_engine engine;
 	uint32_t flags;            /* VMX_VM_* ; unknown bits: -EINVAL */
 	uint32_t soft_debug;       /* VMX_SOFT_* ; ignored by KVM */
-	uint64_t code_cache_bytes; /* soft: 0 for the default (64 MiB) */
+	uint64_t code_cache_bytes; /* soft: 0 for the default (128 MiB) */
 	/* May be NULL. Called from any thread, one complete line without newline;
 	 * level as in syslog (3 error .. 7 debug). */
 	void (*log)(void *opaque, int level, const char *line);

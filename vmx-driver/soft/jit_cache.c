@@ -15,7 +15,7 @@
 #include "vmx-driver/soft/glue.h"
 #include "vmx-driver/soft/jit_emit.h"
 
-#define DEFAULT_CACHE (64ull << 20)
+#define DEFAULT_CACHE (128ull << 20)
 #define TINY_CACHE (160ull << 10)
 #define KEPT_RESERVE (1u << 20)
 #define CODE_LEAST 256u
