@@ -44,9 +44,12 @@ enum { /* as Linux has them, but for the first */
 #define PORT_CPUID 0x7fu
 
 struct guest {
+	struct guest *first; /* whose VM it is; NULL: its own */
 	struct vmx_vm *vm;
 	struct vmx_vcpu *vcpu;
-	uint8_t *ram;
+	uint8_t *ram; /* its own part, from gpa on */
+	uint64_t gpa;
+	unsigned cpus; /* of the VM */
 	const uint8_t (*templates)[MEM_SIZE];
 	uint8_t *xsave;
 	size_t xsave_size;
@@ -84,26 +87,26 @@ static uint64_t get64(const struct guest *g, uint64_t at)
 
 static void build_page_tables(struct guest *g)
 {
-	const uint64_t table = PTE_P | PTE_W | PTE_U;
+	const uint64_t table = PTE_P | PTE_W | PTE_U, at = g->gpa;
 
-	put64(g, P_PML4, P_PDPT | table);
-	put64(g, P_PDPT, P_PD | table);
-	put64(g, P_PD + (CODE_VA >> 21 & 511) * 8, P_PT_CODE | table);
-	put64(g, P_PD + (MEM_VA >> 21 & 511) * 8, P_PT_DATA | table);
+	put64(g, P_PML4, (at + P_PDPT) | table);
+	put64(g, P_PDPT, (at + P_PD) | table);
+	put64(g, P_PD + (CODE_VA >> 21 & 511) * 8, (at + P_PT_CODE) | table);
+	put64(g, P_PD + (MEM_VA >> 21 & 511) * 8, (at + P_PT_DATA) | table);
 	for (unsigned i = 0; i < CODE_SIZE / 4096; i++)
-		put64(g, P_PT_CODE + i * 8, (P_CODE + i * 4096u) | table);
-	put64(g, P_PT_DATA + (MEM_VA >> 12 & 511) * 8, P_DATA_A | table | PTE_NX);
-	put64(g, P_PT_DATA + ((MEM_VA >> 12 & 511) + 1) * 8, P_DATA_B | table | PTE_NX);
-	put64(g, P_PD + (ALIAS_VA >> 21 & 511) * 8, P_PT_ALIAS | table);
-	put64(g, P_PT_ALIAS + (ALIAS_VA >> 12 & 511) * 8, P_DATA_B | table | PTE_NX);
-	put64(g, P_PT_ALIAS + ((ALIAS_VA >> 12 & 511) + 1) * 8, P_DATA_A | table | PTE_NX);
-	put64(g, P_PT_DATA + (STACK_VA >> 12 & 511) * 8, P_STACK_A | table | PTE_NX);
-	put64(g, P_PT_DATA + ((STACK_VA >> 12 & 511) + 1) * 8, P_STACK_B | table | PTE_NX);
-	put64(g, P_PT_DATA + (RO_VA >> 12 & 511) * 8, P_RO | PTE_P | PTE_U | PTE_NX);
-	put64(g, P_PML4 + (KERNEL_VA >> 39 & 511) * 8, P_PDPT_KERNEL | PTE_P | PTE_W);
-	put64(g, P_PDPT_KERNEL, P_PD_KERNEL | PTE_P | PTE_W);
+		put64(g, P_PT_CODE + i * 8, (at + P_CODE + i * 4096u) | table);
+	put64(g, P_PT_DATA + (MEM_VA >> 12 & 511) * 8, (at + P_DATA_A) | table | PTE_NX);
+	put64(g, P_PT_DATA + ((MEM_VA >> 12 & 511) + 1) * 8, (at + P_DATA_B) | table | PTE_NX);
+	put64(g, P_PD + (ALIAS_VA >> 21 & 511) * 8, (at + P_PT_ALIAS) | table);
+	put64(g, P_PT_ALIAS + (ALIAS_VA >> 12 & 511) * 8, (at + P_DATA_B) | table | PTE_NX);
+	put64(g, P_PT_ALIAS + ((ALIAS_VA >> 12 & 511) + 1) * 8, (at + P_DATA_A) | table | PTE_NX);
+	put64(g, P_PT_DATA + (STACK_VA >> 12 & 511) * 8, (at + P_STACK_A) | table | PTE_NX);
+	put64(g, P_PT_DATA + ((STACK_VA >> 12 & 511) + 1) * 8, (at + P_STACK_B) | table | PTE_NX);
+	put64(g, P_PT_DATA + (RO_VA >> 12 & 511) * 8, (at + P_RO) | PTE_P | PTE_U | PTE_NX);
+	put64(g, P_PML4 + (KERNEL_VA >> 39 & 511) * 8, (at + P_PDPT_KERNEL) | PTE_P | PTE_W);
+	put64(g, P_PDPT_KERNEL, (at + P_PD_KERNEL) | PTE_P | PTE_W);
 	for (unsigned i = 0; i < RAM_SIZE >> 21; i++)
-		put64(g, P_PD_KERNEL + i * 8, (uint64_t)i << 21 | PTE_P | PTE_W | PTE_PS);
+		put64(g, P_PD_KERNEL + i * 8, (at + ((uint64_t)i << 21)) | PTE_P | PTE_W | PTE_PS);
 }
 
 static void build_descriptors(struct guest *g)
@@ -154,7 +157,7 @@ static int build_vcpu(struct guest *g)
 	s.gdtr = (struct vmx_table){ .base = KERNEL_VA + P_GDT, .limit = 0x4f };
 	s.idtr = (struct vmx_table){ .base = KERNEL_VA + P_IDT, .limit = 32 * 16 - 1 };
 	s.cr0 = 0x80050033; /* PG AM WP NE ET MP PE */
-	s.cr3 = P_PML4;
+	s.cr3 = g->gpa + P_PML4;
 	s.cr4 = 0x506a0; /* OSXSAVE FSGSBASE OSXMMEXCPT OSFXSR PGE PAE */
 	s.efer = 0xd01;  /* NXE LMA LME SCE */
 	s.xcr0 = 7;
@@ -208,15 +211,18 @@ struct guest *guest_free(struct guest *g)
 	pthread_mutex_destroy(&g->lock);
 	pthread_cond_destroy(&g->wake);
 	vmx_vcpu_destroy(g->vcpu);
-	vmx_vm_destroy(g->vm);
-	if (g->ram)
-		munmap(g->ram, RAM_SIZE);
+	if (!g->first) {
+		vmx_vm_destroy(g->vm);
+		if (g->ram)
+			munmap(g->ram, (size_t)RAM_SIZE * g->cpus);
+	}
 	free(g->xsave);
 	free(g);
 	return NULL;
 }
 
-static int guest_setup(struct guest *g, int engine, uint32_t soft_debug)
+/* The VM and the memory of all its processors. */
+static int setup_vm(struct guest *g, int engine, uint32_t soft_debug)
 {
 	struct vmx_vm_options options = { .size = sizeof(options), .engine = (enum vmx_engine)engine,
 					  .soft_debug = soft_debug, .log = log_line_to_stdout };
@@ -228,20 +234,28 @@ static int guest_setup(struct guest *g, int engine, uint32_t soft_debug)
 	r = vmx_vm_create(&options, &g->vm);
 	if (r < 0)
 		return r;
-	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ram = mmap(NULL, (size_t)RAM_SIZE * g->cpus, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (ram == MAP_FAILED)
 		return -errno;
 	g->ram = ram;
+	return vmx_vm_map(g->vm, 0, (uint64_t)RAM_SIZE * g->cpus, g->ram,
+			  VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC);
+}
+
+static int setup_cpu(struct guest *g)
+{
+	const uint32_t active = VMX_ACTIVE;
+	int r;
+
 	build_page_tables(g);
 	build_descriptors(g);
 	memcpy(g->ram + P_RO, g->templates[0], RO_SIZE);
-	r = vmx_vm_map(g->vm, 0, RAM_SIZE, g->ram, VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC);
-	if (r < 0)
-		return r;
-	r = vmx_vcpu_create(g->vm, 0, &g->vcpu);
+	r = vmx_vcpu_create(g->vm, (uint32_t)(g->gpa / RAM_SIZE), &g->vcpu);
 	if (r < 0)
 		return r;
 	r = build_vcpu(g);
+	if (r == 0) /* all but the first wait for a SIPI */
+		r = vmx_vcpu_write_state(g->vcpu, VMX_STATE_ACTIVITY, &active, sizeof(active));
 	if (r < 0)
 		return r;
 	r = vmx_vcpu_state_size(g->vcpu, VMX_STATE_XSAVE, &g->xsave_size);
@@ -260,18 +274,50 @@ static int guest_setup(struct guest *g, int engine, uint32_t soft_debug)
 	return -r;
 }
 
-int guest_new(struct guest **ret, const uint8_t (*templates)[MEM_SIZE], int engine,
-	      uint32_t soft_debug)
+static struct guest *guest_alloc(const uint8_t (*templates)[MEM_SIZE], unsigned cpus)
 {
 	struct guest *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return NULL;
+	g->templates = templates;
+	g->cpus = cpus;
+	pthread_mutex_init(&g->lock, NULL);
+	pthread_cond_init(&g->wake, NULL);
+	return g;
+}
+
+int guest_new(struct guest **ret, const uint8_t (*templates)[MEM_SIZE], int engine,
+	      uint32_t soft_debug, unsigned cpus)
+{
+	struct guest *g = guest_alloc(templates, cpus);
 	int r;
 
 	if (!g)
 		return -ENOMEM;
-	g->templates = templates;
-	pthread_mutex_init(&g->lock, NULL);
-	pthread_cond_init(&g->wake, NULL);
-	r = guest_setup(g, engine, soft_debug);
+	r = setup_vm(g, engine, soft_debug);
+	if (r == 0)
+		r = setup_cpu(g);
+	if (r < 0) {
+		guest_free(g);
+		return r;
+	}
+	*ret = g;
+	return 0;
+}
+
+int guest_join(struct guest **ret, struct guest *first, unsigned cpu)
+{
+	struct guest *g = guest_alloc(first->templates, first->cpus);
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	g->first = first;
+	g->vm = first->vm;
+	g->gpa = (uint64_t)RAM_SIZE * cpu;
+	g->ram = first->ram + g->gpa;
+	r = setup_cpu(g);
 	if (r < 0) {
 		guest_free(g);
 		return r;
@@ -424,7 +470,7 @@ int guest_run(struct guest *g, const struct test_case *tc, size_t n, unsigned cp
 	memset(g->ram + P_CODE, 0xcc, CODE_SIZE);
 	for (size_t i = 0; i < n; i++)
 		place_code(&tc[i], g->ram + P_CODE);
-	r = vmx_vm_written(g->vm, P_CODE, CODE_SIZE);
+	r = vmx_vm_written(g->vm, g->gpa + P_CODE, CODE_SIZE);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {

@@ -203,7 +203,9 @@ int native_run(struct native *native, const struct test_case *tc, size_t n, stru
 
 struct guest;
 int guest_new(struct guest **ret, const uint8_t (*templates)[MEM_SIZE], int engine,
-	      uint32_t soft_debug);
+	      uint32_t soft_debug, unsigned cpus);
+/* Processor `cpu`, from 1 on, of that one's VM, with memory of its own. In the thread that runs it. */
+int guest_join(struct guest **ret, struct guest *first, unsigned cpu);
 struct guest *guest_free(struct guest *guest);
 int guest_run(struct guest *guest, const struct test_case *tc, size_t n, unsigned cpl,
 	      struct outcome *out);

@@ -4,7 +4,7 @@ check_PROGRAMS += tests/insn/insn
 tests_insn_insn_SOURCES = tests/insn/main.c tests/insn/insn.h tests/insn/rng.h tests/insn/forms.c \
 	tests/insn/asm.c tests/insn/asm.h tests/insn/program.h tests/insn/prog_gen.h \
 	tests/insn/prog_run.h tests/insn/prog_code.c tests/insn/prog_gen.c tests/insn/prog_flow.c \
-	tests/insn/prog_loop.c tests/insn/prog_call.c tests/insn/prog_run.c \
+	tests/insn/prog_loop.c tests/insn/prog_call.c tests/insn/prog_run.c tests/insn/prog_cpus.c \
 	tests/insn/encode.c tests/insn/gen.c tests/insn/seq.c tests/insn/loops.c tests/insn/special.c \
 	tests/insn/special64.S tests/insn/special32.S tests/insn/native.c tests/insn/guest.c \
 	tests/insn/compare.c

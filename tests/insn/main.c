@@ -28,7 +28,7 @@ struct options {
 	uint32_t debug;
 	bool all_modes, verbose, inject;
 	unsigned kinds, modes, cpls; /* cpls: bit 0 and bit 3 */
-	unsigned reports;
+	unsigned reports, program_cpus;
 };
 
 struct run {
@@ -312,6 +312,8 @@ static int run_programs(struct run *run)
 	const struct options *o = run->o;
 	const struct program_sides sides = { .native = run->native, .run = run_other_side, .opaque = run,
 					     .cpls = o->cpls, .reports = o->reports, .how = run->how };
+	const struct program_cpus cpus = { .first = run->guest, .count = o->program_cpus,
+					   .templates = (const uint8_t (*)[MEM_SIZE])run->templates };
 	struct program_counts counts = { 0 };
 	const uint64_t first = o->only_case >= 0 ? (uint64_t)o->only_case : 0;
 	const uint64_t end = o->only_case >= 0 ? first + 1 : o->programs, t = clock_monotonic_ns();
@@ -319,7 +321,7 @@ static int run_programs(struct run *run)
 	int r = forms_init(&forms, MODE_64, &run->host_features, &run->features, NULL);
 
 	if (r == 0)
-		r = programs_run(&sides, &forms, o->seed, first, end, &counts);
+		r = programs_run(&sides, &cpus, &forms, o->seed, first, end, &counts);
 	forms_fini(&forms);
 	run->passed += counts.passed;
 	run->failed += counts.failed;
@@ -341,7 +343,8 @@ static int run_on(struct run *run, uint32_t debug, const char *how)
 	if (o->engine == ENGINE_NATIVE) {
 		run->features = run->host_features;
 	} else {
-		r = guest_new(&run->guest, (const uint8_t (*)[MEM_SIZE])run->templates, o->engine, debug);
+		r = guest_new(&run->guest, (const uint8_t (*)[MEM_SIZE])run->templates, o->engine, debug,
+			      o->program_cpus);
 		if (r == 0)
 			r = guest_features(run->guest, &run->features);
 		if (r < 0)
@@ -376,6 +379,7 @@ static const char usage_text[] =
 	"  --seed N                   another seed gives other cases\n"
 	"  --programs N               programs with branches, loops and calls (default: count / 20); those\n"
 	"                             alone unless --kind is there\n"
+	"  --cpus N                   programs on so many processors of one guest at once (at most 8)\n"
 	"  --kind single|sequence|special|loop|program   default: all\n"
 	"  --mode 64|32, --cpl 0|3    default: both\n"
 	"  --only MNEMONIC            single instructions of that name only\n"
@@ -427,7 +431,7 @@ static bool parse(int argc, char **argv, struct options *o)
 		{ "seed", 1, NULL, 's' },   { "kind", 1, NULL, 'k' },	 { "mode", 1, NULL, 'm' },
 		{ "cpl", 1, NULL, 'p' },    { "only", 1, NULL, 'o' },	 { "case", 1, NULL, 'n' },
 		{ "inject", 0, NULL, 'i' }, { "verbose", 0, NULL, 'v' }, { "help", 0, NULL, 'h' },
-		{ "reports", 1, NULL, 'r' }, { "programs", 1, NULL, 'P' },
+		{ "reports", 1, NULL, 'r' }, { "programs", 1, NULL, 'P' }, { "cpus", 1, NULL, 'C' },
 		{ NULL, 0, NULL, 0 },
 	};
 	static const char *const engines[] = { "soft", "kvm", "native" };
@@ -454,6 +458,7 @@ static bool parse(int argc, char **argv, struct options *o)
 		case 'n': o->only_case = (int64_t)strtoull(optarg, NULL, 0); break;
 		case 'r': o->reports = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'P': o->programs = strtoull(optarg, NULL, 0); break;
+		case 'C': o->program_cpus = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'i': o->inject = true; break;
 		case 'v': o->verbose = true; break;
 		default: good = false; break;
@@ -464,6 +469,9 @@ static bool parse(int argc, char **argv, struct options *o)
 		o->kinds = o->programs ? KIND_PROGRAM : ~0u;
 	if (!o->programs)
 		o->programs = o->count / 20;
+	if (!o->program_cpus || o->program_cpus > PROGRAM_CPUS_MAX ||
+	    (o->program_cpus > 1 && o->engine == ENGINE_NATIVE))
+		return false;
 	return good && optind == argc && (!o->inject || o->engine == ENGINE_NATIVE) && o->count;
 }
 
@@ -508,7 +516,7 @@ static int prepare(struct run *run)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .seed = 1, .count = 20000, .only_case = -1, .modes = 3, .cpls = 9,
+	struct options o = { .seed = 1, .count = 20000, .only_case = -1, .modes = 3, .cpls = 9, .program_cpus = 1,
 			     .reports = REPORTS_MAX };
 	struct run run = { .o = &o };
 	int r;

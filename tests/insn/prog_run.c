@@ -149,15 +149,15 @@ static int run_batch(const struct program_sides *sides, struct program *p, size_
 	return r;
 }
 
-int programs_run(const struct program_sides *sides, const struct forms *forms, uint64_t seed, uint64_t first,
-		 uint64_t end, struct program_counts *counts)
+int programs_run_one(const struct program_sides *sides, const struct forms *forms, uint64_t seed,
+		     uint64_t begin, uint64_t end, struct program_counts *counts)
 {
 	struct program *p = calloc(PROGRAMS_AT_ONCE, sizeof(*p));
 	struct test_case *tc = calloc(PROGRAMS_AT_ONCE, sizeof(*tc));
 	struct outcome *out = calloc(2ull * PROGRAMS_AT_ONCE, sizeof(*out));
 	int r = p && tc && out ? 0 : -ENOMEM;
 
-	for (uint64_t i = first; i < end && r == 0; i += PROGRAMS_AT_ONCE) {
+	for (uint64_t i = begin; i < end && r == 0; i += PROGRAMS_AT_ONCE) {
 		const size_t n = end - i < PROGRAMS_AT_ONCE ? (size_t)(end - i) : PROGRAMS_AT_ONCE;
 
 		for (size_t k = 0; k < n; k++)
