@@ -8,8 +8,10 @@ export VMXD_SOCKET=$dir/s.sock
 passed=0 failed=0 skipped=0
 vmctl=$build/vmctl
 
+mkdir "$dir/bin" # vmxd-slirp is looked for beside the machine's program
+cp "$build/vmxd-machine-fake" "$build/vmxd-slirp" "$dir/bin" || exit 1
 setsid "$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" \
-	--share-root "$dir" --machine-program "$build/vmxd-machine-fake" </dev/null >/dev/null 2>"$dir/log" &
+	--share-root "$dir" --machine-program "$dir/bin/vmxd-machine-fake" </dev/null >/dev/null 2>"$dir/log" &
 daemon=$!
 
 finish() {
@@ -44,6 +46,16 @@ has() { # FILE TEXT
 	if grep -qF -- "$2" "$dir/$1"; then good; else bad "$1 has no: $2"; fi
 }
 empty() { if [ ! -s "$dir/$1" ]; then good; else bad "$1 is not empty"; fi; }
+
+# A vmxd-slirp that is not there is told at once; one that turns out to be none costs the guest its link.
+mv bin/vmxd-slirp bin/away
+run 1 "$vmctl" run --rm --kernel k --cmdline poweroff </dev/null
+has err "vmxd-slirp cannot be started: No such file or directory"
+echo "#!/no/such/program" >bin/vmxd-slirp
+chmod +x bin/vmxd-slirp
+run 0 "$vmctl" run noslirp --rm --kernel k --cmdline "sleep=1 poweroff" </dev/null
+has log "vm noslirp: net0.kind: vmxd-slirp cannot be started: No such file or directory"
+mv bin/away bin/vmxd-slirp
 
 # Ends of a run, and what scripts see of them.
 run 0 "$vmctl" run a --kernel k --cmdline "say=hello_guest poweroff" </dev/null
