@@ -160,6 +160,11 @@ static inline bool jit_mode_l0(enum jit_site_mode mode)
 struct jit_buf { /* where code is being written */
 	uint8_t *p, *end; /* writable mapping */
 	bool full;
+	/* While kept_at is p a guest register that lives in memory is in a host register as well
+	 * (e_get_gpr()); `keeps` says whether that is looked after. */
+	bool keeps;
+	uint8_t kept_host, kept_guest;
+	const uint8_t *kept_at;
 };
 
 struct jit_kept { /* its address is computed when it runs, so that its bytes say all */

@@ -240,10 +240,22 @@ static void transfer(struct jit_buf *b, const struct fields *f, bool store)
 			continue;
 		done |= 1u << x->guest;
 		if (store)
-			e_store_gpr(b, x->host, x->guest);
+			e_put_gpr(b, x->host, x->guest);
 		else
-			e_load_gpr(b, x->host, x->guest);
+			e_get_gpr(b, x->host, x->guest);
 	}
+}
+
+/* Does the instruction leave the host register that is kept with what it is said to hold? */
+static bool keeps_kept(const struct jit_buf *b, const struct fields *f)
+{
+	const struct field *all[] = { &f->reg, &f->rm, &f->opcode, &f->vvvv };
+
+	for (unsigned i = 0; i < 4; i++)
+		if (all[i]->gpr && all[i]->host == b->kept_host &&
+		    (all[i]->written || all[i]->guest != b->kept_guest))
+			return false;
+	return true;
 }
 
 /* --- encoding ------------------------------------------------------------------------------- */
@@ -470,6 +482,7 @@ bool jit_data_swaps(const struct soft_insn *insn, unsigned host)
 void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_place place,
 		   unsigned *ret_point_state)
 {
+	const uint8_t *from;
 	struct fields f;
 	bool swap;
 
@@ -477,6 +490,7 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_p
 	fields_get(insn, &f);
 	assign_all(&f, &place);
 	transfer(b, &f, false);
+	from = b->p;
 	swap = f.mem && f.reg.high;
 	if (swap) { /* xchg al, ah: no flags */
 		e2(b, 0x86, 0xc0 | f.reg.guest << 3 | (f.reg.guest + 4u));
@@ -490,6 +504,8 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_p
 		emit_legacy(b, insn, &f, &place, swap);
 	if (swap)
 		e2(b, 0x86, 0xc0 | f.reg.guest << 3 | (f.reg.guest + 4u));
+	if (keeps_kept(b, &f))
+		e_kept_over(b, from);
 	transfer(b, &f, true);
 }
 
@@ -504,12 +520,12 @@ static unsigned address_reg(struct jit_buf *b, ZydisRegister reg, unsigned into)
 
 	if (host >= 0)
 		return (unsigned)host;
-	e_load_gpr(b, into, (unsigned)guest);
+	e_get_gpr(b, into, (unsigned)guest);
 	return into;
 }
 
 /* lea dst, [base + index * scale + disp]; base or index may be NO_REG */
-static void emit_lea(struct jit_buf *b, bool w, unsigned dst, unsigned base, unsigned index, unsigned scale,
+static void emit_lea_bytes(struct jit_buf *b, bool w, unsigned dst, unsigned base, unsigned index, unsigned scale,
 		     int32_t disp)
 {
 	unsigned log2 = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
@@ -538,6 +554,16 @@ static void emit_lea(struct jit_buf *b, bool w, unsigned dst, unsigned base, uns
 		e2(b, 0x84 | d, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | (base & 7));
 		e4(b, (uint32_t)disp);
 	}
+}
+
+static void emit_lea(struct jit_buf *b, bool w, unsigned dst, unsigned base, unsigned index, unsigned scale,
+		     int32_t disp)
+{
+	const uint8_t *from = b->p;
+
+	emit_lea_bytes(b, w, dst, base, index, scale, disp);
+	if (dst != b->kept_host)
+		e_kept_over(b, from);
 }
 
 void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,

@@ -91,12 +91,6 @@ static inline void e_store_gpr(struct jit_buf *b, unsigned host, unsigned guest)
 {
 	e_store(b, host, GS_OFF(gpr) + 8 * guest);
 }
-/* test r8, imm8 */
-static inline void e_test_imm8(struct jit_buf *b, unsigned reg, uint8_t imm)
-{
-	e3(b, 0x40 | (reg >= 8 ? 1 : 0), 0xf6, 0xc0 | (reg & 7));
-	e1(b, imm);
-}
 /* op dst, src : 64-bit, MR form */
 static inline void e_rr(struct jit_buf *b, bool w, unsigned opcode, unsigned dst, unsigned src)
 {
@@ -105,6 +99,54 @@ static inline void e_rr(struct jit_buf *b, bool w, unsigned opcode, unsigned dst
 	if (rex != 0x40)
 		e1(b, rex);
 	e2(b, opcode, 0xc0 | (src & 7) << 3 | (dst & 7));
+}
+/* Is a guest register in r9 that code from here on may use? */
+static inline bool e_kept_r9(const struct jit_buf *b)
+{
+	return b->keeps && b->kept_at == b->p && b->kept_host == H_R9;
+}
+/* What was emitted from there on does not change the host register that is kept. */
+static inline void e_kept_over(struct jit_buf *b, const uint8_t *from)
+{
+	if (b->kept_at == from)
+		b->kept_at = b->p;
+}
+static inline void e_keep(struct jit_buf *b, unsigned host, unsigned guest)
+{
+	b->kept_host = (uint8_t)host;
+	b->kept_guest = (uint8_t)guest;
+	b->kept_at = b->p;
+}
+/* Reads a guest register that lives in memory: what was just stored need not go through there, for
+ * which the processor takes several cycles. */
+static inline void e_get_gpr(struct jit_buf *b, unsigned host, unsigned guest)
+{
+	const uint8_t *from = b->p;
+
+	if (b->keeps && b->kept_at == from && b->kept_guest == guest) {
+		if (host != b->kept_host)
+			e_rr(b, true, 0x89, host, b->kept_host);
+		e_kept_over(b, from);
+		return;
+	}
+	if (e_kept_r9(b) && host != H_R9) { /* lasts longer than the others do */
+		e_load_gpr(b, host, guest);
+		e_kept_over(b, from);
+		return;
+	}
+	e_load_gpr(b, host, guest);
+	e_keep(b, host, guest);
+}
+static inline void e_put_gpr(struct jit_buf *b, unsigned host, unsigned guest)
+{
+	e_store_gpr(b, host, guest);
+	e_keep(b, host, guest);
+}
+/* test r8, imm8 */
+static inline void e_test_imm8(struct jit_buf *b, unsigned reg, uint8_t imm)
+{
+	e3(b, 0x40 | (reg >= 8 ? 1 : 0), 0xf6, 0xc0 | (reg & 7));
+	e1(b, imm);
 }
 static inline void e_mov(struct jit_buf *b, unsigned dst, unsigned src) { e_rr(b, true, 0x89, dst, src); }
 /* mov reg, imm by the shortest encoding; no flags */

@@ -55,6 +55,32 @@ static enum fate fate_of(const struct tr *t, unsigned i)
 	return jit_linkable(t, s->end_rip) ? FATE_RECIPE : FATE_SAVED;
 }
 
+/* Nothing but its own instruction's fault can show the guest its flags. */
+static bool cannot_trap(const struct item *it)
+{
+	return !jit_memory_operand(&it->insn) && it->insn.fp == FP_NONE &&
+	       it->insn.zi.mnemonic != ZYDIS_MNEMONIC_DIV && it->insn.zi.mnemonic != ZYDIS_MNEMONIC_IDIV;
+}
+
+bool jit_flags_idle(const struct tr *t, unsigned i)
+{
+	const struct jit_scratch *s = t->s;
+	const struct item *it = &s->item[i];
+
+	if (t->loop || it->kind != K_DATA || !it->writes || (it->insn.zi.cpu_flags->tested & FL_ARITH))
+		return false;
+	for (unsigned k = i + 1; k < s->count; k++) {
+		it = &s->item[k];
+		if (it->kind == K_NONE || (it->kind == K_LEA && it->insn.zi.address_width == 64))
+			continue;
+		if (it->kind != K_DATA || it->needs || !cannot_trap(it))
+			return false;
+		if (it->writes)
+			return true;
+	}
+	return false;
+}
+
 /* --- recipes as host code ------------------------------------------------------------------- */
 
 static uint32_t place_offset(unsigned place)
@@ -217,6 +243,11 @@ void jit_flags_before(struct tr *t, unsigned i)
 	}
 	if (!t->recipe || (t->where & IN_MEM) || sets_all(it))
 		return;
+	if (cannot_trap(it) && jit_flags_idle(t, i)) {
+		t->where |= IN_REG; /* whatever they are */
+		t->recipe = 0;
+		return;
+	}
 	if ((t->where & IN_REG) && it->kind == K_DATA && !jit_memory_operand(&it->insn) &&
 	    fate_of(t, i) == FATE_UNSEEN) {
 		t->recipe = 0; /* RFLAGS will do */

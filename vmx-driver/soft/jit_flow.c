@@ -145,6 +145,7 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	slow->write = write;
 	slow->page = page;
 	slow->within = false;
+	slow->kept = -1;
 	slow->mode = write && mode == JIT_BY_LARGE ? JIT_BY_L1 : mode;
 	if (slow->mode == JIT_BY_LARGE)
 		slow->site |= JIT_SITE_LARGE;
@@ -154,12 +155,25 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	return slow;
 }
 
+/* A check from there on is emitted: r9 is not changed but by its slow path. */
+static void keep_over_check(struct tr *t, struct slow_path *slow, const uint8_t *from)
+{
+	struct jit_buf *b = &t->b;
+
+	slow->back = b->p;
+	if (slow->mode == JIT_BY_L1 || !b->keeps || b->kept_at != from || b->kept_host != H_R9)
+		return;
+	slow->kept = b->kept_guest;
+	e_kept_over(b, from);
+}
+
 static uint32_t check_at(struct tr *t, uint32_t slot, unsigned base, int32_t disp, unsigned size,
 			 bool write, bool group)
 {
 	struct jit_buf *b = &t->b;
 	struct slow_path *slow = add_slow_path(t, slot, size, write, false,
 					       jit_site_mode(t, &t->s->item[t->i]));
+	const uint8_t *from = b->p;
 
 	if (!slow)
 		return 0;
@@ -175,7 +189,7 @@ static uint32_t check_at(struct tr *t, uint32_t slot, unsigned base, int32_t dis
 	} else {
 		slow->hole = e_jmp_fwd(b);
 	}
-	slow->back = b->p;
+	keep_over_check(t, slow, from);
 	return slow->l0;
 }
 
@@ -215,6 +229,7 @@ static struct slow_path *check_in_place(struct tr *t, unsigned reg, unsigned siz
 	struct jit_buf *b = &t->b;
 	struct slow_path *slow = add_slow_path(t, jit_slot_own(t, write, true), size, write, true,
 					       jit_site_mode(t, &t->s->item[t->i]));
+	const uint8_t *from = b->p;
 
 	if (!slow)
 		return NULL;
@@ -230,7 +245,7 @@ static struct slow_path *check_in_place(struct tr *t, unsigned reg, unsigned siz
 	} else {
 		slow->hole = e_jmp_fwd(b);
 	}
-	slow->back = b->p;
+	keep_over_check(t, slow, from);
 	return slow;
 }
 
@@ -342,7 +357,7 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 	host = jit_host_reg((unsigned)jit_guest_reg(mem->mem.base, &high));
 	if (host < 0 || has_segment) {
 		if (host < 0)
-			e_load_gpr(b, H_R10, (unsigned)jit_guest_reg(mem->mem.base, &high));
+			e_get_gpr(b, H_R10, (unsigned)jit_guest_reg(mem->mem.base, &high));
 		else
 			e_mov(b, H_R10, (unsigned)host);
 		if (has_segment)
@@ -376,9 +391,17 @@ static void emit_slow_address(struct tr *t, const struct slow_path *slow)
 		e_lea(b, H_R10, slow->where.base, slow->where.disp);
 }
 
+/* What the check's own way leaves in r9. */
+static void emit_slow_kept(struct jit_buf *b, const struct slow_path *slow)
+{
+	if (slow->kept >= 0)
+		e_load_gpr(b, H_R9, (unsigned)slow->kept);
+}
+
 /* Back to what follows the check, where r10 is the base again if it was. */
 static void emit_slow_back(struct jit_buf *b, const struct slow_path *slow)
 {
+	emit_slow_kept(b, slow);
 	if (slow->where.base == H_R10 && slow->where.disp && !slow->page)
 		e_lea(b, H_R10, H_R10, -slow->where.disp);
 	e_jmp(b, slow->back);
@@ -397,6 +420,7 @@ static void emit_within_back(struct tr *t, const struct slow_path *slow)
 	e_alu_imm(b, true, 7, H_R11, 4096 - group->size);
 	lost = e_jcc_fwd(b, CC_A);
 	e_load(b, H_R11, group->l0 + 8);
+	emit_slow_kept(b, slow);
 	e_jmp(b, slow->back);
 	e_fix(b, lost, b->p);
 	emit_ungrouped(t, slow);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* jit_group.c - one check for several accesses: off one base, runs of PUSH and POP. */
+/* jit_group.c - one check for several accesses off one base. */
 #include "common/checked.h"
 #include "vmx-driver/soft/jit_tr.h"
 
@@ -15,8 +15,7 @@ static bool is_direct(const ZydisDecodedOperand *mem)
 	       jit_host_reg((unsigned)jit_guest_reg(mem->mem.base, &high)) >= 0;
 }
 
-/* An access that can be in a group: all its accesses have the same base and index. */
-static bool can_group(const struct item *it, const ZydisDecodedOperand *mem)
+bool jit_can_group(const struct item *it, const ZydisDecodedOperand *mem)
 {
 	return it->kind == K_DATA && mem && mem->size && mem->mem.segment != ZYDIS_REGISTER_FS &&
 	       mem->mem.segment != ZYDIS_REGISTER_GS && it->insn.zi.address_width == 64 &&
@@ -25,13 +24,13 @@ static bool can_group(const struct item *it, const ZydisDecodedOperand *mem)
 	       mem->mem.disp.value == (int32_t)mem->mem.disp.value;
 }
 
-static bool same_address_regs(const ZydisDecodedOperand *a, const ZydisDecodedOperand *b)
+bool jit_same_address_regs(const ZydisDecodedOperand *a, const ZydisDecodedOperand *b)
 {
 	return a->mem.base == b->mem.base && a->mem.index == b->mem.index &&
 	       (a->mem.index == ZYDIS_REGISTER_NONE || a->mem.scale == b->mem.scale);
 }
 
-static bool writes_reg(const struct item *it, ZydisRegister reg)
+bool jit_writes_reg(const struct item *it, ZydisRegister reg)
 {
 	bool high;
 	int guest = jit_guest_reg(reg, &high);
@@ -39,8 +38,7 @@ static bool writes_reg(const struct item *it, ZydisRegister reg)
 	return guest >= 0 && jit_writes_guest(it, (unsigned)guest);
 }
 
-/* Can stand between two accesses of a group: leaves r11 alone. */
-static bool keeps_scratch(const struct item *it)
+bool jit_keeps_scratch(const struct item *it)
 {
 	const ZydisDecodedOperand *ea = &it->insn.op[1];
 	bool high;
@@ -71,8 +69,7 @@ static bool is_resident(ZydisRegister reg)
 	return guest >= 0 && jit_host_reg((unsigned)guest) < 0;
 }
 
-/* An access off something else that can be checked with r10 alone, so that the group's r11 lasts. */
-static bool can_be_within(const struct tr *t, const struct item *it, const ZydisDecodedOperand *mem)
+bool jit_can_be_within(const struct tr *t, const struct item *it, const ZydisDecodedOperand *mem)
 {
 	return t->cache->use_l0 && it->kind == K_DATA && mem && mem->size &&
 	       it->insn.zi.address_width == 64 && jit_data_scratch(&it->insn) <= 1 &&
@@ -81,7 +78,8 @@ static bool can_be_within(const struct tr *t, const struct item *it, const Zydis
 
 bool jit_in_group(const struct tr *t, const ZydisDecodedOperand *mem)
 {
-	return can_group(&t->s->item[t->i], mem) && same_address_regs(mem, t->group.mem);
+	return jit_can_group(&t->s->item[t->i], mem) &&
+	       (t->group.stack ? jit_is_stack(mem) : jit_same_address_regs(mem, t->group.mem));
 }
 
 /* Looks for accesses off one base from the current item on and emits their common check. */
@@ -95,7 +93,7 @@ void jit_start_group(struct tr *t)
 	unsigned end = t->i, count = 0;
 	bool write = false, lasts;
 
-	if (!can_group(head, first))
+	if (!jit_can_group(head, first))
 		return;
 	/* what it takes to check the group again after a miss within it */
 	lasts = is_direct(first) && jit_mode_l0(jit_site_mode(t, head));
@@ -104,7 +102,7 @@ void jit_start_group(struct tr *t)
 		struct item *it = &s->item[k];
 		const ZydisDecodedOperand *mem = jit_memory_operand(&it->insn);
 
-		if (can_group(it, mem) && same_address_regs(mem, first)) {
+		if (jit_can_group(it, mem) && jit_same_address_regs(mem, first)) {
 			int64_t from = mem->mem.disp.value < lo ? mem->mem.disp.value : lo;
 			int64_t to = mem->mem.disp.value + mem->size / 8;
 
@@ -116,10 +114,10 @@ void jit_start_group(struct tr *t)
 			write |= (mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
 			end = k + 1;
 			count++;
-		} else if (!keeps_scratch(it) && !(lasts && can_be_within(t, it, mem))) {
+		} else if (!jit_keeps_scratch(it) && !(lasts && jit_can_be_within(t, it, mem))) {
 			break;
 		}
-		if (writes_reg(it, first->mem.base) || writes_reg(it, first->mem.index))
+		if (jit_writes_reg(it, first->mem.base) || jit_writes_reg(it, first->mem.index))
 			break;
 	}
 	if (count < 2)
@@ -140,81 +138,4 @@ void jit_start_group(struct tr *t)
 		t->group.bias = lo;
 		t->group.place = jit_emit_check_r11(t, t->group.size, write, true);
 	}
-}
-
-static struct jit_place stack_place(int32_t disp)
-{
-	return (struct jit_place){ .base = H_R8, .index = JIT_INDEX(H_R11), .disp = disp };
-}
-
-/* PUSH reg / imm one after the other. Returns how many were emitted (0: not a run). */
-unsigned jit_push_run(struct tr *t)
-{
-	struct jit_scratch *s = t->s;
-	struct jit_buf *b = &t->b;
-	unsigned n = 0;
-
-	while (t->i + n < s->count && n < 12 && s->item[t->i + n].kind == K_PUSH &&
-	       jit_is_gpr64(&s->item[t->i + n].insn.op[0]) &&
-	       s->item[t->i + n].insn.op[0].reg.value != ZYDIS_REGISTER_RSP)
-		n++;
-	if (n < 2)
-		return 0;
-	jit_flags_before(t, t->i); /* all of them write RSP and nothing else */
-	jit_flags_clobber(t);
-	jit_emit_check_site(t, H_R8, -8 * (int32_t)n, 8 * n, true, true);
-	jit_point_here(t, 0);
-	for (unsigned k = 0; k < n; k++) {
-		bool high;
-		unsigned guest = (unsigned)jit_guest_reg(s->item[t->i + k].insn.op[0].reg.value, &high);
-		int host = jit_host_reg(guest);
-
-		if (host < 0)
-			e_load_gpr(b, H_R9, guest);
-		e_mem(b, 0x89, host < 0 ? H_R9 : (unsigned)host, stack_place(-8 * (int32_t)(k + 1)));
-	}
-	e_lea(b, H_R8, H_R8, -8 * (int32_t)n);
-	return n;
-}
-
-/* POP reg one after the other, and the RET that may follow. */
-unsigned jit_pop_run(struct tr *t)
-{
-	struct jit_scratch *s = t->s;
-	struct jit_buf *b = &t->b;
-	unsigned n = 0;
-	bool ret;
-
-	while (t->i + n < s->count && n < 12 && s->item[t->i + n].kind == K_POP &&
-	       s->item[t->i + n].insn.op[0].reg.value != ZYDIS_REGISTER_RSP)
-		n++;
-	ret = n && t->i + n < s->count && s->item[t->i + n].kind == K_RET &&
-	      s->item[t->i + n].insn.zi.operand_count_visible == 0;
-	if (n + ret < 2)
-		return 0;
-	if (ret)
-		jit_flags_to_mem(t);
-	for (unsigned k = 0; k < n; k++)
-		jit_flags_before(t, t->i + k);
-	jit_flags_clobber(t);
-	jit_emit_check_site(t, H_R8, 0, 8 * (n + ret), false, true);
-	jit_point_here(t, 0);
-	for (unsigned k = 0; k < n; k++) {
-		bool high;
-		unsigned guest = (unsigned)jit_guest_reg(s->item[t->i + k].insn.op[0].reg.value, &high);
-		int host = jit_host_reg(guest);
-
-		e_mem(b, 0x8b, host < 0 ? H_R9 : (unsigned)host, stack_place(8 * (int32_t)k));
-		if (host < 0)
-			e_store_gpr(b, H_R9, guest);
-	}
-	if (ret)
-		e_mem(b, 0x8b, H_R10, stack_place(8 * (int32_t)n));
-	e_lea(b, H_R8, H_R8, 8 * (int32_t)(n + ret));
-	if (ret) {
-		t->i += n;
-		jit_emit_return(t, 8);
-		return 1;
-	}
-	return n;
 }

@@ -35,7 +35,7 @@ static void emit_data(struct tr *t, struct item *it)
 		e_rr(b, true, 0x01, H_R10, H_R11);
 		place.index = 0;
 	}
-	if (it->needs)
+	if (it->needs && !jit_flags_idle(t, t->i))
 		jit_flags_to_reg(t); /* r9 is free: register operands are loaded afterwards */
 	if (mem && jit_flags_splits(t, it)) {
 		jit_point_here(t, 0);
@@ -66,7 +66,7 @@ static void emit_lea_insn(struct tr *t, struct item *it)
 	if (insn->zi.operand_width == 64) {
 		jit_emit_ea(b, dst, insn, &insn->op[1], it->rip + insn->len, false);
 		if (host < 0)
-			e_store_gpr(b, dst, guest);
+			e_put_gpr(b, dst, guest);
 		return;
 	}
 	if (insn->zi.operand_width == 32) {
@@ -75,12 +75,12 @@ static void emit_lea_insn(struct tr *t, struct item *it)
 	} else {
 		jit_emit_ea(b, H_R10, insn, &insn->op[1], it->rip + insn->len, false);
 		if (host < 0)
-			e_load_gpr(b, dst, guest);
+			e_get_gpr(b, dst, guest);
 		e1(b, 0x66);
 		e_rr(b, false, 0x89, dst, H_R10);
 	}
 	if (host < 0)
-		e_store_gpr(b, dst, guest);
+		e_put_gpr(b, dst, guest);
 }
 
 static void load_guest(struct jit_buf *b, unsigned into, const ZydisDecodedOperand *op)
@@ -92,7 +92,7 @@ static void load_guest(struct jit_buf *b, unsigned into, const ZydisDecodedOpera
 	if (host >= 0)
 		e_mov(b, into, (unsigned)host);
 	else
-		e_load_gpr(b, into, guest);
+		e_get_gpr(b, into, guest);
 }
 
 /* BT family with a bit offset in a register: it selects the unit in memory (SDM 2A, BT). */
@@ -132,10 +132,18 @@ static void emit_bitmem(struct tr *t, struct item *it)
 	t->recipe = 0;
 }
 
-/* Checks the place below the stack pointer. */
+/* Checks 8 bytes of the stack, unless that is done. */
+static struct jit_place check_stack(struct tr *t, int32_t disp, bool write)
+{
+	if (jit_in_stack_group(t))
+		return jit_stack_place(disp);
+	jit_flags_clobber(t);
+	return jit_emit_check(t, H_R8, disp, 8, write);
+}
+
 static struct jit_place check_push(struct tr *t)
 {
-	return jit_emit_check(t, H_R8, -8, 8, true);
+	return check_stack(t, -8, true);
 }
 
 static void emit_push_value(struct tr *t, unsigned reg, struct jit_place place)
@@ -154,8 +162,8 @@ static void emit_push(struct tr *t, struct item *it)
 	struct jit_place place;
 	unsigned reg = H_R9;
 
-	jit_flags_clobber(t);
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		jit_flags_clobber(t);
 		place = jit_emit_access(t, it, op, 8, false);
 		jit_point_here(t, 0);
 		e_mem(b, 0x8b, H_R9, place);
@@ -174,7 +182,7 @@ static void emit_push(struct tr *t, struct item *it)
 		if (host >= 0)
 			reg = (unsigned)host;
 		else
-			e_load_gpr(b, H_R9, guest);
+			e_get_gpr(b, H_R9, guest);
 	}
 	emit_push_value(t, reg, place);
 }
@@ -223,8 +231,7 @@ static void emit_pop(struct tr *t, struct item *it)
 	int host = jit_host_reg(guest);
 	struct jit_place place;
 
-	jit_flags_clobber(t);
-	place = jit_emit_check(t, H_R8, 0, 8, false);
+	place = check_stack(t, 0, false);
 	jit_point_here(t, 0);
 	if (guest == SOFT_RSP) { /* the popped value wins over the increment */
 		e_mem(b, 0x8b, H_R8, place);
@@ -233,7 +240,7 @@ static void emit_pop(struct tr *t, struct item *it)
 	e_mem(b, 0x8b, host >= 0 ? (unsigned)host : H_R9, place);
 	e_lea(b, H_R8, H_R8, 8);
 	if (host < 0)
-		e_store_gpr(b, H_R9, guest);
+		e_put_gpr(b, H_R9, guest);
 }
 
 static void emit_leave_insn(struct tr *t)
@@ -312,7 +319,7 @@ static void emit_ret(struct tr *t, struct item *it)
 	if (insn->zi.operand_count_visible && insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		extra += (int32_t)(insn->op[0].imm.value.u & 0xffff);
 	jit_flags_clobber(t);
-	place = jit_emit_check(t, H_R8, 0, 8, false);
+	place = check_stack(t, 0, false);
 	jit_point_here(t, 0);
 	e_mem(b, 0x8b, H_R10, place);
 	e_lea(b, H_R8, H_R8, extra);
@@ -336,6 +343,7 @@ static void emit_jcc(struct tr *t, struct item *it)
 	uint64_t target = jit_branch_target(it);
 	unsigned cc = it->insn.zi.opcode & 15;
 	jit_recipe recipe;
+	const uint8_t *from;
 	uint8_t *hole;
 	unsigned where;
 
@@ -343,8 +351,10 @@ static void emit_jcc(struct tr *t, struct item *it)
 	jit_flags_settle(t);
 	where = t->where;
 	recipe = t->recipe;
+	from = t->b.p;
 	if (jit_linkable(t, target) && !jit_after_sti(t->s)) {
 		jit_emit_link(t, cc, target, target <= it->rip ? JIT_LOOP : 0);
+		e_kept_over(&t->b, from);
 	} else if (target <= it->rip && t->cache->chain) {
 		/* a loop: most often taken, so its way back stands in line */
 		hole = e_jcc_fwd(&t->b, cc ^ 1);
@@ -356,6 +366,7 @@ static void emit_jcc(struct tr *t, struct item *it)
 		e_fix(&t->b, hole, t->b.p);
 		jit_emit_edge(t, target, false, false);
 		jit_cold_end(t);
+		e_kept_over(&t->b, from);
 	}
 	t->where = where;
 	t->recipe = recipe;

@@ -34,10 +34,11 @@ struct item {
 
 struct group { /* items before `end` share one check of memory */
 	unsigned end;
+	bool stack; /* all its accesses are to the stack, while RSP moves (jit_stack.c) */
 	const ZydisDecodedOperand *mem; /* one of its operands: the others differ in displacement */
 	struct jit_place place; /* of displacement `bias` off their base */
 	int64_t bias;
-	int64_t lo;             /* first displacement that was checked */
+	int64_t lo;             /* first displacement that was checked, off the base as it is now */
 	unsigned size;          /* bytes from there */
 	uint32_t l0;            /* GS displacement of its L0 entry */
 };
@@ -53,6 +54,7 @@ struct slow_path { /* cold part of a memory access */
 	enum jit_site_mode mode;
 	bool write, group, page;
 	bool loop;          /* of all iterations of a loop: if it fails, one by itself */
+	int kept;           /* guest register that r9 holds (e_get_gpr()), or -1 */
 	bool within;        /* a group, whose r11 must be right again afterwards; the address is r10's */
 	struct group around;
 };
@@ -115,6 +117,9 @@ bool jit_is_direct(const struct item *it);
 /* Guest flags into v->aflags / into RFLAGS, if they are not there. */
 void jit_flags_to_mem(struct tr *t);
 void jit_flags_to_reg(struct tr *t);
+/* Item i changes the flags, or some of them, or perhaps, but nobody can tell, as others follow that change
+ * them all: what they were before is not wanted then. */
+bool jit_flags_idle(const struct tr *t, unsigned i);
 /* They can be had without RFLAGS from here on. */
 void jit_flags_settle(struct tr *t);
 /* The same, and RFLAGS are about to be destroyed by the translator's own code. */
@@ -202,6 +207,26 @@ void jit_emit_item(struct tr *t, struct item *it);
 bool jit_in_group(const struct tr *t, const ZydisDecodedOperand *mem);
 /* Looks for accesses off one base from the current item on and emits their common check. */
 void jit_start_group(struct tr *t);
+/* An access that can be in a group: all its accesses have the same base and index. */
+bool jit_can_group(const struct item *it, const ZydisDecodedOperand *mem);
+bool jit_same_address_regs(const ZydisDecodedOperand *a, const ZydisDecodedOperand *b);
+bool jit_writes_reg(const struct item *it, ZydisRegister reg);
+/* Can stand between two accesses of a group: leaves r11 alone. */
+bool jit_keeps_scratch(const struct item *it);
+/* An access off something else that can be checked with r10 alone, so that the group's r11 lasts. */
+bool jit_can_be_within(const struct tr *t, const struct item *it, const ZydisDecodedOperand *mem);
+
+/* jit_stack.c */
+/* [RSP + displacement] */
+bool jit_is_stack(const ZydisDecodedOperand *mem);
+/* Where that is in host memory once it is checked. */
+struct jit_place jit_stack_place(int32_t disp);
+/* Looks for accesses to the stack from the current item on and emits their common check. */
+void jit_start_stack_group(struct tr *t);
+/* Is the current item's access to the stack checked already? */
+bool jit_in_stack_group(const struct tr *t);
+/* The current item and those after it, n in all, were emitted. */
+void jit_stack_moved(struct tr *t, unsigned n);
 /* Runs of PUSH, of POP and RET. How many items were emitted; 0: no run here. */
 unsigned jit_push_run(struct tr *t);
 unsigned jit_pop_run(struct tr *t);

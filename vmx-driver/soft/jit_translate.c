@@ -70,10 +70,15 @@ static bool emit_block(struct tr *t)
 		jit_emit_poll(t, t->rip);
 	if ((t->mode & (JIT_LOOP | JIT_UNGROUPED)) == JIT_LOOP && loops)
 		jit_loop_emit(t);
+	t->b.keeps = true;
+	t->b.kept_at = NULL;
 	for (t->i = 0; t->i < s->count;) {
 		bool groups = t->cache->chain && !(t->mode & JIT_UNGROUPED);
-		unsigned n = groups ? jit_push_run(t) : 0;
+		unsigned n;
 
+		if (t->i >= t->group.end && groups)
+			jit_start_stack_group(t);
+		n = groups ? jit_push_run(t) : 0;
 		if (!n && groups)
 			n = jit_pop_run(t);
 		if (!n) {
@@ -82,6 +87,7 @@ static bool emit_block(struct tr *t)
 			jit_emit_item(t, &s->item[t->i]);
 			n = 1;
 		}
+		jit_stack_moved(t, n);
 		t->i += n;
 	}
 	if (s->open_end) {

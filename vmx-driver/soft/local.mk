@@ -16,7 +16,7 @@ libsoft_la_SOURCES += vmx-driver/soft/jit.h vmx-driver/soft/jit_emit.h vmx-drive
 	vmx-driver/soft/jit_flags.c vmx-driver/soft/jit_insns.c vmx-driver/soft/jit_recipe.h \
 	vmx-driver/soft/jit_shape.c vmx-driver/soft/jit_shape.h \
 	vmx-driver/soft/jit_loop.c vmx-driver/soft/jit_loop.h vmx-driver/soft/jit_loop_emit.c \
-	vmx-driver/soft/jit_slot.c
+	vmx-driver/soft/jit_slot.c vmx-driver/soft/jit_stack.c
 libsoftgeneral_la_SOURCES += vmx-driver/soft/lock.c vmx-driver/soft/flags.c vmx-driver/soft/operand.c \
 	vmx-driver/soft/decode_cache.c vmx-driver/soft/step.c vmx-driver/soft/step_control.c \
 	vmx-driver/soft/step_stack.c vmx-driver/soft/step_int.c vmx-driver/soft/step_vector.c \
