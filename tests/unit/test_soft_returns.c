@@ -3,6 +3,10 @@
  * test_soft_returns.c - what CALL leaves for RET in translated code (jit_branch.c) never decides where
  * the guest goes: each case in every way that the engine can run a guest.
  */
+#include <errno.h>
+#include <pthread.h>
+#include <unistd.h>
+
 #include "common/checked.h"
 #include "tests/unit/soft_guest.h"
 #include "tests/unit/unit.h"
@@ -206,6 +210,54 @@ static void test_nowhere(void)
 	}
 }
 
+/* --- calls without end ------------------------------------------------------------------------------ */
+
+#define LEVELS 60u
+#define TREE 0x100000u
+
+/* Functions that call the next one twice, all forward and in one page: 2^LEVELS returns. EDX is how
+ * deep they may go, so that all of it can be translated and linked first. */
+PAYLOAD(level, "dec %edx\n jz 1f\n .byte 0xe8, 0x08, 0, 0, 0, 0xe8, 0x03, 0, 0, 0\n 1: inc %edx\n ret");
+PAYLOAD(climb, "mov $60,%ecx\n mov $0x100000,%ebx\n 1: mov $3,%edx\n call *%rbx\n add $17,%ebx\n"
+	       "dec %ecx\n jnz 1b\n mov $1,%eax\n mov %eax,0x30000\n mov $100,%edx\n"
+	       "mov $0x100000,%ebx\n call *%rbx\n hlt");
+
+static void make_tree(struct guest *g)
+{
+	size_t size = (size_t)(payload_level_end - payload_level);
+
+	CU_ASSERT_EQUAL(size, 17);
+	for (unsigned i = 0; i < LEVELS; i++)
+		LOAD(g, TREE + i * size, level);
+	g->ram[TREE + LEVELS * size] = 0xc3;
+	LOAD(g, CODE, climb);
+}
+
+static void *kick_soon(void *cpu)
+{
+	usleep(100000);
+	CU_ASSERT_EQUAL(vmx_vcpu_kick(cpu), 0);
+	return NULL;
+}
+
+static void test_kicked(void)
+{
+	for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
+		struct guest g;
+		pthread_t thread;
+
+		start(&g, modes[m]);
+		make_tree(&g);
+		alarm(30); /* a guest that cannot be stopped ends this program */
+		CU_ASSERT_EQUAL(pthread_create(&thread, NULL, kick_soon, g.cpu), 0);
+		CU_ASSERT_EQUAL(vmx_vcpu_resume(g.cpu, &g.exit), -ECANCELED);
+		CU_ASSERT_EQUAL(*q(&g, DATA), 1);
+		alarm(0);
+		pthread_join(thread, NULL);
+		guest_destroy(&g);
+	}
+}
+
 int main(void)
 {
 	CU_TestInfo tests[] = {
@@ -214,6 +266,7 @@ int main(void)
 		{ "the caller's page is part of a large one", test_remap_large },
 		{ "the return is less privileged than the call", test_privilege },
 		{ "returns to nowhere", test_nowhere },
+		{ "a tree of calls is stopped", test_kicked },
 		CU_TEST_INFO_NULL,
 	};
 	CU_SuiteInfo suites[] = {

@@ -215,8 +215,10 @@ void jit_emit_edge(struct tr *t, uint64_t target, bool backward, bool call)
 		return;
 	}
 	jit_flags_settle(t);
-	/* What waited for STI is taken here, not some blocks later when IF may be clear again. */
-	if (jit_after_sti(t->s)) {
+	/* What waited for STI is taken here, not some blocks later when IF may be clear again. A call
+	 * forward and the RET that it has a pair for are no loop to the others, but a tree of them takes
+	 * for ever. */
+	if (jit_after_sti(t->s) || (call && !backward)) {
 		jit_flags_clobber(t);
 		jit_emit_poll(t, target);
 	}
