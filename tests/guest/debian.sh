@@ -31,8 +31,9 @@ boot 'cloud kernel: self test, power-off' cloud 0 'vmxd-guest: selftest ok' quie
 boot 'generic kernel: self test, power-off' generic 0 'vmxd-guest: selftest ok' quiet
 boot 'reset ends a VM with --on-reboot stop' cloud 10 'run ended with status 0' \
 	'quiet vmxd.end=reboot vmxd.run="true"' --on-reboot stop
-boot 'clock and timers' cloud 0 'elapsed 2' \
-	'quiet vmxd.run="a=$(date +%s); sleep 2; b=$(date +%s); echo elapsed $((b - a))"'
+# In whole seconds two or, where another begins just then, three.
+boot 'clock and timers' cloud 0 'elapsed 1.' \
+	'quiet vmxd.run="a=$(date +%s); sleep 2; b=$(date +%s); echo elapsed $(((b - a) / 2))."'
 
 # A disk: the guest copies its first MiB to the second and leaves a mark; a read-only one refuses.
 head -c 1048576 /dev/urandom >"$dir/disk"

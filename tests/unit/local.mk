@@ -12,6 +12,7 @@ UNIT_TESTS = \
 	tests/unit/test-soft-cache \
 	tests/unit/test-soft-code16 \
 	tests/unit/test-soft-ept \
+	tests/unit/test-soft-exclusive \
 	tests/unit/test-soft-lapic \
 	tests/unit/test-soft-mmu \
 	tests/unit/test-soft-pcid \
@@ -98,6 +99,8 @@ tests_unit_test_soft_vmcs_SOURCES = tests/unit/test_soft_vmcs.c
 tests_unit_test_soft_vmcs_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_shape_SOURCES = tests/unit/test_soft_shape.c
 tests_unit_test_soft_shape_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_exclusive_SOURCES = tests/unit/test_soft_exclusive.c
+tests_unit_test_soft_exclusive_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_region_SOURCES = tests/unit/test_soft_region.c
 tests_unit_test_soft_region_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_returns_SOURCES = tests/unit/test_soft_returns.c

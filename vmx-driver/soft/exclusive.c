@@ -109,6 +109,9 @@ void soft_exclusive_end(struct soft_vm *vm, struct soft_vcpu *v)
 	if (vm->excl_vcpu) {
 		vm->excl_vcpu->parked = false;
 		atomic_fetch_add(&vm->excl_running, 1);
+		/* Who came to wait meanwhile saw it parked and asked nothing of it. */
+		if (atomic_load(&vm->excl_pending) > 1)
+			soft_request(vm->excl_vcpu, SOFT_REQ_EXCLUSIVE);
 		vm->excl_vcpu = NULL;
 	}
 	atomic_fetch_sub(&vm->excl_pending, 1);
