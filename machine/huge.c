@@ -139,21 +139,38 @@ static int collapse(struct range *r, size_t first, size_t n)
 	return e;
 }
 
+/* As collapse(), and where not all together could be made, each for itself. */
+static int collapse_each(struct huge *huge, struct range *r, size_t first, size_t n)
+{
+	int e = collapse(r, first, n), failed = 0;
+
+	if (e == -ENOMEM || n == 1)
+		return e;
+	for (size_t i = first; e < 0 && failed != -ENOMEM && i < first + n; i++) {
+		int one = collapse(r, i, 1);
+
+		huge->works |= one == 0;
+		if (one < 0)
+			failed = one;
+	}
+	return failed;
+}
+
 /* The same for the thread, which takes note of how it went. */
 static void try(struct huge *huge, struct range *r, size_t first, size_t n)
 {
-	int e = collapse(r, first, n);
+	int e = collapse_each(huge, r, first, n);
 
-	for (size_t i = first; e < 0 && e != -ENOMEM && n > 1 && i < first + n; i++)
-		e = collapse(r, i, 1); /* which of them cannot? */
 	if (e == 0) {
 		huge->works = true;
 		huge->tries = 0;
 		return;
 	}
 	huge->poor |= e == -ENOMEM;
-	if (++huge->tries < TRIES_MAX)
-		r->blocks = -1; /* again: a device's transfer may have had pages in use */
+	if (huge->tries < TRIES_MAX)
+		huge->tries++;
+	if (huge->tries < TRIES_MAX)
+		r->blocks = -1; /* again: a device or a fault may have had pages in use */
 	else
 		huge->unknown |= e == -EINVAL && !huge->works;
 }
@@ -270,7 +287,7 @@ static void *huge_main(void *opaque)
 		spent = clock_monotonic_ns() - spent;
 		if (huge->unknown)
 			break;
-		period = found ? PERIOD_MIN : period * 2;
+		period = found ? PERIOD_MIN << huge->tries : period * 2;
 		if (period > PERIOD_MAX)
 			period = PERIOD_MAX;
 		if (huge->poor)
