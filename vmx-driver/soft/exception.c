@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* exception.c - delivery of exceptions and interrupts (SDM 3A chapter 6). GENERAL. */
+/* exception.c - exceptions and interrupts (SDM 3A chapter 6): who sees them before the guest does,
+ * and what becomes of a fault in their delivery. GENERAL. */
 #include "vmx-driver/soft/sys.h"
 #include "vmx-driver/soft/vmx_ops.h"
 
 /* v->delivering: class of the event in whose delivery v->exc came up (SDM 3A table 6-5). */
 enum { CLASS_NONE, CLASS_BENIGN, CLASS_CONTRIBUTORY, CLASS_PAGE_FAULT, CLASS_DOUBLE_FAULT };
-
-struct event {
-	uint8_t vector;
-	bool has_error;
-	bool software;  /* INT n, INT3, INTO: the gate's DPL counts */
-	uint8_t ext;    /* EXT bit of error codes raised by the delivery */
-	uint32_t error;
-	uint64_t rip;   /* to push */
-	uint64_t rflags; /* to push */
-};
 
 int soft_raise(struct soft_vcpu *v, unsigned vector)
 {
@@ -52,359 +43,6 @@ static unsigned exc_class(unsigned vector)
 	default:
 		return CLASS_BENIGN;
 	}
-}
-
-/* --- stacks --------------------------------------------------------------------------------- */
-
-void sys_current_stack(const struct soft_vcpu *v, struct sys_stack *ret)
-{
-	ret->ss = v->seg[SOFT_SS];
-	ret->sp = v->gpr[SOFT_RSP];
-	ret->code64 = sys_code64(v);
-	ret->access = 0;
-	ret->error = 0;
-}
-
-void sys_set_sp(struct soft_vcpu *v, const struct vmx_segment *ss, bool code64, uint64_t sp)
-{
-	if (code64)
-		v->gpr[SOFT_RSP] = sp;
-	else if (ss->attributes & SEG_DB)
-		v->gpr[SOFT_RSP] = (uint32_t)sp;
-	else
-		v->gpr[SOFT_RSP] = (v->gpr[SOFT_RSP] & ~0xffffull) | (sp & 0xffff);
-}
-
-static uint64_t stack_mask(const struct sys_stack *stack)
-{
-	if (stack->code64)
-		return UINT64_MAX;
-	return (stack->ss.attributes & SEG_DB) ? 0xffffffffu : 0xffffu;
-}
-
-/* The frame wraps around the segment: one value at a time, all checked before the first store. */
-static int push_wrapped(struct soft_vcpu *v, struct sys_stack *stack, const uint64_t *val,
-			unsigned n, unsigned size)
-{
-	uint64_t la[SYS_FRAME_MAX], mask = stack_mask(stack), sp = stack->sp;
-	int rc;
-
-	for (unsigned i = 0; i < n; i++) {
-		sp = (sp - size) & mask;
-		rc = sys_linear(v, &stack->ss, false, EXC_SS, stack->error, sp, size, true, &la[i]);
-		if (rc == SOFT_OK)
-			rc = soft_probe(v, la[i], size, ACC_WRITE | stack->access);
-		if (rc != SOFT_OK)
-			return rc;
-	}
-	for (unsigned i = 0; i < n; i++) {
-		rc = soft_write(v, la[i], &val[i], size, ACC_WRITE | stack->access);
-		if (rc != SOFT_OK)
-			return rc;
-	}
-	stack->sp = sp;
-	return SOFT_OK;
-}
-
-int sys_push_frame(struct soft_vcpu *v, struct sys_stack *stack, const uint64_t *val, unsigned n,
-		   unsigned size)
-{
-	uint64_t frame[SYS_FRAME_MAX], mask = stack_mask(stack), la;
-	uint64_t sp = stack->sp & mask;
-	unsigned total = n * size;
-	int rc;
-
-	if (n > SYS_FRAME_MAX)
-		return SOFT_SHUTDOWN;
-	if (!stack->code64 && sp < total && sp != 0)
-		return push_wrapped(v, stack, val, n, size);
-	sp = (sp - total) & mask;
-	rc = sys_linear(v, &stack->ss, stack->code64, EXC_SS, stack->error, sp, total, true, &la);
-	if (rc != SOFT_OK)
-		return rc;
-	for (unsigned i = 0; i < n; i++)
-		sys_put((uint8_t *)frame + (n - 1 - i) * size, size, val[i]);
-	rc = soft_write(v, la, frame, total, ACC_WRITE | stack->access);
-	if (rc == SOFT_OK)
-		stack->sp = sp;
-	return rc;
-}
-
-static int tss_stack_legacy(struct soft_vcpu *v, unsigned cpl, unsigned ext, struct sys_stack *ret)
-{
-	const struct vmx_segment *tr = &v->seg[SOFT_TR];
-	bool tss32 = tr->attributes & 8;
-	uint32_t offset = tss32 ? cpl * 8 + 4 : cpl * 4 + 2;
-	unsigned len = tss32 ? 6 : 4;
-	uint8_t raw[8];
-	uint16_t selector;
-	struct sys_desc d;
-	int rc;
-
-	if (tr->unusable || offset + (tss32 ? 7 : 3) > tr->limit)
-		return soft_raise_error(v, EXC_TS, (tr->selector & 0xfffcu) | ext);
-	rc = soft_read(v, (uint32_t)(tr->base + offset), raw, len, ACC_SYSTEM);
-	if (rc != SOFT_OK)
-		return rc;
-	ret->sp = sys_get(raw, tss32 ? 4 : 2);
-	selector = (uint16_t)sys_get(raw + (tss32 ? 4 : 2), 2);
-	if (!(selector & 0xfffc))
-		return soft_raise_error(v, EXC_TS, ext);
-	rc = sys_read_desc(v, selector, EXC_TS, ext, false, &d);
-	if (rc == SOFT_OK)
-		rc = sys_check_ss(v, &d, cpl, EXC_TS, ext);
-	if (rc != SOFT_OK)
-		return rc;
-	sys_unpack(&ret->ss, selector, d.lo, 0);
-	ret->error = (selector & 0xfffcu) | ext;
-	return SOFT_OK;
-}
-
-int sys_tss_stack(struct soft_vcpu *v, unsigned cpl, unsigned ist, unsigned ext,
-		  struct sys_stack *ret)
-{
-	const struct vmx_segment *tr = &v->seg[SOFT_TR];
-	uint32_t offset = ist ? 28 + ist * 8 : 4 + cpl * 8;
-	int rc;
-
-	ret->code64 = sys_long(v);
-	ret->access = v->cpl == 3 && cpl != 3 ? ACC_SYSTEM : 0;
-	if (!ret->code64)
-		return tss_stack_legacy(v, cpl, ext, ret);
-	if (tr->unusable || offset + 7 > tr->limit)
-		return soft_raise_error(v, EXC_TS, (tr->selector & 0xfffcu) | ext);
-	rc = soft_read(v, tr->base + offset, &ret->sp, 8, ACC_SYSTEM);
-	if (rc != SOFT_OK)
-		return rc;
-	ret->error = ext;
-	if (!sys_canonical(ret->sp))
-		return soft_raise_error(v, EXC_SS, ext);
-	if (cpl == v->cpl) {
-		ret->ss = v->seg[SOFT_SS];
-		return SOFT_OK;
-	}
-	sys_null_segment(&ret->ss, (uint16_t)cpl);
-	ret->ss.attributes = (uint16_t)(cpl << 5);
-	return SOFT_OK;
-}
-
-/* --- delivery ------------------------------------------------------------------------------- */
-
-/* The common end: new CS:RIP and flags. Stack and privilege are set by the caller before. */
-static void enter_handler(struct soft_vcpu *v, uint64_t rip, bool clear_if, uint64_t clear)
-{
-	v->rip = v->next_rip = rip;
-	v->rflags &= ~(clear | (clear_if ? (uint64_t)FL_IF : 0));
-	v->shadow = 0;
-	soft_update_mode(v);
-}
-
-static int deliver_real(struct soft_vcpu *v, const struct event *e)
-{
-	struct sys_stack stack;
-	uint64_t frame[3] = { e->rflags, v->seg[SOFT_CS].selector, e->rip };
-	uint16_t entry[2];
-	int rc;
-
-	if (e->vector * 4u + 3 > v->idtr.limit)
-		return soft_raise(v, EXC_GP);
-	rc = soft_read(v, (uint32_t)(v->idtr.base + e->vector * 4u), entry, 4, ACC_SYSTEM);
-	if (rc != SOFT_OK)
-		return rc;
-	sys_current_stack(v, &stack);
-	rc = sys_push_frame(v, &stack, frame, 3, 2);
-	if (rc != SOFT_OK)
-		return rc;
-	sys_set_sp(v, &stack.ss, false, stack.sp);
-	sys_real_segment(v, SOFT_CS, entry[1]);
-	enter_handler(v, entry[0], true, FL_TF | FL_RF | FL_AC);
-	return SOFT_OK;
-}
-
-/* Checks of the gate that all modes share. g: first 8 bytes. */
-static int check_gate(struct soft_vcpu *v, const struct event *e, uint64_t g, bool long_mode)
-{
-	uint32_t error = e->vector * 8u + 2 + e->ext;
-	unsigned type = (g >> 40) & 0x1f;
-	bool ok = type == SYS_INT32 || type == SYS_TRAP32 ||
-		  (!long_mode && (type == SYS_INT16 || type == SYS_TRAP16 || type == SYS_TASK));
-
-	if (!ok || (e->software && ((g >> 45) & 3) < v->cpl))
-		return soft_raise_error(v, EXC_GP, error);
-	if (!(g & (1ull << 47)))
-		return soft_raise_error(v, EXC_NP, error);
-	return SOFT_OK;
-}
-
-/* The gate's code segment; *ret_cpl is the privilege of the handler. */
-static int gate_segment(struct soft_vcpu *v, const struct event *e, uint64_t g, struct sys_desc *d,
-			unsigned *ret_cpl)
-{
-	uint16_t selector = (uint16_t)(g >> 16);
-	uint32_t attr, error = (selector & 0xfffcu) | e->ext;
-	int rc;
-
-	if (!(selector & 0xfffc))
-		return soft_raise_error(v, EXC_GP, e->ext);
-	rc = sys_read_desc(v, selector, EXC_GP, e->ext, false, d);
-	if (rc != SOFT_OK)
-		return rc;
-	attr = sys_attr(d->lo);
-	if ((attr & (SEG_S | SEG_CODE)) != (SEG_S | SEG_CODE) || sys_dpl(attr) > v->cpl ||
-	    (sys_long(v) && (attr & (SEG_L | SEG_DB)) != SEG_L))
-		return soft_raise_error(v, EXC_GP, error);
-	if (!(attr & SEG_P))
-		return soft_raise_error(v, EXC_NP, error);
-	*ret_cpl = (attr & SEG_EC) ? v->cpl : sys_dpl(attr);
-	if (sys_vm86(v) && *ret_cpl != 0)
-		return soft_raise_error(v, EXC_GP, error);
-	return SOFT_OK;
-}
-
-static int deliver_long(struct soft_vcpu *v, const struct event *e)
-{
-	uint32_t offset = e->vector * 16u;
-	uint64_t g[2], rip, frame[6];
-	struct sys_stack stack;
-	struct sys_desc d;
-	unsigned cpl, ist, n = 5;
-	int rc;
-
-	if (offset + 15 > v->idtr.limit)
-		return soft_raise_error(v, EXC_GP, e->vector * 8u + 2 + e->ext);
-	rc = soft_read(v, v->idtr.base + offset, g, 16, ACC_SYSTEM);
-	if (rc == SOFT_OK)
-		rc = check_gate(v, e, g[0], true);
-	if (rc == SOFT_OK)
-		rc = gate_segment(v, e, g[0], &d, &cpl);
-	if (rc != SOFT_OK)
-		return rc;
-	ist = (g[0] >> 32) & 7;
-	if (cpl != v->cpl || ist) {
-		rc = sys_tss_stack(v, cpl, ist, e->ext, &stack);
-		if (rc != SOFT_OK)
-			return rc;
-	} else {
-		sys_current_stack(v, &stack);
-		/* From compatibility mode the stack is 64 bits wide as well. */
-		stack.code64 = true;
-		stack.error = e->ext;
-	}
-	rip = (g[0] & 0xffff) | ((g[0] >> 32) & 0xffff0000u) | g[1] << 32;
-	if (!sys_canonical(rip))
-		return soft_raise_error(v, EXC_GP, e->ext);
-	frame[0] = v->seg[SOFT_SS].selector;
-	frame[1] = v->gpr[SOFT_RSP];
-	frame[2] = e->rflags;
-	frame[3] = v->seg[SOFT_CS].selector;
-	frame[4] = e->rip;
-	if (e->has_error)
-		frame[n++] = e->error;
-	stack.sp &= ~15ull;
-	if (!sys_code64(v)) /* 64-bit addresses already, though the mode says otherwise */
-		stack.access = ACC_SYSTEM;
-	rc = sys_mark_accessed(v, &d);
-	if (rc == SOFT_OK)
-		rc = sys_push_frame(v, &stack, frame, n, 8);
-	if (rc != SOFT_OK)
-		return rc;
-	v->gpr[SOFT_RSP] = stack.sp;
-	if (cpl != v->cpl)
-		v->seg[SOFT_SS] = stack.ss;
-	v->cpl = (uint8_t)cpl;
-	sys_unpack(&v->seg[SOFT_CS], (uint16_t)((d.selector & 0xfffcu) | cpl), d.lo, 0);
-	enter_handler(v, rip, !(g[0] & (1ull << 40)), FL_TF | FL_NT | FL_RF | FL_VM);
-	return SOFT_OK;
-}
-
-/* Builds what a legacy gate pushes; returns the count. */
-static unsigned legacy_frame(struct soft_vcpu *v, const struct event *e, bool inner,
-			     uint64_t frame[10])
-{
-	unsigned n = 0;
-
-	if (sys_vm86(v)) {
-		frame[n++] = v->seg[SOFT_GS].selector;
-		frame[n++] = v->seg[SOFT_FS].selector;
-		frame[n++] = v->seg[SOFT_DS].selector;
-		frame[n++] = v->seg[SOFT_ES].selector;
-	}
-	if (inner) {
-		frame[n++] = v->seg[SOFT_SS].selector;
-		frame[n++] = v->gpr[SOFT_RSP];
-	}
-	frame[n++] = e->rflags;
-	frame[n++] = v->seg[SOFT_CS].selector;
-	frame[n++] = e->rip;
-	if (e->has_error)
-		frame[n++] = e->error;
-	return n;
-}
-
-static int deliver_legacy(struct soft_vcpu *v, const struct event *e)
-{
-	uint32_t offset = e->vector * 8u;
-	uint64_t g, frame[10], rip;
-	struct sys_stack stack;
-	struct vmx_segment cs;
-	struct sys_desc d;
-	unsigned cpl, n, type;
-	int rc;
-
-	if (offset + 7 > v->idtr.limit)
-		return soft_raise_error(v, EXC_GP, e->vector * 8u + 2 + e->ext);
-	rc = soft_read(v, (uint32_t)(v->idtr.base + offset), &g, 8, ACC_SYSTEM);
-	if (rc == SOFT_OK)
-		rc = check_gate(v, e, g, false);
-	if (rc != SOFT_OK)
-		return rc;
-	type = (g >> 40) & 0xf;
-	if (type == SYS_TASK)
-		return sys_task_gate(v, g, TASK_INT, e->has_error, e->error, e->rip, e->ext);
-	rc = gate_segment(v, e, g, &d, &cpl);
-	if (rc != SOFT_OK)
-		return rc;
-	sys_unpack(&cs, (uint16_t)((d.selector & 0xfffcu) | cpl), d.lo, 0);
-	if (cpl != v->cpl) {
-		rc = sys_tss_stack(v, cpl, 0, e->ext, &stack);
-		if (rc != SOFT_OK)
-			return rc;
-	} else {
-		sys_current_stack(v, &stack);
-		stack.error = e->ext;
-	}
-	rip = g & 0xffff;
-	if (type & 8)
-		rip |= (g >> 32) & 0xffff0000u;
-	if (rip > cs.limit)
-		return soft_raise_error(v, EXC_GP, e->ext);
-	n = legacy_frame(v, e, cpl != v->cpl, frame);
-	rc = sys_mark_accessed(v, &d);
-	if (rc == SOFT_OK)
-		rc = sys_push_frame(v, &stack, frame, n, (type & 8) ? 4 : 2);
-	if (rc != SOFT_OK)
-		return rc;
-	cs.attributes |= SEG_ACCESSED;
-	if (sys_vm86(v)) {
-		static const uint8_t data[] = { SOFT_GS, SOFT_FS, SOFT_DS, SOFT_ES };
-
-		for (unsigned i = 0; i < 4; i++)
-			sys_null_segment(&v->seg[data[i]], 0);
-	}
-	sys_set_sp(v, &stack.ss, false, stack.sp);
-	v->seg[SOFT_SS] = stack.ss;
-	v->seg[SOFT_CS] = cs;
-	v->cpl = (uint8_t)cpl;
-	enter_handler(v, rip, !(type & 1), FL_TF | FL_NT | FL_RF | FL_VM);
-	return SOFT_OK;
-}
-
-static int deliver(struct soft_vcpu *v, const struct event *e)
-{
-	v->log.next = 0;
-	if (!(v->cr0 & CR0_PE))
-		return deliver_real(v, e);
-	return sys_long(v) ? deliver_long(v, e) : deliver_legacy(v, e);
 }
 
 /* RF in the pushed image: faults resume their instruction (SDM 3B 17.3.1.1). */
@@ -482,7 +120,7 @@ static void tell_debug(struct soft_vcpu *v, uint64_t dr6)
 
 static int deliver_one(struct soft_vcpu *v, const struct soft_exc *x)
 {
-	struct event e = {
+	struct sys_event e = {
 		.vector = x->vector,
 		.has_error = x->has_error && (v->cr0 & CR0_PE),
 		.error = x->error,
@@ -495,7 +133,7 @@ static int deliver_one(struct soft_vcpu *v, const struct soft_exc *x)
 		v->cr2 = x->cr2;
 	if (x->vector == EXC_DB)
 		tell_debug(v, x->dr6);
-	return deliver(v, &e);
+	return sys_deliver(v, &e);
 }
 
 int soft_deliver_exception(struct soft_vcpu *v)
@@ -557,7 +195,7 @@ int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned 
 {
 	bool software = event == EVENT_SOFT_INT || event == EVENT_INT3 || event == EVENT_INTO;
 	bool insn = software || event == EVENT_INT1;
-	struct event e = {
+	struct sys_event e = {
 		.vector = (uint8_t)vector,
 		.software = software,
 		.ext = !software,
@@ -582,7 +220,7 @@ int soft_deliver_interrupt(struct soft_vcpu *v, enum soft_event event, unsigned 
 			return rc;
 	}
 	note_event(v, event_types[event], vector, false, 0);
-	rc = deliver(v, &e);
+	rc = sys_deliver(v, &e);
 	if (rc == SOFT_EXIT)
 		return rc;
 	if (!insn || rc == SOFT_OK)
@@ -607,7 +245,7 @@ int soft_deliver_injected(struct soft_vcpu *v)
 {
 	uint32_t inject = v->vmx.inject, type = inject & EVENT_TYPE, vector = inject & EVENT_VECTOR;
 	bool insn = type == TYPE_SOFT_INT || type == TYPE_INT1 || type == TYPE_SOFT_EXCEPTION;
-	struct event e = {
+	struct sys_event e = {
 		.vector = (uint8_t)vector,
 		.has_error = inject & EVENT_ERROR,
 		.error = v->vmx.vmcs.entry_event_error,
@@ -622,7 +260,7 @@ int soft_deliver_injected(struct soft_vcpu *v)
 		v->next_rip = (uint32_t)v->next_rip;
 	e.rip = v->next_rip;
 	soft_vmx_delivering(v, inject & (EVENT_VECTOR | EVENT_TYPE | EVENT_ERROR), e.error);
-	rc = deliver(v, &e);
+	rc = sys_deliver(v, &e);
 	if (rc == SOFT_EXIT)
 		return rc;
 	v->vmx.inject = 0;

@@ -4,7 +4,8 @@ noinst_LTLIBRARIES += libsoftgeneral.la libsoft.la
 libsoftgeneral_la_SOURCES =
 libsoftgeneral_la_CFLAGS = $(AM_CFLAGS) -O2 -mgeneral-regs-only -fno-builtin -ffreestanding \
 	-fno-stack-protector -fcf-protection=none $(GENERAL_CFLAGS)
-libsoft_la_SOURCES = vmx-driver/soft/soft.h
+libsoft_la_SOURCES = vmx-driver/soft/soft.h vmx-driver/soft/insn.h vmx-driver/soft/lock.h \
+	vmx-driver/soft/tlb.h vmx-driver/soft/x86.h
 libsoft_la_LIBADD = libsoftgeneral.la $(ZYDIS_LIBS)
 libsoftgeneral_la_SOURCES += vmx-driver/soft/jit_find.c vmx-driver/soft/jit_recipe.c \
 	vmx-driver/soft/jit_run.c
@@ -31,7 +32,8 @@ libsoft_la_SOURCES += vmx-driver/soft/mmu.h vmx-driver/soft/ept.h vmx-driver/sof
 	vmx-driver/soft/glue.h vmx-driver/soft/timer.c vmx-driver/soft/exclusive.c vmx-driver/soft/soft.c \
 	vmx-driver/soft/state.c vmx-driver/soft/stats.c
 libsoftgeneral_la_SOURCES += vmx-driver/soft/sys.h vmx-driver/soft/segment.c \
-	vmx-driver/soft/exception.c vmx-driver/soft/transfer.c vmx-driver/soft/task.c \
+	vmx-driver/soft/exception.c vmx-driver/soft/frame.c vmx-driver/soft/gate.c \
+	vmx-driver/soft/transfer.c vmx-driver/soft/task.c \
 	vmx-driver/soft/syscall.c vmx-driver/soft/system.c vmx-driver/soft/system_cr.c \
 	vmx-driver/soft/system_table.c vmx-driver/soft/system_ops.c vmx-driver/soft/xsave.c \
 	vmx-driver/soft/msr.c vmx-driver/soft/pv.c vmx-driver/soft/pv.h vmx-driver/soft/cpuid_guest.c

@@ -13,13 +13,10 @@
  * processor does in microcode.
  *
  * FP state: while v->fp_live the guest's x87/SSE/AVX registers are in the host's registers. Every
- * file marked GENERAL below is compiled with -mgeneral-regs-only, calls nothing outside the GENERAL
+ * file marked GENERAL is compiled with -mgeneral-regs-only, calls nothing outside the GENERAL
  * files (no libc: not even memcpy - use soft_copy()), and so may run with fp_live. All other code
  * must be reached through soft_fp_save() first.
- *   GENERAL: step.c step_*.c string.c system*.c segment.c exception.c msr.c mmu.c tlb.c lapic.c(*)
- *            vmcs.c vmx_*.c ept.c
- *   not:     decode.c cpuid.c(setup) jit*.c(translator) soft.c(glue) state.c timer.c
- *   (*) lapic.c may take v->vm locks only through soft_lock()/soft_unlock().
+ *   GENERAL: libsoftgeneral_la_SOURCES in local.mk. They take a lock only by soft_lock() (lock.h).
  *
  * Return codes of everything that executes a part of an instruction: enum soft_rc.
  * An operation changes no guest-visible state before it can no longer return anything but SOFT_OK
@@ -29,12 +26,14 @@
 #ifndef VMX_SOFT_H
 #define VMX_SOFT_H
 
-#include <Zydis/Zydis.h>
-#include <setjmp.h>
 #include <stdatomic.h>
 
 #include "vmx-driver/engine.h"
+#include "vmx-driver/soft/insn.h"
+#include "vmx-driver/soft/lock.h"
+#include "vmx-driver/soft/tlb.h"
 #include "vmx-driver/soft/vmcs.h"
+#include "vmx-driver/soft/x86.h"
 
 enum soft_rc {
 	SOFT_OK = 0,        /* done; v->rip is the next instruction */
@@ -49,59 +48,6 @@ enum soft_rc {
 	SOFT_VMEXIT = 7,    /* non-root operation ends: v->vmexit says why. Nothing of what was being done
 			     * happened; the resume loop carries the exit out (vmx_ops.h), and who
 			     * only asked may forget it */
-};
-
-enum { SOFT_ES, SOFT_CS, SOFT_SS, SOFT_DS, SOFT_FS, SOFT_GS, SOFT_LDTR, SOFT_TR };
-enum { SOFT_RAX, SOFT_RCX, SOFT_RDX, SOFT_RBX, SOFT_RSP, SOFT_RBP, SOFT_RSI, SOFT_RDI };
-
-/* RFLAGS */
-enum {
-	FL_CF = 1u << 0, FL_PF = 1u << 2, FL_AF = 1u << 4, FL_ZF = 1u << 6, FL_SF = 1u << 7,
-	FL_TF = 1u << 8, FL_IF = 1u << 9, FL_DF = 1u << 10, FL_OF = 1u << 11, FL_IOPL = 3u << 12,
-	FL_NT = 1u << 14, FL_RF = 1u << 16, FL_VM = 1u << 17, FL_AC = 1u << 18, FL_VIF = 1u << 19,
-	FL_VIP = 1u << 20, FL_ID = 1u << 21,
-	FL_ARITH = FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF,
-};
-
-/* Control registers */
-#define CR0_PE (1ull << 0)
-#define CR0_MP (1ull << 1)
-#define CR0_EM (1ull << 2)
-#define CR0_TS (1ull << 3)
-#define CR0_ET (1ull << 4)
-#define CR0_NE (1ull << 5)
-#define CR0_WP (1ull << 16)
-#define CR0_AM (1ull << 18)
-#define CR0_NW (1ull << 29)
-#define CR0_CD (1ull << 30)
-#define CR0_PG (1ull << 31)
-#define CR4_VME (1ull << 0)
-#define CR4_PVI (1ull << 1)
-#define CR4_TSD (1ull << 2)
-#define CR4_DE (1ull << 3)
-#define CR4_PSE (1ull << 4)
-#define CR4_PAE (1ull << 5)
-#define CR4_MCE (1ull << 6)
-#define CR4_PGE (1ull << 7)
-#define CR4_PCE (1ull << 8)
-#define CR4_OSFXSR (1ull << 9)
-#define CR4_OSXMMEXCPT (1ull << 10)
-#define CR4_UMIP (1ull << 11)
-#define CR4_VMXE (1ull << 13)
-#define CR4_FSGSBASE (1ull << 16)
-#define CR4_PCIDE (1ull << 17)
-#define CR4_OSXSAVE (1ull << 18)
-#define CR4_SMEP (1ull << 20)
-#define CR4_SMAP (1ull << 21)
-#define EFER_SCE (1ull << 0)
-#define EFER_LME (1ull << 8)
-#define EFER_LMA (1ull << 10)
-#define EFER_NX (1ull << 11)
-
-enum { /* exception vectors */
-	EXC_DE = 0, EXC_DB = 1, EXC_NMI = 2, EXC_BP = 3, EXC_OF = 4, EXC_BR = 5, EXC_UD = 6,
-	EXC_NM = 7, EXC_DF = 8, EXC_TS = 10, EXC_NP = 11, EXC_SS = 12, EXC_GP = 13, EXC_PF = 14,
-	EXC_MF = 16, EXC_AC = 17, EXC_MC = 18, EXC_XM = 19,
 };
 
 /* v->mode: everything about the processor's state that changes what bytes mean or may do */
@@ -119,80 +65,6 @@ enum {
 	MODE_NONROOT = 1u << 11, /* VMX non-root operation */
 };
 enum { CODE_16 = 0, CODE_32 = 1, CODE_64 = 2 };
-
-/* TLB contexts: whose rules an access follows. The second half is for VMX non-root operation; its
- * tables are not set up and not looked at where the VM has no VMX (v->ctx_count). */
-enum { CTX_USER = 0, CTX_KERNEL = 1, CTX_KERNEL_AC = 2, CTX_KINDS = 3, CTX_COUNT = 2 * CTX_KINDS };
-
-#define SOFT_L0_SIZE 4096u
-#define SOFT_L1_SIZE 4096u
-#define SOFT_L1_OTHER (SOFT_L1_SIZE / 2)
-#define SOFT_IBTC_SIZE 16384u
-#define SOFT_IBTC_LOG 2048u
-#define SOFT_L1_LOG 512u
-#define SOFT_TAG_INVALID 0x8000000000000000ull /* not canonical: no access gets there and lives */
-#define SOFT_DELTA_INVALID 0x8100000000000000ull /* tag + this is not a host address: #GP */
-
-/* L0, one entry per access site: (la - tag) <= 4096 - size is a hit; host = la + delta, or, in entries
- * with SOFT_L0_PAGE in their index, host = la - tag + delta. SOFT_L0_WRITE: may be written. */
-enum { SOFT_L0_LINE = 4, SOFT_L0_WRITE = 4, SOFT_L0_PAGE = 8, SOFT_L0_KINDS = 16 };
-struct soft_l0 {
-	uint64_t tag, delta;
-};
-/* L1, hashed by page number: index (la >> 12) % SOFT_L1_SIZE, or that ^ SOFT_L1_OTHER for a page that had
- * to make room. tag_r / tag_w are the page's linear address when it may be read / written by this
- * context, else SOFT_TAG_INVALID. */
-enum {
-	SOFT_L1_GLOBAL = 1,
-	SOFT_L1_LARGE = 2, /* all SOFT_LARGE_SIZE bytes around it may be read with the same delta */
-};
-#define SOFT_LARGE_SIZE (2u << 20)
-struct soft_l1 {
-	uint64_t tag_r, tag_w, delta;
-	uint64_t gpa; /* page, and SOFT_L1_* */
-};
-/* Indirect-branch table: index jit_branch_slot(rip); host entry for guest address rip, valid
- * for the current mode of that context. */
-struct soft_ibtc {
-	uint64_t rip;
-	void *host;
-};
-/* What an entry of L0 for that address leaves in l0_pages: a bit for its page and one for the 2 MiB
- * around it. jit_stubs.c does the same. */
-static inline uint64_t soft_l0_pages(uint64_t la)
-{
-	return 1ull << (la >> 12 & 63) | 1ull << (la >> 21 & 63);
-}
-struct soft_large { /* large pages of which fragments are cached */
-	uint64_t pages[64]; /* bloom filter: tlb.c, large_bit() */
-	bool used;          /* any bit of it is set */
-};
-/* The rip of entry i if it is for none. A jump to SOFT_TAG_INVALID itself looks in entry 0. */
-static inline uint64_t soft_ibtc_free(unsigned i)
-{
-	return i ? SOFT_TAG_INVALID : 1;
-}
-struct soft_tlb {
-	struct soft_l0 l0[SOFT_L0_SIZE];
-	struct soft_l1 l1[SOFT_L1_SIZE];
-	struct soft_ibtc ibtc[SOFT_IBTC_SIZE];
-	/* For each 64th of l0, what was put into it since it was cleared: soft_l0_pages(). */
-	uint64_t l0_pages[64];
-	/* Bit n: something was put into the n-th 64th of the table since it was cleared. */
-	uint64_t l1_chunks;
-	uint32_t ibtc_filled; /* entries since it was cleared: the first ones are in ibtc_log */
-	uint16_t ibtc_log[SOFT_IBTC_LOG];
-	uint64_t ibtc_pages[64]; /* bloom filter over linear pages with ibtc entries: bit
-				  * (page ^ page >> 12) % 4096 */
-	uint32_t ibtc_mode;      /* v->mode the ibtc entries are for */
-	bool has_nonglobal;      /* something not global was cached since the last full flush */
-	bool nonglobal_code;     /* and that is so of code: exec TLB, ibtc */
-	bool has_global;         /* something global was cached */
-	bool used;               /* l0 or l1 may hold a valid entry */
-	uint32_t l1_filled;      /* entries of l1 that are not global since they were cleared, and */
-	uint16_t l1_log[SOFT_L1_LOG]; /* the first ones */
-	struct soft_large large[2]; /* of pages that are not global, and that are */
-};
 
 struct soft_exc {
 	uint8_t vector;
@@ -227,26 +99,6 @@ enum {
 	SOFT_REQ_TIMER = 1u << 4,     /* the host's timer: the APIC timer may be due */
 };
 
-/* A lock that is held for a short time. Who finds it taken spins a little and then sleeps: its holder
- * may have been preempted. */
-typedef volatile int soft_spin;
-enum { SOFT_UNLOCKED, SOFT_LOCKED, SOFT_AWAITED };
-void soft_lock_wait(soft_spin *lock); /* lock.c: GENERAL */
-void soft_lock_wake(soft_spin *lock);
-static inline void soft_lock(soft_spin *lock)
-{
-	int unlocked = SOFT_UNLOCKED;
-
-	if (!__atomic_compare_exchange_n(lock, &unlocked, SOFT_LOCKED, false, __ATOMIC_ACQUIRE,
-					 __ATOMIC_RELAXED))
-		soft_lock_wait(lock);
-}
-static inline void soft_unlock(soft_spin *lock)
-{
-	if (__atomic_exchange_n(lock, SOFT_UNLOCKED, __ATOMIC_RELEASE) == SOFT_AWAITED)
-		soft_lock_wake(lock);
-}
-
 struct soft_lapic;  /* lapic.h */
 struct soft_cache;  /* jit.h: translated code, shared by the VM's vCPUs */
 struct soft_decoder; /* decode.c: per-vCPU cache of decoded instructions */
@@ -255,40 +107,6 @@ struct soft_images; /* pcid.h: address spaces that are not in use */
 
 enum { SHADOW_STI = 1, SHADOW_MOV_SS = 2 }; /* v->shadow; 0: none */
 
-struct soft_vcpu;
-struct soft_insn;
-typedef int soft_op_fn(struct soft_vcpu *v, const struct soft_insn *insn);
-
-enum { /* soft_op.flags */
-	SOFT_OP_FALLS = 1u << 0, /* always continues at next_rip and never changes v->mode: a
-				  * translated block may go on after it */
-};
-struct soft_op {
-	ZydisMnemonic mnemonic;
-	soft_op_fn *fn;
-	uint32_t flags;
-};
-
-/* A decoded instruction. Lives as long as its holder says (decoder cache: until the next
- * soft_decode() on this vCPU; translated block: as long as the block). */
-struct soft_insn {
-	ZydisDecodedInstruction zi;
-	uint8_t bytes[16];
-	uint8_t len;
-	uint8_t code;    /* CODE_* it was decoded for */
-	uint8_t fp;      /* enum soft_fp_class */
-	int8_t mem[2];   /* indices in op[] of its memory operands (not address generation), -1 */
-	bool lock;       /* LOCK prefix, or XCHG with memory */
-	bool allowed;    /* the guest's CPUID offers it */
-	uint16_t writes; /* general registers that it writes (a part of), a bit each */
-	bool renamed;    /* jit's: its register operands are not those of its bytes */
-	const struct soft_op *soft_op; /* the C operation, or NULL: run natively */
-	void *snippet;   /* jit's: host code of soft_exec_native(), made on first use */
-	uint32_t snippet_generation; /* jit's: snippet is of this generation of its arena */
-	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT]; /* the last: most have but few */
-};
-enum soft_fp_class { FP_NONE, FP_X87, FP_MMX, FP_SSE, FP_AVX };
-
 struct soft_vm {
 	struct vmx_vm vm; /* first */
 	struct soft_cache *cache;
@@ -296,7 +114,7 @@ struct soft_vm {
 	const struct soft_op *ops[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* step_ops + system_ops, by mnemonic */
 	uint64_t tsc_hz;
 	uint64_t time_suspended_tsc;
-	/* Exclusive sections: see soft_exclusive_begin() in soft.c */
+	/* Exclusive sections: see soft_exclusive_begin() below */
 	pthread_mutex_t excl_lock;
 	pthread_cond_t excl_cond;
 	_Atomic unsigned excl_pending, excl_running;
@@ -320,14 +138,6 @@ struct soft_vm {
 	_Atomic unsigned lowest_next; /* lowest-priority interrupts go round */
 };
 
-/* Exec TLB of soft_fetch(): index (la >> 12) % SIZE, per context (both kernel ones share it). */
-#define SOFT_X_SIZE 256u
-struct soft_xtlb {
-	uint64_t tag; /* linear page, or SOFT_TAG_INVALID */
-	uint64_t gpa; /* page */
-	uint8_t *host;
-};
-
 /* Why non-root operation ends (SDM 3C 27.2): what is known where it happens. Instruction length,
  * interruption and IDT-vectoring information are added by who carries the exit out. */
 struct soft_vmexit {
@@ -337,15 +147,6 @@ struct soft_vmexit {
 	uint32_t insn_info;     /* VM-exit instruction information */
 	uint32_t event, event_error; /* VM-exit interruption information */
 	uint64_t host_tsc;      /* at that moment; 0: not asked */
-};
-
-/* Guest-physical mappings: what EPT says of a page. Index (gpa >> 12) % SIZE. */
-#define SOFT_EPT_CACHE 1024u
-struct soft_ept_entry {
-	uint64_t gpa;   /* page in the VMX guest, or SOFT_TAG_INVALID */
-	uint64_t mem;   /* page in this VM */
-	uint8_t rights; /* EPT_R, EPT_W, EPT_X (ept.h) */
-	bool dirty;     /* a write sets no bit any more */
 };
 
 struct soft_vcpu {

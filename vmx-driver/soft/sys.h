@@ -145,7 +145,7 @@ bool sys_code_offset_ok(const struct soft_vcpu *v, const struct vmx_segment *cs,
 /* Data segments that the new, outer privilege may not use become null (far RET, IRET). */
 void sys_drop_segments(struct soft_vcpu *v);
 
-/* exception.c */
+/* frame.c */
 #define SYS_FRAME_MAX 40u /* a call gate copies up to 31 parameters */
 struct sys_stack { /* a stack that need not be the current one */
 	struct vmx_segment ss;
@@ -166,6 +166,21 @@ void sys_set_sp(struct soft_vcpu *v, const struct vmx_segment *ss, bool code64, 
  * (64-bit: null with that RPL). */
 int sys_tss_stack(struct soft_vcpu *v, unsigned cpl, unsigned ist, unsigned ext,
 		  struct sys_stack *ret);
+
+/* gate.c */
+struct sys_event {
+	uint8_t vector;
+	bool has_error;
+	bool software;  /* INT n, INT3, INTO: the gate's DPL counts */
+	uint8_t ext;    /* EXT bit of error codes raised by the delivery */
+	uint32_t error;
+	uint64_t rip;   /* to push */
+	uint64_t rflags; /* to push */
+};
+/* Through the IDT (real mode: the IVT) to the handler: checks, stack, frame, privilege, flags.
+ * SOFT_OK, SOFT_EXIT, or SOFT_EXCEPTION (then the guest's registers are as before, but after a task
+ * switch). Starts the access log anew. */
+int sys_deliver(struct soft_vcpu *v, const struct sys_event *e);
 
 /* task.c */
 enum sys_task_reason { TASK_JMP, TASK_CALL, TASK_IRET, TASK_INT };
