@@ -18,15 +18,29 @@ static void put_op(struct code *c, unsigned pre, bool w, unsigned opcode, int re
 {
 	if (pre)
 		put(c, pre);
-	put(c, 0x40 | (w ? 8 : 0) | (reg >= 8 ? 4 : 0) | (index >= 8 ? 2 : 0) | (rm_base >= 8 ? 1 : 0));
+	if (!c->is32)
+		put(c, 0x40 | (w ? 8 : 0) | (reg >= 8 ? 4 : 0) | (index >= 8 ? 2 : 0) | (rm_base >= 8 ? 1 : 0));
 	if (opcode >> 8)
 		put(c, 0x0f);
 	put(c, opcode & 0xff);
 }
 
+/* The number that the register has in a byte instruction. */
+static int byte_reg(const struct code *c, int reg)
+{
+	return c->is32 && reg >= 4 ? c->byte_reg : reg;
+}
+
+/* Those used here of which ModRM.reg is a byte register. */
+static bool has_byte_reg(unsigned opcode)
+{
+	return opcode == 0x00 || opcode == 0x38 || opcode == 0x3a || opcode == 0x84 || opcode == 0x88 ||
+	       opcode == 0x8a;
+}
+
 void put_mem(struct code *c, unsigned pre, bool w, unsigned opcode, int reg, const struct address *a)
 {
-	const unsigned r = ((unsigned)reg & 7) << 3;
+	const unsigned r = ((unsigned)(has_byte_reg(opcode) ? byte_reg(c, reg) : reg) & 7) << 3;
 	const unsigned base = (unsigned)a->base & 7, index = a->index < 0 ? 4 : (unsigned)a->index & 7;
 	const bool small = a->disp == (int8_t)a->disp;
 
@@ -50,6 +64,14 @@ void put_mem(struct code *c, unsigned pre, bool w, unsigned opcode, int reg, con
 
 void put_reg(struct code *c, unsigned pre, bool w, unsigned opcode, int reg, int rm)
 {
+	if (c->is32 && opcode == 0xff && reg < 2) { /* INC, DEC: the form that 64-bit code has not */
+		put(c, 0x40u | (unsigned)reg << 3 | (unsigned)rm);
+		return;
+	}
+	if (has_byte_reg(opcode))
+		reg = byte_reg(c, reg);
+	if (has_byte_reg(opcode) || (opcode & ~15u) == 0x190)
+		rm = byte_reg(c, rm);
 	put_op(c, pre, w, opcode, reg, rm, -1);
 	put(c, 0xc0 | ((unsigned)reg & 7) << 3 | ((unsigned)rm & 7));
 }
@@ -63,7 +85,7 @@ void put_jcc(struct code *c, unsigned cc, unsigned target)
 
 void put_mov_imm(struct code *c, int reg, uint64_t v)
 {
-	const bool w = v >> 32;
+	const bool w = !c->is32 && v >> 32;
 
 	if (w && v == (uint64_t)(int32_t)v) {
 		put_reg(c, 0, true, 0xc7, 0, reg);
@@ -117,6 +139,8 @@ void put_register_op(struct code *c, struct rng *rng, int a, int b)
 	static const uint16_t ops[] = { 0x01, 0x29, 0x31, 0x39, 0x85, 0x11, 0x19, 0x89, 0x21 };
 	const bool w = rng_percent(rng, 50);
 
+	if (rng_percent(rng, 8))
+		put(c, 0x66); /* 16 bits, unless w */
 	switch (rng_below(rng, 7)) {
 	case 0:
 		put_reg(c, 0, w, 0xff, (int)rng_below(rng, 2), a); /* INC, DEC */

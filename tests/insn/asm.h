@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* asm.h - 64-bit instructions with chosen registers, put into a buffer one after the other. */
+/* asm.h - instructions with chosen registers, put into a buffer one after the other. */
 #ifndef INSN_ASM_H
 #define INSN_ASM_H
 
@@ -11,9 +11,13 @@
 struct code { /* what does not fit is left out */
 	uint8_t *at;
 	unsigned len, room;
+	bool is32; /* 32-bit code: what is 64 bits wide otherwise has 32 */
+	/* in 32-bit code: stands for ESP..EDI in byte instructions, where only EAX..EBX and their high
+	 * halves (4..7) are encoded */
+	int byte_reg;
 };
 
-#define ADDRESS_RIP (-2) /* base: RIP-relative; four bytes of displacement */
+#define ADDRESS_RIP (-2) /* base: four bytes, RIP-relative or, in 32-bit code, the address itself */
 
 struct address {
 	int base, index; /* -1: none */

@@ -206,9 +206,9 @@ void report(const struct test_case *tc, unsigned cpl, const struct outcome *n,
 {
 	const uint32_t diff = compare(tc, cpl, n, g);
 
-	printf("%s %s, %s-bit, CPL %u, %s: --seed %" PRIu64 " --case %" PRIu64 "%s: differ in",
+	printf("%s %s, %s-bit, CPL %u, %s: --seed %" PRIu64 " --case %" PRIu64 "%s --mode %s: differ in",
 	       diff ? "FAIL" : "same", tc->name, tc->mode == MODE_64 ? "64" : "32", cpl, how, tc->seed, tc->index,
-	       tc->program ? " --kind program" : "");
+	       tc->program ? " --kind program" : "", tc->mode == MODE_64 ? "64" : "32");
 	for (unsigned i = 0; i < sizeof(diff_names) / sizeof(diff_names[0]); i++) {
 		if (diff >> i & 1)
 			printf(" [%s]", diff_names[i]);

@@ -307,7 +307,7 @@ static int run_other_side(void *opaque, const struct test_case *tc, size_t n, un
 	return run_guest_side(opaque, tc, n, cpl, out);
 }
 
-static int run_programs(struct run *run)
+static int run_programs(struct run *run, unsigned mode)
 {
 	const struct options *o = run->o;
 	const struct program_sides sides = { .native = run->native, .run = run_other_side, .opaque = run,
@@ -318,7 +318,7 @@ static int run_programs(struct run *run)
 	const uint64_t first = o->only_case >= 0 ? (uint64_t)o->only_case : 0;
 	const uint64_t end = o->only_case >= 0 ? first + 1 : o->programs, t = clock_monotonic_ns();
 	struct forms forms;
-	int r = forms_init(&forms, MODE_64, &run->host_features, &run->features, NULL);
+	int r = forms_init(&forms, (uint8_t)mode, &run->host_features, &run->features, NULL);
 
 	if (r == 0)
 		r = programs_run(&sides, &cpus, &forms, o->seed, first, end, &counts);
@@ -326,8 +326,8 @@ static int run_programs(struct run *run)
 	run->passed += counts.passed;
 	run->failed += counts.failed;
 	run->skipped += counts.skipped;
-	printf("%s, programs: %" PRIu64 " (%" PRIu64 " to their end), %" PRIu64 " differ (%.2f s)\n", run->how,
-	       end - first, counts.to_end, counts.failed, (double)(clock_monotonic_ns() - t) / 1e9);
+	printf("%s, %s, programs: %" PRIu64 " (%" PRIu64 " to their end), %" PRIu64 " differ (%.2f s)\n",
+	       run->how, mode_name(mode), end - first, counts.to_end, counts.failed, (double)(clock_monotonic_ns() - t) / 1e9);
 	fflush(stdout);
 	return r;
 }
@@ -361,9 +361,9 @@ static int run_on(struct run *run, uint32_t debug, const char *how)
 			r = run_generated(run, mode, KIND_SEQUENCE);
 		if (r == 0 && mode == MODE_64 && o->kinds & KIND_LOOP)
 			r = run_generated(run, mode, KIND_LOOP);
+		if (r == 0 && o->kinds & KIND_PROGRAM)
+			r = run_programs(run, mode);
 	}
-	if (r == 0 && o->kinds & KIND_PROGRAM)
-		r = run_programs(run);
 	run->guest = guest_free(run->guest);
 	return r;
 }
@@ -377,8 +377,8 @@ static const char usage_text[] =
 	"  --debug MODE[,MODE]|all    soft engine: step one nochain notlb tiny; all: each after the other\n"
 	"  --count N                  cases of each kind (sequences, loops: half) (default 20000)\n"
 	"  --seed N                   another seed gives other cases\n"
-	"  --programs N               programs with branches, loops and calls (default: count / 20); those\n"
-	"                             alone unless --kind is there\n"
+	"  --programs N               programs with branches, loops and calls in each mode (default: count / 20);\n"
+	"                             those alone unless --kind is there\n"
 	"  --cpus N                   programs on so many processors of one guest at once (at most 8)\n"
 	"  --kind single|sequence|special|loop|program   default: all\n"
 	"  --mode 64|32, --cpl 0|3    default: both\n"

@@ -108,10 +108,10 @@ struct frame {
 
 static void choose_frame(struct gen *g, struct frame *f)
 {
-	*f = (struct frame){ .saved = rng_below(&g->rng, GEN_LOOPS + 1) };
+	*f = (struct frame){ .saved = rng_below(&g->rng, g->counter_count + 1) };
 	if (rng_percent(&g->rng, 40))
 		f->size = 8 * (1 + (int32_t)rng_below(&g->rng, 20));
-	if (f->saved || !rng_percent(&g->rng, 30) || g->data_count < 5)
+	if (f->saved || !rng_percent(&g->rng, 30) || g->data_count < 3)
 		return;
 	for (unsigned k = 0; k < g->data_count; k++) {
 		if (g->data[k] != RBP)
@@ -208,7 +208,7 @@ static void return_as_jump(struct gen *g)
 	gen_lea_label(g, reg, over);
 	gen_push(g, reg);
 	add_ret(g);
-	g->frame -= 8;
+	g->frame -= g->word;
 	add_int3(g);
 	label_here(g->p, over);
 }
@@ -222,10 +222,10 @@ static void call_without_return(struct gen *g)
 	label_here(g->p, next);
 	if (rng_percent(&g->rng, 50)) {
 		gen_pop(g, gen_data(g));
-		g->frame += 8;
+		g->frame += g->word;
 	} else {
 		put_reg(&g->p->code, 0, true, 0x83, 0, RSP);
-		put(&g->p->code, 8);
+		put(&g->p->code, (unsigned)g->word);
 		gen_end(g);
 	}
 }
@@ -296,7 +296,7 @@ static void return_and_pop(struct gen *g)
 	label_here(g->p, fn);
 	gen_plain(g, 2);
 	put(&g->p->code, 0xc2);
-	put(&g->p->code, 8 * n);
+	put(&g->p->code, (unsigned)g->word * n);
 	put(&g->p->code, 0);
 	gen_end(g);
 	label_here(g->p, over);
@@ -311,7 +311,7 @@ static void swapped_returns(struct gen *g)
 
 	add_call(g, outer);
 	put_reg(&g->p->code, 0, true, 0x83, 0, RSP);
-	put(&g->p->code, 8);
+	put(&g->p->code, (unsigned)g->word);
 	gen_end(g);
 	op_branch(g->p, BR_JMP, over);
 	label_here(g->p, outer);

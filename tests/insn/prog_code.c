@@ -8,14 +8,15 @@
 
 /* --- making ----------------------------------------------------------------------------------------- */
 
-void program_init(struct program *p, const ZydisDecoder *decoder, struct rng *rng)
+void program_init(struct program *p, const struct forms *forms, struct rng *rng)
 {
-	p->decoder = decoder;
+	p->decoder = &forms->decoder;
 	p->rng = rng;
 	p->count = p->label_count = 0;
 	p->unit = p->unit_count = 0;
 	p->full = false;
-	p->code = (struct code){ .at = p->code_bytes, .room = sizeof(p->code_bytes) };
+	p->code = (struct code){ .at = p->code_bytes, .room = sizeof(p->code_bytes),
+				 .is32 = forms->mode == MODE_32 };
 	memset(p->taken, 0, sizeof(p->taken));
 }
 
@@ -71,10 +72,11 @@ static struct op *op_new(struct program *p)
 static void add_guard(struct program *p)
 {
 	struct op *o = op_new(p);
-	struct code c = { .at = o->bytes, .room = sizeof(o->bytes) };
+	struct code c = { .at = o->bytes, .room = sizeof(o->bytes), .is32 = p->code.is32 };
+	const unsigned regs = c.is32 ? 8 : 16;
 
-	put_reg(&c, 0, rng_percent(p->rng, 50), 0x39, (int)rng_below(p->rng, 16),
-		(int)rng_below(p->rng, 16)); /* cmp */
+	put_reg(&c, 0, rng_percent(p->rng, 50), 0x39, (int)rng_below(p->rng, regs),
+		(int)rng_below(p->rng, regs)); /* cmp */
 	o->len = (uint8_t)c.len;
 	o->guard = o->dead = true;
 	o->defines = FL_ARITH;
@@ -149,7 +151,7 @@ unsigned op_ref(struct program *p, enum ref ref, unsigned ref_at, int label, int
 	unsigned i = op_end(p);
 	struct op *o = &p->op[i];
 
-	o->ref = ref;
+	o->ref = ref == REF_RIP && p->code.is32 ? REF_ABS32 : ref;
 	o->ref_at = (uint8_t)ref_at;
 	o->label = (int16_t)label;
 	o->addend = (int8_t)addend;
@@ -371,7 +373,7 @@ static void list_op(const struct program *p, const struct op *o)
 	ZydisDisassembledInstruction d;
 	const char *text = "(data)";
 
-	if (!o->data && ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, va, p->image + o->at,
+	if (!o->data && ZYAN_SUCCESS(ZydisDisassembleIntel(p->decoder->machine_mode, va, p->image + o->at,
 							   op_size(o), &d)))
 		text = d.text;
 	printf("    %08" PRIx64 "  ", va);

@@ -140,12 +140,13 @@ void gen_statements(struct gen *g, unsigned max)
 
 /* --- a program -------------------------------------------------------------------------------------- */
 
-static void choose_registers(struct gen *g)
+/* All but RSP, in any order; in 32-bit code one of the first three has byte registers. Their number. */
+static int shuffle_registers(struct gen *g, int order[15])
 {
-	struct cpu *in = &g->p->tc.in;
-	int order[15], n = 0;
+	const bool is32 = g->p->code.is32;
+	int n = 0;
 
-	for (int reg = 0; reg < 16; reg++)
+	for (int reg = 0; reg < (is32 ? 8 : 16); reg++)
 		if (reg != RSP)
 			order[n++] = reg;
 	for (int k = n - 1; k > 0; k--) {
@@ -154,33 +155,53 @@ static void choose_registers(struct gen *g)
 		order[k] = order[other];
 		order[other] = t;
 	}
+	for (int k = 1; is32 && order[0] >= 4; k++) {
+		int t = order[0];
+
+		order[0] = order[k];
+		order[k] = t;
+	}
+	return n;
+}
+
+static void choose_registers(struct gen *g)
+{
+	struct cpu *in = &g->p->tc.in;
+	int order[15], n = shuffle_registers(g, order);
+
+	g->ptr_count = g->p->code.is32 ? 2 : GEN_POINTERS;
+	g->counter_count = g->p->code.is32 ? 1 : GEN_LOOPS;
+	g->word = g->p->code.is32 ? 4 : 8;
+	g->p->code.byte_reg = order[0] + (rng_percent(&g->rng, 50) ? 4 : 0);
 	g->aligned = rng_percent(&g->rng, 85);
 	g->base[0] = (uint32_t)MEM_VA + 0x400;
 	g->base[1] = (uint32_t)MEM_VA + 0x1000 + (g->aligned ? 0 : rng_below(&g->rng, 64) - 32);
 	g->base[2] = (uint32_t)ALIAS_VA + 0xc00 + rng_below(&g->rng, 16) * 64;
 	g->base[3] = (uint32_t)MEM_END - 0x800 + (g->aligned ? 0 : rng_below(&g->rng, 64));
-	for (unsigned k = 0; k < GEN_POINTERS; k++) {
+	for (unsigned k = 0; k < g->ptr_count; k++) {
 		g->ptr[k] = order[--n];
 		in->gpr[g->ptr[k]] = g->base[k];
 	}
-	for (unsigned k = 0; k < GEN_LOOPS; k++)
+	for (unsigned k = 0; k < g->counter_count; k++)
 		in->gpr[g->counter[k] = order[--n]] = 1;
 	in->gpr[g->depth = order[--n]] = 1;
 	while (n)
 		g->data[g->data_count++] = order[--n];
 	in->gpr[RSP] = STACK_VA + STACK_SIZE - 0x40 - rng_below(&g->rng, 64) * 8;
+	if (rng_percent(&g->rng, 15))
+		in->gpr[RSP] -= rng_below(&g->rng, 8);
 	if (rng_percent(&g->rng, 97)) {
 		in->xs.mxcsr |= 0x1f80;
 		in->xs.fcw |= 0x3f;
 	}
 }
 
-static void init_case(struct test_case *tc, struct rng *rng, uint64_t seed, uint64_t index)
+static void init_case(struct test_case *tc, struct rng *rng, uint8_t mode, uint64_t seed, uint64_t index)
 {
 	memset(tc, 0, sizeof(*tc));
 	tc->seed = seed;
 	tc->index = index;
-	tc->mode = MODE_64;
+	tc->mode = mode;
 	tc->template = (uint16_t)rng_below(rng, TEMPLATES);
 	tc->code_va = (uint32_t)CODE_VA + (uint32_t)(index % PROGRAMS_AT_ONCE) * PROGRAM_SIZE;
 	snprintf(tc->name, sizeof(tc->name), "program");
@@ -192,7 +213,7 @@ static void make(struct gen *g, uint64_t seed, uint64_t index)
 	struct program *p = g->p;
 	unsigned functions = rng_below(&g->rng, GEN_FUNCTIONS);
 
-	init_case(&p->tc, &g->rng, seed, index);
+	init_case(&p->tc, &g->rng, g->forms->mode, seed, index);
 	choose_registers(g);
 	g->budget = rng_percent(&g->rng, 80) ? 4000 : rng_percent(&g->rng, 90) ? 20000 : 80000;
 	g->weight = 1;
@@ -204,7 +225,7 @@ static void make(struct gen *g, uint64_t seed, uint64_t index)
 	for (unsigned k = 0; k < functions; k++)
 		gen_function(g);
 	g->spent = 0;
-	g->loops_max = GEN_LOOPS;
+	g->loops_max = g->counter_count;
 	p->main = (int16_t)label_new(p);
 	label_here(p, p->main);
 	p->taken[p->main] = false;
@@ -221,10 +242,10 @@ void generate_program(struct program *p, const struct forms *forms, uint64_t see
 	for (unsigned attempt = 0;; attempt++) {
 		struct gen g = { .forms = forms, .p = p };
 
-		g.rng = rng_make(seed, index * 64 + attempt / 2 + (2ull << 40));
+		g.rng = rng_make(seed, index * 64 + attempt / 2 + ((2ull + forms->mode) << 40));
 		p->seed = seed;
 		p->index = index;
-		program_init(p, &forms->decoder, &g.rng);
+		program_init(p, forms, &g.rng);
 		make(&g, seed, index);
 		for (unsigned i = 0; i < p->count && attempt % 2; i++)
 			p->op[i].page_at = -1; /* did not fit; perhaps without gaps */

@@ -42,7 +42,7 @@ void gen_push(struct gen *g, int reg)
 		put(c, 0x41);
 	put(c, 0x50 | ((unsigned)reg & 7));
 	gen_end(g);
-	g->frame += 8;
+	g->frame += g->word;
 }
 
 void gen_pop(struct gen *g, int reg)
@@ -53,7 +53,7 @@ void gen_pop(struct gen *g, int reg)
 		put(c, 0x41);
 	put(c, 0x58 | ((unsigned)reg & 7));
 	gen_end(g);
-	g->frame -= 8;
+	g->frame -= g->word;
 }
 
 void gen_lea_label(struct gen *g, int dst, int label)
@@ -75,7 +75,7 @@ void gen_lea_label(struct gen *g, int dst, int label)
 
 struct address gen_address(struct gen *g)
 {
-	struct address a = { g->ptr[rng_below(&g->rng, GEN_POINTERS)], -1, 0, (int32_t)rng_below(&g->rng, 240) - 120 };
+	struct address a = { g->ptr[rng_below(&g->rng, g->ptr_count)], -1, 0, (int32_t)rng_below(&g->rng, 240) - 120 };
 
 	if (g->aligned && rng_percent(&g->rng, 70))
 		a.disp &= ~31;
@@ -108,6 +108,8 @@ void gen_memory_op(struct gen *g, const struct address *a, bool aligned)
 
 	if (op->opcode == 0x1b1 && !gen_is_data(g, RAX))
 		return; /* CMPXCHG */
+	if (!g->p->code.is32 && rng_percent(&g->rng, 5))
+		put(&g->p->code, 0x67); /* all addresses have 32 bits */
 	put_memory_op(&g->p->code, &g->rng, op, gen_data(g), a);
 	gen_end(g);
 }
@@ -126,7 +128,7 @@ static bool try_any(struct gen *g)
 		return false;
 	a = gen_address(g);
 	random_choice(&g->rng, f, form, &c);
-	c.addr_prefix = rng_percent(&g->rng, 3);
+	c.addr_prefix = !g->p->code.is32 && rng_percent(&g->rng, 3);
 	c.segment = 0;
 	c.rip_relative = false;
 	c.base = a.base;
@@ -169,7 +171,7 @@ static void add_register_op(struct gen *g)
 	} else if (rng_percent(&g->rng, 12)) { /* an immediate that may change */
 		put_reg(c, 0, rng_percent(&g->rng, 50), 0x81, (int)rng_below(&g->rng, 8), gen_data(g));
 		put4(c, (uint32_t)random_value(&g->rng));
-		gen_patchable(g, gen_end(g), 3);
+		gen_patchable(g, gen_end(g), (int)gen_imm_at(g));
 		return;
 	} else {
 		put_register_op(c, &g->rng, gen_data(g), gen_data(g));
@@ -276,7 +278,7 @@ static void add_pushes(struct gen *g)
 			continue;
 		}
 		gen_end(g);
-		g->frame += 8;
+		g->frame += g->word;
 	}
 	if (rng_percent(&g->rng, 50))
 		gen_plain(g, 3);
@@ -286,10 +288,30 @@ static void add_pushes(struct gen *g)
 		if (rng_percent(&g->rng, 12) && a.base != RSP) {
 			put_mem(c, 0, false, 0x8f, 0, &a);
 			gen_end(g);
-			g->frame -= 8;
+			g->frame -= g->word;
 		} else {
 			gen_pop(g, gen_data(g));
 		}
+	}
+	g->frame = before;
+}
+
+/* The same in words of 16 bits. */
+static void add_narrow_pushes(struct gen *g)
+{
+	const unsigned n = 1 + rng_below(&g->rng, 5);
+	const int32_t before = g->frame;
+
+	for (unsigned k = 0; k < n; k++) {
+		put(&g->p->code, 0x66);
+		gen_push(g, gen_data(g));
+	}
+	g->frame = before + 2 * (int32_t)n;
+	if (rng_percent(&g->rng, 30))
+		gen_plain(g, 2);
+	for (unsigned k = 0; k < n; k++) {
+		put(&g->p->code, 0x66);
+		gen_pop(g, gen_data(g));
 	}
 	g->frame = before;
 }
@@ -300,6 +322,8 @@ void gen_stack(struct gen *g)
 
 	if (rng_percent(&g->rng, 45))
 		add_frame(g);
+	else if (rng_percent(&g->rng, 12))
+		add_narrow_pushes(g);
 	else
 		add_pushes(g);
 	unit_end(g->p, outer);
@@ -339,7 +363,7 @@ void gen_string(struct gen *g)
 		put(c, 0x66);
 	if (rep)
 		put(c, kind == 2 || kind == 3 ? 0xf2 + rng_below(&g->rng, 2) : 0xf3);
-	if (rng_percent(&g->rng, 40))
+	if (!c->is32 && rng_percent(&g->rng, 40))
 		put(c, 0x48);
 	put(c, opcodes[kind] | rng_below(&g->rng, 2));
 	gen_spend(g, n);
@@ -380,7 +404,7 @@ void gen_flags(struct gen *g)
 			gen_end(g);
 		} else {
 			gen_pop(g, gen_data(g));
-			g->frame += 8;
+			g->frame += g->word;
 		}
 	}
 	unit_end(g->p, outer);
@@ -417,7 +441,7 @@ void gen_patch(struct gen *g)
 		op_ref(p, REF_RIP, c->len - 5, label, 1);
 	} else {
 		put_mem(c, 0, false, rng_percent(&g->rng, 50) ? 0x88 : 0x00, gen_data(g), &a); /* mov, add */
-		op_ref(p, REF_RIP, c->len - 4, label, 3 + (int)rng_below(&g->rng, 4));
+		op_ref(p, REF_RIP, c->len - 4, label, (int)(gen_imm_at(g) + rng_below(&g->rng, 4)));
 	}
 	if (ahead) {
 		const unsigned unit = p->unit;

@@ -23,7 +23,8 @@ struct gen {
 	struct program *p;
 	/* registers by what they are for; all but data[] only change where a statement says so */
 	int ptr[GEN_POINTERS], counter[GEN_LOOPS], depth, data[15];
-	unsigned data_count;
+	unsigned data_count, ptr_count, counter_count; /* 32-bit code has fewer */
+	int32_t word;                                  /* bytes that PUSH takes */
 	uint32_t base[GEN_POINTERS]; /* values of ptr[] */
 	unsigned loops;              /* around here, in this function */
 	unsigned loops_max;          /* the function has saved so many counters */
@@ -38,6 +39,8 @@ struct gen {
 	bool aligned; /* pointers are, to 64 */
 };
 
+/* 81 /digit register, imm32: where the immediate starts */
+static inline unsigned gen_imm_at(const struct gen *g) { return g->p->code.is32 ? 2 : 3; }
 static inline int gen_data(struct gen *g) { return g->data[rng_below(&g->rng, g->data_count)]; }
 bool gen_is_data(const struct gen *g, int reg);
 void gen_spend(struct gen *g, uint64_t n);

@@ -55,7 +55,7 @@ static void choose_arrays(struct array_loop *l)
 	struct gen *g = l->g;
 	int32_t widest = 1;
 
-	l->array_count = 1 + rng_below(&g->rng, 3);
+	l->array_count = 1 + rng_below(&g->rng, g->ptr_count < 3 ? g->ptr_count : 3);
 	for (unsigned k = 0; k < l->array_count; k++) {
 		struct array *a = &l->array[k];
 
@@ -154,7 +154,7 @@ static void add_body(struct array_loop *l)
 	unsigned step_at[GEN_POINTERS], index_at = rng_below(&g->rng, count), exits = 0;
 	struct code *c = &g->p->code;
 
-	for (unsigned k = 0; k < GEN_POINTERS; k++)
+	for (unsigned k = 0; k < g->ptr_count; k++)
 		step_at[k] = rng_below(&g->rng, count);
 	for (unsigned i = 0; i < count; i++) {
 		const unsigned what = rng_below(&g->rng, 100), outer = unit_begin(g->p);

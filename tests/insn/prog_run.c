@@ -106,8 +106,9 @@ static int shrink_and_report(const struct program_sides *sides, struct program *
 			printf("not every time:\n");
 		show(s, sides->how);
 	} else {
-		printf("FAIL program, CPL %u, %s: --seed %" PRIu64 " --kind program --case %" PRIu64
-		       ": differed once, not when run again\n", cpl, sides->how, p->seed, p->index);
+		printf("FAIL program, CPL %u, %s: --seed %" PRIu64 " --kind program --case %" PRIu64 " --mode %s"
+		       ": differed once, not when run again\n", cpl, sides->how, p->seed, p->index,
+		       p->code.is32 ? "32" : "64");
 	}
 	free(s->out);
 	free(s);

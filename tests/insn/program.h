@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * program.h - random programs: blocks with branches, loops, calls, tables, code that changes itself.
+ * program.h - random programs, 64-bit and 32-bit: branches, loops, calls, tables, code that changes itself.
  *
  * A program is a list of operations with references between them by label. It ends by itself: loops
  * count in registers that nothing else writes. Operations of one unit make sense together only (a
@@ -60,7 +60,7 @@ struct program {
 
 /* --- prog_code.c: making and linking ---------------------------------------------------------------- */
 
-void program_init(struct program *p, const ZydisDecoder *decoder, struct rng *rng);
+void program_init(struct program *p, const struct forms *forms, struct rng *rng);
 /* A unit's number; the operations made until the matching unit_end() are of it, but for those of units
  * begun in between. */
 unsigned unit_begin(struct program *p);
