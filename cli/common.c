@@ -132,7 +132,8 @@ void print_json(json_object *object)
 
 static void print_value(const char *key, json_object *value)
 {
-	if (strcmp(key, "memory") == 0)
+	/* A configuration has it as it was given, which may be a text. */
+	if (strcmp(key, "memory") == 0 && json_object_is_type(value, json_type_int))
 		printf("%-15s %" PRId64 " MiB\n", key, json_object_get_int64(value) >> 20);
 	else if (json_object_is_type(value, json_type_string))
 		printf("%-15s %s\n", key, json_object_get_string(value));

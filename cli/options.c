@@ -156,8 +156,10 @@ static int parse_words(int argc, char **argv, struct ctl *ctl)
 	while ((c = getopt_long(argc, argv, "hq", longs, NULL)) != -1) {
 		int id = c == 'h' ? (int)OPTION_HELP : c == 'q' ? (int)OPTION_QUIET : c - 256;
 
-		if (c == '?')
+		if (c == '?') { /* which one, getopt_long has said */
+			ctl_complain("'vmctl help VERB' lists the options of a verb");
 			return EXIT_USAGE;
+		}
 		if (!take(&ctl->options, id, optarg)) {
 			ctl_complain("--%s: given too often", table[id].name);
 			return EXIT_USAGE;

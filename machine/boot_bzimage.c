@@ -7,6 +7,7 @@
 #include "common/checked.h"
 #include "machine/boot_internal.h"
 #include "machine/memory.h"
+#include "machine/pc.h"
 
 /* Offsets in the file and, the same, in the zero page (boot.rst, "The Real-Mode Kernel Header"). */
 #define HDR_START 0x1f1
@@ -80,24 +81,30 @@ static int parse(struct boot *boot, const uint8_t *head, struct bzimage *ret)
 	return 0;
 }
 
-/* At its preferred address, else (if it can be moved) as low as its alignment lets it. */
+/*
+ * At its preferred address or, if that is none of ours and it can be moved, as low as its alignment lets
+ * it. Never below the preferred one: that is the lowest address to which a 64-bit Linux unpacks itself,
+ * wherever it was loaded, so with too little memory there it would die before its first word.
+ */
 static int place(struct boot *boot, const struct bzimage *image, uint64_t *ret_load)
 {
 	uint64_t payload = boot->kernel_size - image->payload;
 	uint64_t need = image->init_size > payload ? image->init_size : payload;
 	uint64_t low = memory_low_size(boot->memory);
-	uint64_t moved = (BOOT_IMAGE_MIN + image->alignment - 1) & ~(image->alignment - 1);
+	uint64_t load = image->preferred;
 
-	if (image->preferred >= BOOT_IMAGE_MIN && range_inside(image->preferred, need, low))
-		*ret_load = image->preferred;
-	else if (image->relocatable && range_inside(moved, need, low))
-		*ret_load = moved;
-	else
+	if (load < BOOT_IMAGE_MIN && image->relocatable)
+		load = (BOOT_IMAGE_MIN + image->alignment - 1) & ~(image->alignment - 1);
+	if (load < BOOT_IMAGE_MIN || load >= PC_HIGH_RAM)
+		return boot_fail(boot, -EFBIG, "kernel: wants to be at 0x%llx",
+				 (unsigned long long)load);
+	if (!range_inside(load, need, low))
 		return boot_fail(boot, -EFBIG,
-				 "kernel: needs %llu MiB of guest memory from 0x%llx on",
-				 (unsigned long long)(need + 0xfffff) >> 20,
-				 (unsigned long long)image->preferred);
-	boot->kernel_end = *ret_load + need;
+				 "kernel: needs %llu MiB of guest memory, and %llu are there",
+				 (unsigned long long)(load + need + 0xfffff) >> 20,
+				 (unsigned long long)low >> 20);
+	*ret_load = load;
+	boot->kernel_end = load + need;
 	return 0;
 }
 

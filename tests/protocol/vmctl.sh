@@ -141,6 +141,8 @@ run 0 "$vmctl" vhost remove v other
 run 1 "$vmctl" vhost remove v other
 has err 'v has no vhost "other"'
 run 2 "$vmctl" vhost remove v vhost0 --force
+run 2 "$vmctl" vhost list v --frob
+has err "'vmctl help VERB' lists the options of a verb"
 run 1 "$vmctl" start v
 has err "vhost_user[0].socket: $dir/x: No such file or directory: start the program that serves it first"
 run 0 "$vmctl" delete v
@@ -158,6 +160,7 @@ run 0 "$vmctl" start b
 run 5 "$vmctl" start b
 run 0 "$vmctl" info b
 has out "running"
+has out "    memory          64M"
 run 0 "$vmctl" info b --json --stats
 for key in name state reason engine engine_reason pid cpus memory uptime_s stats; do has out "\"$key\":"; done
 run 0 "$vmctl" pause b

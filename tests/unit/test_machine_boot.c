@@ -147,8 +147,14 @@ static void test_bzimage_places(void)
 	struct image image;
 	struct load l;
 
-	/* Does not fit at its preferred address: moved down. */
+	/* Does not fit at its preferred address, from which a Linux does not go down: refused. */
 	make_bzimage(&image);
+	load_open(&l, &image, 20 * MIB, 0, NULL);
+	CU_ASSERT(l.result == -EFBIG && !strcmp(l.error, "kernel: needs 24 MiB of guest memory, "
+							"and 20 are there"));
+	load_close(&l);
+	/* None that is ours: moved. */
+	put_le64(image.bytes + 0x258, 0);
 	load_open(&l, &image, 20 * MIB, 0, NULL);
 	CU_ASSERT(l.result == 0 && l.entry.rip == 0x200200);
 	CU_ASSERT(peek(&l, l.entry.rsi + 0x218, 8) == 0);
@@ -183,7 +189,7 @@ static const struct bad_bzimage {
 	{ 0x230, 4, 0, -ENOEXEC, "kernel: alignment" },
 	{ 0x230, 4, 0x3000, -ENOEXEC, "kernel: alignment" },
 	{ 0x1f1, 1, 255, -ENOEXEC, "kernel: the file ends in its setup" },
-	{ 0x260, 4, 0xffffffff, -EFBIG, "kernel: needs 4096 MiB" },
+	{ 0x260, 4, 0xffffffff, -EFBIG, "kernel: needs 4112 MiB of guest memory, and 64 are" },
 	{ 0x202, 4, 0, -ENOEXEC, "kernel: not a bzImage, PVH ELF or multiboot image" },
 	{ 0x1fe, 2, 0, -ENOEXEC, "kernel: not a bzImage" },
 	{ 0x238, 4, 5, -EINVAL, "cmdline: 13 bytes, this kernel takes at most 5" },
@@ -206,12 +212,13 @@ static void test_bzimage_bad(void)
 	}
 	make_bzimage(&image);
 	put_le64(image.bytes + 0x258, 0xfffffffffffff000);
-	load_open(&l, &image, 64 * MIB, 0, NULL); /* nowhere there: moved */
-	CU_ASSERT(l.result == 0 && l.entry.rip == 0x200200);
+	load_open(&l, &image, 64 * MIB, 0, NULL);
+	CU_ASSERT(l.result == -EFBIG && !strncmp(l.error, "kernel: wants to be at 0xf", 26));
 	load_close(&l);
+	put_le64(image.bytes + 0x258, 0); /* and cannot be moved */
 	image.bytes[0x234] = 0;
 	load_open(&l, &image, 64 * MIB, 0, NULL);
-	CU_ASSERT(l.result == -EFBIG);
+	CU_ASSERT(l.result == -EFBIG && !strcmp(l.error, "kernel: wants to be at 0x0"));
 	load_close(&l);
 	make_bzimage(&image);
 	load_open(&l, &image, 64 * MIB, 64 * MIB, NULL);
