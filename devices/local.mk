@@ -26,6 +26,7 @@ libdevices_la_SOURCES += \
 	devices/backend/workers.h \
 	devices/virtio/blk.c devices/virtio/blk.h devices/virtio/blk_internal.h devices/virtio/blk_spec.h \
 	devices/virtio/blk_here.c devices/virtio/blk_request.c devices/virtio/core.c devices/virtio/core.h \
+	devices/virtio/registers.c \
 	devices/virtio/mmio.c devices/virtio/mmio.h devices/virtio/pci.c devices/virtio/pci.h \
 	devices/virtio/queue.c devices/virtio/queue.h devices/virtio/queue_internal.h \
 	devices/backend/peer.c devices/backend/peer.h \
@@ -42,6 +43,7 @@ libdevices_la_SOURCES += devices/virtio/p9.c devices/virtio/p9.h \
 libdevices_la_SOURCES += devices/virtio/vsock.c devices/virtio/vsock.h \
 	devices/virtio/vsock_conn.c devices/virtio/vsock_internal.h
 libdevices_la_SOURCES += devices/backend/vhost_peer.c devices/backend/vhost_peer.h devices/backend/vhost_setup.h \
+	devices/backend/vhost_script.c devices/backend/vhost_script.h \
 	devices/backend/vhost_kernel.c devices/backend/vhost_kernel.h \
 	devices/virtio/net_vhost.c devices/virtio/net_vhost.h \
 	devices/backend/vhost_wire.c devices/backend/vhost_wire.h \

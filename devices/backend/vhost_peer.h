@@ -7,7 +7,7 @@
  *       |                                +-------- STOPPING <-- stop ---+
  *       +---- from everywhere: it hung up, broke a rule, did not answer in time, or was dropped
  *
- * Each step is a script of messages (vhost_peer.c has them as tables). Nothing waits for the peer but
+ * Each step is a script of messages (vhost_script.c has them as tables). Nothing waits for the peer but
  * vhost_peer_wait(): its answers are events of the loop, and one that stays away longer than
  * VHOST_REPLY_MS costs the connection. What a peer may be wrong about is its connection's end, with a
  * sentence that says what it was (vhost_peer.why): versions, sizes, answers to nothing, answers to

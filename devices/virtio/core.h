@@ -218,4 +218,11 @@ uint8_t virtio_config_generation(struct virtio *v);
 uint64_t virtio_config_read(struct virtio *v, uint64_t offset, unsigned size);
 void virtio_config_write(struct virtio *v, uint64_t offset, unsigned size, uint64_t value);
 
+/* --- core.c's, for registers.c (v->lock held) -------------------------------------------------- */
+
+/* 0 was written to the status: it is over at once, or when the last chain in flight is back. */
+void virtio_begin_reset(struct virtio *v);
+/* The same for one queue, where the driver chose RING_RESET and the queue runs (2.6.1); else nothing. */
+void virtio_queue_reset(struct virtio *v, struct virtio_queue *q);
+
 #endif
