@@ -21,7 +21,8 @@ vmxd_SOURCES = \
 	daemon/netconf.c daemon/netconf.h \
 	daemon/nets.c daemon/nets.h daemon/nets_open.c \
 	daemon/notify.c daemon/notify.h \
-	daemon/plug.c daemon/plug.h \
+	daemon/plug.c daemon/plug.h daemon/plug_config.c daemon/plug_internal.h \
+	daemon/plug_kinds.c \
 	daemon/probe.c daemon/probe.h \
 	daemon/server.c daemon/server.h \
 	daemon/store.c daemon/store.h \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/plug.h"
+/* plug.c - calls that add and remove devices, and what the process says of them. */
+#include "daemon/plug_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,100 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/checked.h"
-#include "daemon/config.h"
-#include "daemon/events.h"
 #include "daemon/handlers.h"
-#include "daemon/launch.h"
 #include "daemon/link.h"
-#include "daemon/nets.h"
-#include "daemon/store.h"
-#include "daemon/vhosts.h"
 
 #define REMOVE_TIMEOUT_S 30.0
-#define UNIT_ID_MAX 64 /* a SCHEMA_NAME */
-
-struct opened { /* what is behind a unit */
-	size_t count;
-	int fds[NET_FDS_MAX];
-	json_object *params; /* what the machine is told; NULL: it does not run */
-};
-
-_Static_assert(1 + CONFIG_BACKING_MAX <= NET_FDS_MAX, "struct opened");
-
-/* What can be plugged. */
-struct plug_kind {
-	const char *word;  /* for people, for events, and in ids */
-	const char *list;  /* in the configuration */
-	const char *class; /* of the machine's devices */
-	size_t max;
-	/* Is it usable? Of a VM that runs: also opens it. -EINVAL with *error. */
-	int (*open)(struct vm *vm, json_object *unit, bool live, struct opened *ret,
-		    struct rpc_error *error);
-	/* The list where the configuration says nothing; NULL: none. */
-	json_object *(*list_default)(void);
-	/* What the daemon keeps beside a unit of a VM that runs; may be NULL. */
-	void (*known)(struct vm *vm, const char *id);
-	void (*gone)(struct vm *vm, const char *id);
-	json_object *(*describe)(const struct vm *vm, const char *id); /* more for a list; may be NULL */
-};
-
-static int open_disk(struct vm *vm, json_object *unit, bool live, struct opened *ret,
-		     struct rpc_error *error)
-{
-	struct config_files files;
-	int r = config_open_disk(unit, "disk", live, &files, error);
-
-	(void)vm;
-	if (r < 0)
-		return r;
-	if (!live) {
-		config_close(&files);
-		return 0;
-	}
-	ret->count = files.disk_files;
-	memcpy(ret->fds, files.disks, ret->count * sizeof(ret->fds[0]));
-	ret->params = launch_disk_json(unit);
-	return 0;
-}
-
-static int open_net(struct vm *vm, json_object *unit, bool live, struct opened *ret,
-		    struct rpc_error *error)
-{
-	struct netconf conf;
-	struct net_ends ends;
-	int r = live ? nets_open_new(vm, unit, "net", &ends, error) :
-		       netconf_check_new(vm->config, unit, "net", &conf, error);
-
-	if (r < 0 || !live)
-		return r;
-	ret->count = ends.fd_count;
-	memcpy(ret->fds, ends.fds, ret->count * sizeof(ret->fds[0]));
-	ret->params = launch_net_json(unit, &ends);
-	return 0;
-}
-
-static int open_vhost(struct vm *vm, json_object *unit, bool live, struct opened *ret,
-		      struct rpc_error *error)
-{
-	struct vhostconf conf;
-	int r = live ? vhosts_open_new(vm, unit, "vhost", &conf, &ret->fds[0], error) :
-		       vhostconf_check_new(vm->config, unit, "vhost", &conf, error);
-
-	if (r < 0 || !live)
-		return r;
-	ret->count = 1;
-	ret->params = vhostconf_one_json(&conf);
-	return 0;
-}
-
-static const struct plug_kind kinds[] = {
-	{ "disk", "disks", "virtio-blk", CONFIG_DISKS_MAX, open_disk, NULL, NULL, NULL, NULL },
-	{ "net", "nets", "virtio-net", NETS_MAX, open_net, netconf_default, nets_adopt_new,
-	  nets_drop, nets_card_json },
-	{ "vhost", "vhost_user", "vhost-user", VHOSTS_MAX, open_vhost, NULL, vhosts_adopt_new,
-	  vhosts_drop, vhosts_unit_json },
-};
 
 /* A call that waits for the machine or the guest. */
 struct plug_op {
@@ -113,165 +24,6 @@ struct plug_op {
 	uv_timer_t timer;
 	LIST_ENTRY(plug_op) link;
 };
-
-/* --- the configuration ------------------------------------------------------------------------ */
-
-static size_t count(json_object *list)
-{
-	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
-}
-
-static json_object *find_id(json_object *list, const char *id, size_t *ret_index)
-{
-	for (size_t i = 0; i < count(list); i++) {
-		json_object *unit = json_object_array_get_idx(list, i);
-
-		if (strcmp(json_get_str(unit, "id", ""), id) == 0) {
-			if (ret_index)
-				*ret_index = i;
-			return unit;
-		}
-	}
-	return NULL;
-}
-
-static const struct plug_kind *find_unit(json_object *config, const char *id)
-{
-	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
-		if (find_id(json_get(config, kinds[k].list), id, NULL))
-			return &kinds[k];
-	return NULL;
-}
-
-/* Members keep their order for people: the id comes first. */
-static void set_id(json_object *config, const struct plug_kind *kind, json_object *unit)
-{
-	char id[UNIT_ID_MAX + 1];
-
-	for (unsigned n = 0;; n++) {
-		snprintf(id, sizeof(id), "%s%u", kind->word, n);
-		if (!find_unit(config, id))
-			break;
-	}
-	json_add_str(unit, "id", id);
-}
-
-void plug_name_units(json_object *config)
-{
-	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
-		json_object *list = json_get(config, kinds[k].list);
-
-		if (!list && kinds[k].list_default)
-			json_add(config, kinds[k].list, kinds[k].list_default());
-		for (size_t i = 0; i < count(list); i++) {
-			json_object *unit = json_object_array_get_idx(list, i);
-
-			if (!json_get(unit, "id"))
-				set_id(config, &kinds[k], unit);
-		}
-	}
-}
-
-int plug_check_ids(json_object *config, struct rpc_error *error)
-{
-	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
-		json_object *list = json_get(config, kinds[k].list);
-
-		for (size_t i = 0; i < count(list); i++) {
-			const char *id = json_get_str(json_object_array_get_idx(list, i), "id", NULL);
-			char field[32];
-			size_t first;
-
-			if (!id || (find_unit(config, id) == &kinds[k] &&
-				    find_id(list, id, &first) && first == i))
-				continue;
-			snprintf(field, sizeof(field), "%s[%zu].id", kinds[k].list, i);
-			return rpc_fail(error, RPC_INVALID_PARAMS, "bad-value", field,
-					"%s: \"%s\" is taken", field, id);
-		}
-	}
-	return 0;
-}
-
-static void tell(struct vm *vm, const char *event, const struct plug_kind *kind, const char *id)
-{
-	json_object *body = json_object_new_object();
-
-	json_add_str(body, "vm", vm->name);
-	json_add_str(body, "kind", kind->word);
-	json_add_str(body, "id", id);
-	log_line(vm->daemon->log, LOG_LEVEL_INFO, "vm %s: %s %s: %s", vm->name, kind->word, id,
-		 strchr(event, '.') + 1);
-	events_add(vm->daemon, event, body);
-}
-
-/* 0, or a negative errno: the configuration has it, its file has not. */
-static int save(struct vm *vm)
-{
-	int r = store_save(vm->daemon, vm->name, vm->config);
-
-	if (r < 0)
-		log_line(vm->daemon->log, LOG_LEVEL_ERROR, "vm %s: its configuration cannot be kept: %s",
-			 vm->name, strerror(-r));
-	return r;
-}
-
-/* unit stays the caller's. Nothing if it is there already. */
-static int add_to_config(struct vm *vm, const struct plug_kind *kind, json_object *unit)
-{
-	const char *id = json_get_str(unit, "id", "");
-
-	if (find_id(json_get(vm->config, kind->list), id, NULL))
-		return 0;
-	if (!json_get(vm->config, kind->list))
-		json_add(vm->config, kind->list, json_object_new_array());
-	json_object_array_add(json_get(vm->config, kind->list), json_object_get(unit));
-	if (kind->known && vm->link)
-		kind->known(vm, id);
-	tell(vm, "vm.device_added", kind, id);
-	return save(vm);
-}
-
-static int remove_from_config(struct vm *vm, const struct plug_kind *kind, const char *name)
-{
-	json_object *list = json_get(vm->config, kind->list);
-	char id[UNIT_ID_MAX + 1];
-	size_t index;
-
-	snprintf(id, sizeof(id), "%s", name);
-	if (!find_id(list, id, &index))
-		return 0;
-	json_object_array_del_idx(list, index, 1);
-	if (kind->gone)
-		kind->gone(vm, id);
-	tell(vm, "vm.device_removed", kind, id);
-	return save(vm);
-}
-
-static void add_members(json_object *to, json_object *from)
-{
-	json_object_object_foreach(from, key, value)
-		json_add(to, key, json_object_get(value));
-}
-
-static json_object *unit_json(const struct vm *vm, const struct plug_kind *kind, json_object *unit)
-{
-	const char *id = json_get_str(unit, "id", "");
-	json_object *known = find_id(vm->units, id, NULL), *more;
-	json_object *result = json_object_new_object();
-
-	add_members(result, unit);
-	if (kind->describe) {
-		more = kind->describe(vm, id);
-		add_members(result, more);
-		json_object_put(more);
-	}
-	json_add_str(result, "state", !vm->link ? "configured" : !known ? "starting" :
-		     json_get_bool(known, "removing", false) ? "removing" : "attached");
-	if (known && json_get_int(known, "slot", -1) >= 0)
-		json_add_int(result, "slot", json_get_int(known, "slot", 0));
-	return result;
-}
 
 /* --- operations ------------------------------------------------------------------------------- */
 
@@ -383,13 +135,13 @@ static void on_added(struct vm *vm, void *opaque, json_object *result,
 			fail(op, error);
 		return;
 	}
-	r = add_to_config(vm, op->kind, op->unit);
-	finish_saved(op, r, unit_json(vm, op->kind, op->unit));
+	r = plug_config_add(vm, op->kind, op->unit);
+	finish_saved(op, r, plug_unit_json(vm, op->kind, op->unit));
 }
 
 /* Takes unit and what was opened over. */
 static void add_running(struct vm *vm, struct call *call, const struct plug_kind *kind,
-			json_object *unit, struct opened *opened)
+			json_object *unit, struct plug_opened *opened)
 {
 	struct plug_op *op = op_new(vm, call, kind);
 	int r;
@@ -415,14 +167,14 @@ static void add_running(struct vm *vm, struct call *call, const struct plug_kind
 static void add_stopped(struct vm *vm, struct call *call, const struct plug_kind *kind,
 			json_object *unit)
 {
-	int r = add_to_config(vm, kind, unit);
+	int r = plug_config_add(vm, kind, unit);
 
 	if (r < 0) {
-		(void)remove_from_config(vm, kind, json_get_str(unit, "id", ""));
+		(void)plug_config_remove(vm, kind, json_get_str(unit, "id", ""));
 		call_failf(call, RPC_FAILED, NULL, "%s cannot be kept in %s: %s", vm->name,
 			   vm->daemon->options.state_dir, strerror(-r));
 	} else {
-		call_reply(call, unit_json(vm, kind, unit));
+		call_reply(call, plug_unit_json(vm, kind, unit));
 	}
 }
 
@@ -450,7 +202,7 @@ static void wrong_state(struct call *call, const struct vm *vm)
 static void do_add(struct daemon *daemon, struct call *call, const struct plug_kind *kind)
 {
 	struct vm *vm = find_vm(daemon, call);
-	struct opened opened = { 0 };
+	struct plug_opened opened = { 0 };
 	struct rpc_error error;
 	json_object *unit;
 
@@ -461,18 +213,18 @@ static void do_add(struct daemon *daemon, struct call *call, const struct plug_k
 		return;
 	}
 	unit = json_get(call->params, kind->word);
-	if (json_get(unit, "id") && find_unit(vm->config, json_get_str(unit, "id", ""))) {
+	if (json_get(unit, "id") && plug_find(vm->config, json_get_str(unit, "id", ""))) {
 		call_failf(call, RPC_EXISTS, "id", "%s has a device \"%s\" already", vm->name,
 			   json_get_str(unit, "id", ""));
 		return;
 	}
-	if (count(json_get(vm->config, kind->list)) >= kind->max) {
+	if (units_count(json_get(vm->config, kind->list)) >= kind->max) {
 		call_failf(call, RPC_LIMIT, NULL, "%s has %zu %ss already", vm->name, kind->max,
 			   kind->word);
 		return;
 	}
 	if (!json_get(unit, "id"))
-		set_id(vm->config, kind, unit);
+		plug_set_id(vm->config, kind, unit);
 	if (kind->open(vm, unit, running(vm), &opened, &error) < 0)
 		call_fail(call, &error);
 	else if (running(vm))
@@ -528,13 +280,13 @@ static void do_remove(struct daemon *daemon, struct call *call, const struct plu
 		wrong_state(call, vm);
 		return;
 	}
-	if (!find_id(json_get(vm->config, kind->list), id, NULL)) {
+	if (!units_find(json_get(vm->config, kind->list), id, NULL)) {
 		call_failf(call, RPC_INVALID_PARAMS, "id", "%s has no %s \"%s\"", vm->name,
 			   kind->word, id);
 		return;
 	}
 	if (!running(vm)) {
-		r = remove_from_config(vm, kind, id);
+		r = plug_config_remove(vm, kind, id);
 		if (r < 0)
 			call_failf(call, RPC_FAILED, NULL, "%s cannot be kept in %s: %s", vm->name,
 				   daemon->options.state_dir, strerror(-r));
@@ -573,13 +325,13 @@ static void drop_missing(struct vm *vm, const struct plug_kind *kind)
 {
 	json_object *list = json_get(vm->config, kind->list);
 
-	for (size_t i = count(list); i-- > 0;) {
+	for (size_t i = units_count(list); i-- > 0;) {
 		const char *name = json_get_str(json_object_array_get_idx(list, i), "id", "");
 		char id[UNIT_ID_MAX + 1];
 
 		snprintf(id, sizeof(id), "%s", name);
-		if (!find_id(vm->units, id, NULL))
-			removed(vm, id, remove_from_config(vm, kind, id));
+		if (!units_find(vm->units, id, NULL))
+			removed(vm, id, plug_config_remove(vm, kind, id));
 	}
 }
 
@@ -589,15 +341,15 @@ void plug_report(struct vm *vm, json_object *units)
 		return;
 	json_object_put(vm->units);
 	vm->units = json_object_get(units);
-	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
-		for (size_t i = 0; i < count(units); i++) {
+	for (size_t k = 0; k < PLUG_KINDS; k++) {
+		for (size_t i = 0; i < units_count(units); i++) {
 			json_object *unit = json_object_array_get_idx(units, i);
 
-			if (strcmp(json_get_str(unit, "class", ""), kinds[k].class) == 0 &&
+			if (strcmp(json_get_str(unit, "class", ""), plug_kinds[k].class) == 0 &&
 			    json_get(unit, "config"))
-				(void)add_to_config(vm, &kinds[k], json_get(unit, "config"));
+				(void)plug_config_add(vm, &plug_kinds[k], json_get(unit, "config"));
 		}
-		drop_missing(vm, &kinds[k]);
+		drop_missing(vm, &plug_kinds[k]);
 	}
 }
 
@@ -617,7 +369,7 @@ void plug_ended(struct vm *vm)
 			char id[UNIT_ID_MAX + 1];
 
 			snprintf(id, sizeof(id), "%s", op->id);
-			removed(vm, id, remove_from_config(vm, op->kind, id));
+			removed(vm, id, plug_config_remove(vm, op->kind, id));
 		}
 	}
 }
@@ -646,8 +398,8 @@ static void do_list(struct daemon *daemon, struct call *call, const struct plug_
 	result = json_object_new_object();
 	out = json_object_new_array();
 	list = json_get(vm->config, kind->list);
-	for (size_t i = 0; out && i < count(list); i++)
-		json_object_array_add(out, unit_json(vm, kind, json_object_array_get_idx(list, i)));
+	for (size_t i = 0; out && i < units_count(list); i++)
+		json_object_array_add(out, plug_unit_json(vm, kind, json_object_array_get_idx(list, i)));
 	json_add(result, kind->list, out);
 	call_reply(call, result);
 }
@@ -655,17 +407,17 @@ static void do_list(struct daemon *daemon, struct call *call, const struct plug_
 #define METHODS(word, kind) \
 	void do_vm_##word##_add(struct daemon *daemon, struct call *call) \
 	{ \
-		do_add(daemon, call, kind); \
+		do_add(daemon, call, &plug_kinds[kind]); \
 	} \
 	void do_vm_##word##_remove(struct daemon *daemon, struct call *call) \
 	{ \
-		do_remove(daemon, call, kind); \
+		do_remove(daemon, call, &plug_kinds[kind]); \
 	} \
 	void do_vm_##word##_list(struct daemon *daemon, struct call *call) \
 	{ \
-		do_list(daemon, call, kind); \
+		do_list(daemon, call, &plug_kinds[kind]); \
 	}
 
-METHODS(disk, &kinds[0])
-METHODS(net, &kinds[1])
-METHODS(vhost, &kinds[2])
+METHODS(disk, PLUG_DISK)
+METHODS(net, PLUG_NET)
+METHODS(vhost, PLUG_VHOST)
