@@ -23,23 +23,32 @@
 #define PER_GRANULE (HUGE_SIZE / PAGE)
 #define RUN_MAX 8u /* granules at once: the host's queues are drained once for all */
 #define TRIES_MAX 6u
-#define PERIOD_MIN (5ull * 1000 * 1000) /* ns between looks while memory comes into use, */
+#define PERIOD_MIN (1ull * 1000 * 1000) /* ns between looks while memory comes into use, */
 #define PERIOD_MAX (200ull * 1000 * 1000) /* and else; one that finds no new page costs a system call */
 #define PERIOD_POOR (10ull * 1000 * 1000 * 1000) /* after the host had no memory */
+/* Where so much is in use already the kernel mostly copies. That waits until no more memory comes into
+ * use: none did when looks have become that rare, which takes twice as long; or so long in any case. */
+#define MUCH (PER_GRANULE / 4)
+#define SETTLED_NS (125ull * 1000 * 1000)
+#define PATIENCE_NS (5ull * NSEC_PER_SEC)
 
 enum granule { /* a byte each, atomic */
 	SMALL,   /* not huge, or not in use */
 	HUGE,
 	BEING_MADE,
-	GAVE,    /* as SMALL, and the guest does without some of it */
+	FULL,    /* as SMALL, and much is in use */
+	GAVE,    /* as SMALL, and the guest does without some of it, */
+	GAVE_ALL, /* or without all of it: nothing is made there before it is in use */
 };
 
 struct range {
 	uint8_t *host;
 	size_t granules;
 	int fd;
-	unsigned least;
+	unsigned least, ahead;
 	uint8_t *state;
+	bool later;      /* some are FULL and left for later; */
+	size_t from;     /* where the next look begins: not all of them at once */
 	blkcnt_t blocks; /* that the file had when it was last looked through; -1: look in any case */
 };
 
@@ -49,6 +58,8 @@ struct huge {
 	bool started, stopping; /* stopping: by lock */
 	bool works;             /* it did so once; the thread's from here on */
 	unsigned tries;         /* that failed since it last worked */
+	bool settled;           /* memory comes into use no more: what is FULL has its turn */
+	uint64_t settled_at;    /* when it last was so */
 	bool unknown;           /* this kernel does not know how */
 	bool poor;              /* the host had no memory for it */
 	pthread_t thread;
@@ -96,7 +107,7 @@ struct huge *huge_destroy(struct huge *huge)
 	return NULL;
 }
 
-void huge_add(struct huge *huge, void *host, uint64_t size, int fd, unsigned least)
+void huge_add(struct huge *huge, void *host, uint64_t size, int fd, unsigned least, unsigned ahead)
 {
 	struct range *r;
 
@@ -104,7 +115,7 @@ void huge_add(struct huge *huge, void *host, uint64_t size, int fd, unsigned lea
 		return;
 	r = &huge->range[huge->count];
 	*r = (struct range){ .host = host, .granules = size / HUGE_SIZE, .fd = fd, .least = least,
-			     .blocks = -1 };
+			     .ahead = ahead, .blocks = -1 };
 	r->state = calloc(r->granules, sizeof(*r->state));
 	huge->count += r->state != NULL;
 }
@@ -127,12 +138,12 @@ static void change(struct range *r, size_t granule, enum granule from, enum gran
 /* 0 or -errno of n granules together. */
 static int collapse(struct range *r, size_t first, size_t n)
 {
+	static const enum granule from[] = { SMALL, FULL, GAVE, GAVE_ALL };
 	int e;
 
-	for (size_t i = first; i < first + n; i++) {
-		change(r, i, SMALL, BEING_MADE);
-		change(r, i, GAVE, BEING_MADE);
-	}
+	for (size_t i = first; i < first + n; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(from); k++)
+			change(r, i, from[k], BEING_MADE);
 	e = madvise(r->host + first * HUGE_SIZE, n * HUGE_SIZE, MADV_COLLAPSE) < 0 ? -errno : 0;
 	for (size_t i = first; i < first + n; i++)
 		change(r, i, BEING_MADE, e == 0 ? HUGE : SMALL);
@@ -175,6 +186,13 @@ static void try(struct huge *huge, struct range *r, size_t first, size_t n)
 		huge->unknown |= e == -EINVAL && !huge->works;
 }
 
+/* The kernel makes none of nothing. The guest may run: an addition of nothing is no change. */
+static void take_into_use(const struct range *r, size_t first, size_t end)
+{
+	for (size_t i = first; i < end; i++)
+		__atomic_fetch_add(r->host + i * HUGE_SIZE, 0, __ATOMIC_RELAXED);
+}
+
 /* --- what is in use ----------------------------------------------------------------------------- */
 
 /* Are at least so many pages of a granule in use? */
@@ -196,13 +214,14 @@ static bool has(const struct range *r, size_t granule, unsigned pages)
 	return true;
 }
 
-/* The next granule from this one on that is in use and not huge; r->granules: none. */
-static size_t next(const struct range *r, size_t granule)
+/* The next granule from this one on that is in use and not huge, nor left for later; r->granules:
+ * none. */
+static size_t next(const struct huge *huge, const struct range *r, size_t granule)
 {
 	while (granule < r->granules) {
 		off_t at;
 
-		if (state_of(r, granule) == HUGE) {
+		if (state_of(r, granule) == HUGE || (state_of(r, granule) == FULL && !huge->settled)) {
 			granule++;
 			continue;
 		}
@@ -226,24 +245,81 @@ static bool stopping(struct huge *huge)
 	return stop;
 }
 
-/* True if something was found to do. */
-static bool look_through(struct huge *huge, struct range *r)
+/* Does the granule, of which some is in use, go on where others end? */
+static bool goes_on(const struct range *r, size_t granule)
 {
-	size_t first = 0, n = 0;
+	return r->ahead && granule && state_of(r, granule) == SMALL &&
+	       (state_of(r, granule - 1) == HUGE || state_of(r, granule - 1) == FULL);
+}
+
+/* HUGE: it is to be made so now; FULL: when there is time; else it stays what it is. */
+static enum granule fate_of(const struct range *r, size_t granule)
+{
+	enum granule state = state_of(r, granule);
+
+	if (state == FULL)
+		return FULL;
+	if (state == GAVE)
+		return has(r, granule, PER_GRANULE) ? FULL : GAVE;
+	if (!goes_on(r, granule) && !has(r, granule, r->least))
+		return state;
+	return has(r, granule, MUCH) ? FULL : HUGE;
+}
+
+/* n granules from `first` on are about to be made huge: how many they are with those that are likely
+ * to come into use next. */
+static size_t with_next(const struct range *r, size_t first, size_t n)
+{
+	size_t end = first + n, limit = end + r->ahead;
+
+	if (!goes_on(r, first))
+		return n;
+	while (end < limit && end < r->granules && state_of(r, end) == SMALL && !has(r, end, 1))
+		end++;
+	take_into_use(r, first + n, end);
+	return end - first;
+}
+
+/* Is the granule to be made huge by this look? *ret_grew: memory came into use. */
+static bool has_its_turn(const struct huge *huge, struct range *r, size_t granule, bool *ret_grew)
+{
+	enum granule state = state_of(r, granule), fate = fate_of(r, granule);
+
+	if (fate == HUGE)
+		*ret_grew = true;
+	if (fate != FULL || huge->settled)
+		return fate == HUGE || fate == FULL;
+	*ret_grew |= state == SMALL;
+	r->later = true;
+	change(r, granule, SMALL, FULL);
+	return false;
+}
+
+/* True if something was done. *ret_grew as above. */
+static bool look_through(struct huge *huge, struct range *r, bool *ret_grew)
+{
+	size_t first = 0, n = 0, from;
 	bool found = false;
 	struct stat st;
 
-	if (fstat(r->fd, &st) < 0 || st.st_blocks == r->blocks)
+	if (fstat(r->fd, &st) < 0 || (st.st_blocks == r->blocks && !(huge->settled && r->later)))
 		return false;
 	r->blocks = st.st_blocks;
-	for (size_t g = next(r, 0); g < r->granules && !huge->poor; g = next(r, g + 1)) {
-		bool gave = state_of(r, g) == GAVE;
-
-		if (!has(r, g, gave ? PER_GRANULE : r->least))
+	if (huge->settled)
+		r->later = false;
+	from = huge->settled ? r->from : 0;
+	r->from = 0;
+	for (size_t g = next(huge, r, from); g < r->granules && !huge->poor; g = next(huge, r, g + 1)) {
+		if (!has_its_turn(huge, r, g, ret_grew))
 			continue;
 		if (n && (g != first + n || n == RUN_MAX)) {
-			try(huge, r, first, n);
+			try(huge, r, first, with_next(r, first, n));
 			n = 0;
+			if (huge->settled) {
+				r->later = true;
+				r->from = g;
+				return true;
+			}
 		}
 		if (!n)
 			first = g;
@@ -253,7 +329,7 @@ static bool look_through(struct huge *huge, struct range *r)
 			return true;
 	}
 	if (n)
-		try(huge, r, first, n);
+		try(huge, r, first, with_next(r, first, n));
 	return found;
 }
 
@@ -273,21 +349,31 @@ static bool wait_for(struct huge *huge, uint64_t ns)
 	return r != 0;
 }
 
+static void settle(struct huge *huge, bool grew, uint64_t period, uint64_t now)
+{
+	huge->settled = grew ? now - huge->settled_at >= PATIENCE_NS && !huge->settled :
+			       huge->settled || period >= SETTLED_NS;
+	if (huge->settled)
+		huge->settled_at = now;
+}
+
 static void *huge_main(void *opaque)
 {
 	struct huge *huge = opaque;
 	uint64_t period = PERIOD_MIN, spent;
 
+	huge->settled_at = clock_monotonic_ns();
 	do {
-		bool found = false;
+		bool found = false, grew = false;
 
 		spent = clock_monotonic_ns();
 		for (unsigned i = 0; i < huge->count; i++)
-			found |= look_through(huge, &huge->range[i]);
+			found |= look_through(huge, &huge->range[i], &grew);
+		settle(huge, grew, period, spent);
 		spent = clock_monotonic_ns() - spent;
 		if (huge->unknown)
 			break;
-		period = found ? PERIOD_MIN << huge->tries : period * 2;
+		period = found || grew ? PERIOD_MIN << huge->tries : period * 2;
 		if (period > PERIOD_MAX)
 			period = PERIOD_MAX;
 		if (huge->poor)
@@ -342,11 +428,9 @@ uint64_t huge_now(struct huge *huge, const void *host, uint64_t len)
 	at = (size_t)((const uint8_t *)host - r->host);
 	begin = first = (at + HUGE_SIZE - 1) / HUGE_SIZE;
 	end = (at + len) / HUGE_SIZE;
-	while (first < end && state_of(r, first) != SMALL)
+	while (first < end && state_of(r, first) != SMALL && state_of(r, first) != GAVE_ALL)
 		first++;
-	/* The kernel makes none of nothing. The guest may run: an addition of nothing is no change. */
-	for (size_t i = first; i < end; i++)
-		__atomic_fetch_add(r->host + i * HUGE_SIZE, 0, __ATOMIC_RELAXED);
+	take_into_use(r, first, end);
 	if (first < end)
 		(void)collapse(r, first, end - first);
 	first = begin;
@@ -369,7 +453,8 @@ void huge_gave(struct huge *huge, const void *host, uint64_t len)
 		part = HUGE_SIZE - at % HUGE_SIZE;
 		if (part > len)
 			part = len;
-		__atomic_store_n(&r->state[at / HUGE_SIZE], part == HUGE_SIZE ? SMALL : GAVE, __ATOMIC_RELEASE);
+		__atomic_store_n(&r->state[at / HUGE_SIZE], part == HUGE_SIZE ? GAVE_ALL : GAVE,
+				 __ATOMIC_RELEASE);
 		from += part;
 		len -= part;
 	}

@@ -28,8 +28,9 @@ struct huge *huge_destroy(struct huge *huge);
 #define HUGE_RANGES_MAX 12u
 /* [host, host + size), a multiple of HUGE_SIZE at least where it begins, is the start of the file fd and
  * stays so until huge_destroy(). A part of HUGE_SIZE is worth it once `least` of its 4 KiB pages are in
- * use. Before huge_start(). */
-void huge_add(struct huge *huge, void *host, uint64_t size, int fd, unsigned least);
+ * use; or any, if it goes on where a huge page ends, and then so many parts after it that are not in use
+ * are worth it too: a page costs the host an eighth of the time when it is made so. Before huge_start(). */
+void huge_add(struct huge *huge, void *host, uint64_t size, int fd, unsigned least, unsigned ahead);
 /* The thread runs from now until huge_stop() or huge_destroy(). */
 void huge_start(struct huge *huge, const struct thread_hook *hook);
 void huge_stop(struct huge *huge);

@@ -61,7 +61,8 @@ int memory_create(uint64_t size, struct memory **ret_memory)
 		return r;
 	}
 	memory->huge = huge_create();
-	huge_add(memory->huge, memory->host, size, memory->fd, MEMORY_HUGE_LEAST);
+	huge_add(memory->huge, memory->host, size, memory->fd, MEMORY_HUGE_LEAST,
+		 MEMORY_HUGE_AHEAD);
 	*ret_memory = memory;
 	return 0;
 }
@@ -110,7 +111,8 @@ void memory_huge_start(struct memory *memory, const struct thread_hook *hook)
 	size_t n = memory->vm ? vmx_vm_memory(memory->vm, own, ARRAY_SIZE(own)) : 0;
 
 	for (size_t i = 0; i < n && i < ARRAY_SIZE(own); i++)
-		huge_add(memory->huge, own[i].host, own[i].size, own[i].fd, own[i].least);
+		huge_add(memory->huge, own[i].host, own[i].size, own[i].fd, own[i].least,
+			 MEMORY_HUGE_AHEAD_CODE);
 	huge_start(memory->huge, hook);
 }
 

@@ -205,7 +205,7 @@ int memory_area_add(struct memory *memory, uint64_t gpa, uint64_t size, uint64_t
 		return r;
 	}
 	memory->area[memory->area_count++] = a;
-	huge_add(memory->huge, a->host, size, a->fd, MEMORY_HUGE_LEAST);
+	huge_add(memory->huge, a->host, size, a->fd, MEMORY_HUGE_LEAST, 0);
 	*ret_area = a;
 	return 0;
 }

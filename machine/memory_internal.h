@@ -30,6 +30,9 @@ struct memory {
 /* 4 KiB pages of 2 MiB in use by the guest before these are made one: the rest is not taken from the host
  * for a guest that touches a page here and there. */
 #define MEMORY_HUGE_LEAST 32u
+/* Guests take memory into use from address to address for the most part; code is translated so. */
+#define MEMORY_HUGE_AHEAD 3u
+#define MEMORY_HUGE_AHEAD_CODE 1u
 
 /* A sealed memfd and its mapping; -errno and nothing is left. */
 int memory_map_own(const char *name, uint64_t size, int *ret_fd, uint8_t **ret_host);

@@ -22,7 +22,8 @@
 #define MIB (1ull << 20)
 #define RAM (16 * MIB)
 #define MANY 256u /* pages of 512: enough in use */
-#define WAIT_MS 8000u
+#define FEW 64u
+#define WAIT_MS 30000u
 #define LONG_MS 700u /* several looks of the thread */
 
 /* KiB of the mapping at `host` that are huge pages. */
@@ -105,6 +106,32 @@ static void test_in_use(void)
 	CU_ASSERT(becomes(host_of(memory), 3 * HUGE_SIZE, 8 * 1024));
 	for (unsigned i = 0; i < MANY; i++)
 		CU_ASSERT(mem_read(memory, 6 * HUGE_SIZE + i * 4096ull, &value, sizeof(value)) == 0 && value == i);
+	memory_destroy(memory);
+}
+
+/* True once the file has so much. */
+static bool uses(int fd, long kib)
+{
+	for (unsigned ms = 0; ms < WAIT_MS && file_kib(fd) != kib; ms += 20)
+		usleep(20000);
+	return file_kib(fd) == kib;
+}
+
+/* Memory that comes into use from address to address is huge before it is; not what was given back. */
+static void test_ahead(void)
+{
+	struct memory *memory = make(RAM);
+	int fd = memory_fd(memory);
+
+	CU_ASSERT(mem_discard(memory, 4 * HUGE_SIZE, HUGE_SIZE) == 0);
+	memory_huge_start(memory, NULL);
+	touch(memory, 0, 1, FEW);
+	CU_ASSERT(uses(fd, 2 * 1024));
+	touch(memory, 1, 2, 1);
+	CU_ASSERT(uses(fd, 4 * 2 * 1024));
+	touch(memory, 4, 5, 1);
+	usleep(LONG_MS * 1000);
+	CU_ASSERT(file_kib(fd) == 4 * 2 * 1024 + 4);
 	memory_destroy(memory);
 }
 
@@ -318,6 +345,7 @@ int main(void)
 	};
 	CU_TestInfo made[] = {
 		{ "memory in use", test_in_use },
+		{ "memory ahead", test_ahead },
 		{ "memory given back", test_given_back },
 		{ "loading a file", test_load },
 		{ "an area of memory", test_area },

@@ -18,7 +18,7 @@
 #define DEFAULT_CACHE (128ull << 20)
 #define TINY_CACHE (160ull << 10)
 #define KEPT_RESERVE (1u << 20)
-#define CODE_LEAST 256u
+#define CODE_LEAST 64u
 #define HASH_PER_BYTES 1024u /* of the cache */
 
 static int map_code(struct soft_cache *cache)
