@@ -56,6 +56,8 @@ struct huge {
 	struct range range[HUGE_RANGES_MAX];
 	unsigned count;
 	bool started, stopping; /* stopping: by lock */
+	uint64_t dear_ns;
+	bool dear;              /* the last one took longer than that: atomic */
 	bool works;             /* it did so once; the thread's from here on */
 	unsigned tries;         /* that failed since it last worked */
 	bool settled;           /* memory comes into use no more: what is FULL has its turn */
@@ -79,13 +81,14 @@ static bool unwanted(void)
 	return strstr(text, "[never]");
 }
 
-struct huge *huge_create(void)
+struct huge *huge_create(uint64_t dear_ns)
 {
 	struct huge *huge = unwanted() ? NULL : calloc(1, sizeof(*huge));
 	pthread_condattr_t attr;
 
 	if (!huge)
 		return NULL;
+	huge->dear_ns = dear_ns;
 	pthread_mutex_init(&huge->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -136,9 +139,10 @@ static void change(struct range *r, size_t granule, enum granule from, enum gran
 }
 
 /* 0 or -errno of n granules together. */
-static int collapse(struct range *r, size_t first, size_t n)
+static int collapse(struct huge *huge, struct range *r, size_t first, size_t n)
 {
 	static const enum granule from[] = { SMALL, FULL, GAVE, GAVE_ALL };
+	uint64_t began = clock_monotonic_ns();
 	int e;
 
 	for (size_t i = first; i < first + n; i++)
@@ -147,18 +151,19 @@ static int collapse(struct range *r, size_t first, size_t n)
 	e = madvise(r->host + first * HUGE_SIZE, n * HUGE_SIZE, MADV_COLLAPSE) < 0 ? -errno : 0;
 	for (size_t i = first; i < first + n; i++)
 		change(r, i, BEING_MADE, e == 0 ? HUGE : SMALL);
+	__atomic_store_n(&huge->dear, clock_monotonic_ns() - began > n * huge->dear_ns, __ATOMIC_RELAXED);
 	return e;
 }
 
 /* As collapse(), and where not all together could be made, each for itself. */
 static int collapse_each(struct huge *huge, struct range *r, size_t first, size_t n)
 {
-	int e = collapse(r, first, n), failed = 0;
+	int e = collapse(huge, r, first, n), failed = 0;
 
 	if (e == -ENOMEM || n == 1)
 		return e;
 	for (size_t i = first; e < 0 && failed != -ENOMEM && i < first + n; i++) {
-		int one = collapse(r, i, 1);
+		int one = collapse(huge, r, i, 1);
 
 		huge->works |= one == 0;
 		if (one < 0)
@@ -253,17 +258,18 @@ static bool goes_on(const struct range *r, size_t granule)
 }
 
 /* HUGE: it is to be made so now; FULL: when there is time; else it stays what it is. */
-static enum granule fate_of(const struct range *r, size_t granule)
+static enum granule fate_of(const struct huge *huge, const struct range *r, size_t granule)
 {
+	bool dear = __atomic_load_n(&huge->dear, __ATOMIC_RELAXED);
 	enum granule state = state_of(r, granule);
 
 	if (state == FULL)
 		return FULL;
 	if (state == GAVE)
 		return has(r, granule, PER_GRANULE) ? FULL : GAVE;
-	if (!goes_on(r, granule) && !has(r, granule, r->least))
+	if ((dear || !goes_on(r, granule)) && !has(r, granule, r->least))
 		return state;
-	return has(r, granule, MUCH) ? FULL : HUGE;
+	return dear || has(r, granule, MUCH) ? FULL : HUGE;
 }
 
 /* n granules from `first` on are about to be made huge: how many they are with those that are likely
@@ -283,15 +289,17 @@ static size_t with_next(const struct range *r, size_t first, size_t n)
 /* Is the granule to be made huge by this look? *ret_grew: memory came into use. */
 static bool has_its_turn(const struct huge *huge, struct range *r, size_t granule, bool *ret_grew)
 {
-	enum granule state = state_of(r, granule), fate = fate_of(r, granule);
+	enum granule state = state_of(r, granule), fate = fate_of(huge, r, granule);
 
 	if (fate == HUGE)
 		*ret_grew = true;
-	if (fate != FULL || huge->settled)
-		return fate == HUGE || fate == FULL;
+	if (fate != FULL)
+		return fate == HUGE;
+	change(r, granule, SMALL, FULL);
+	if (huge->settled)
+		return true;
 	*ret_grew |= state == SMALL;
 	r->later = true;
-	change(r, granule, SMALL, FULL);
 	return false;
 }
 
@@ -430,9 +438,15 @@ uint64_t huge_now(struct huge *huge, const void *host, uint64_t len)
 	end = (at + len) / HUGE_SIZE;
 	while (first < end && state_of(r, first) != SMALL && state_of(r, first) != GAVE_ALL)
 		first++;
-	take_into_use(r, first, end);
-	if (first < end)
-		(void)collapse(r, first, end - first);
+	/* The first one shows what they cost. */
+	if (first < end) {
+		take_into_use(r, first, first + 1);
+		(void)collapse(huge, r, first++, 1);
+	}
+	if (first < end && !__atomic_load_n(&huge->dear, __ATOMIC_RELAXED)) {
+		take_into_use(r, first, end);
+		(void)collapse(huge, r, first, end - first);
+	}
 	first = begin;
 	while (first < end && state_of(r, first) == HUGE)
 		first++;

@@ -60,7 +60,7 @@ int memory_create(uint64_t size, struct memory **ret_memory)
 		memory_destroy(memory);
 		return r;
 	}
-	memory->huge = huge_create();
+	memory->huge = huge_create(HUGE_DEAR_NS);
 	huge_add(memory->huge, memory->host, size, memory->fd, MEMORY_HUGE_LEAST,
 		 MEMORY_HUGE_AHEAD);
 	*ret_memory = memory;
