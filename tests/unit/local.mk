@@ -16,6 +16,7 @@ UNIT_TESTS = \
 	tests/unit/test-soft-lapic \
 	tests/unit/test-soft-mmu \
 	tests/unit/test-soft-pcid \
+	tests/unit/test-soft-point \
 	tests/unit/test-soft-region \
 	tests/unit/test-soft-returns \
 	tests/unit/test-soft-run \
@@ -101,6 +102,8 @@ tests_unit_test_soft_shape_SOURCES = tests/unit/test_soft_shape.c
 tests_unit_test_soft_shape_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_exclusive_SOURCES = tests/unit/test_soft_exclusive.c
 tests_unit_test_soft_exclusive_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_point_SOURCES = tests/unit/test_soft_point.c
+tests_unit_test_soft_point_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_region_SOURCES = tests/unit/test_soft_region.c
 tests_unit_test_soft_region_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_returns_SOURCES = tests/unit/test_soft_returns.c

@@ -20,7 +20,7 @@ static void start(struct halves *h, struct tr *t, unsigned hot_room, unsigned co
 	memset(h->code, FILL, sizeof(h->code));
 	h->cache.rw = h->cache.rx = h->code;
 	h->cache.chain = true;
-	h->cache.stubs.exit = h->code;
+	h->cache.stubs.exit = h->cache.stubs.lookup = h->cache.stubs.branch = h->cache.stubs.link = h->code;
 	h->scratch->count = h->scratch->link_count = h->scratch->point_count = 0;
 	*t = (struct tr){ .cache = &h->cache, .s = h->scratch, .where = IN_MEM, .rip = 0x1000 };
 	t->b.end = h->code + HALF;

@@ -8,6 +8,7 @@
 #define CODE_BYTES 200u
 #define KEYS 4096u
 #define GPA(n) (0x100000 + (n) % KEYS * 64)
+#define RIP(n) ((uint64_t)(n) << 12 | (GPA(n) & 4095))
 
 struct rig {
 	struct soft_vm vm;
@@ -59,7 +60,7 @@ static void free_rig(struct rig *r)
 
 static struct jit_block *find(struct rig *r, unsigned n)
 {
-	struct jit_key key = { .gpa = GPA(n), .rip = n, .gpa2 = JIT_NO_PAGE };
+	struct jit_key key = { .gpa = GPA(n), .rip = RIP(n), .gpa2 = JIT_NO_PAGE };
 
 	return jit_block_find(r->cache, &key);
 }
@@ -72,25 +73,21 @@ static struct jit_block *try_block(struct rig *r)
 	struct jit_block *b;
 
 	jit_region_begin(cache, &hot, &cold);
-	b = jit_meta_alloc(cache, sizeof(*b));
+	b = jit_meta_alloc(cache, sizeof(*b) + sizeof(struct jit_link));
 	if (!b)
 		return NULL;
-	memset(b, 0, sizeof(*b));
-	b->links = jit_meta_alloc(cache, sizeof(*b->links));
-	if (!b->links)
-		return NULL;
-	b->gpa = GPA(r->made);
-	b->rip = r->made;
-	b->gpa2 = JIT_NO_PAGE;
-	b->part[0].lines = jit_line_mask(b->gpa, 64);
-	b->host = cache->rx + (hot.p - cache->rw);
+	*b = (struct jit_block){
+		.rip = RIP(r->made), .frame = GPA(r->made) >> 12, .frame2 = JIT_NO_FRAME,
+		.last_line = (GPA(r->made) & 4095) / 64, .link_count = 1, .host_size = CODE_BYTES,
+		.host = (uint32_t)(hot.p - cache->rw),
+	};
 	e_nop(&hot, 3);
 	e1(&hot, 0xe9);
-	memset(b->links, 0, sizeof(*b->links));
-	b->link_count = 1;
-	b->links->from = b;
-	b->links->rel32 = hot.p;
-	b->links->unlinked = cache->rx + (cold.p - cache->rw);
+	*jit_links(b) = (struct jit_link){
+		.from = jit_ref_of(cache, b),
+		.rel32 = (uint32_t)(hot.p - cache->rw),
+		.unlinked = (uint32_t)(cold.p - cache->rw),
+	};
 	e4(&hot, (uint32_t)(cold.p - (hot.p + 4)));
 	for (unsigned i = 8; i < CODE_BYTES; i++)
 		e1(&hot, 0x90);
@@ -98,10 +95,9 @@ static struct jit_block *try_block(struct rig *r)
 		e1(&cold, 0x90);
 	if (hot.full || cold.full)
 		return NULL;
-	b->host_size = CODE_BYTES;
 	jit_region_commit(cache, &hot, &cold, b);
 	jit_block_add(&r->vm, b);
-	jit_page_narrow(b->part[0].page);
+	jit_page_narrow(jit_page_get(cache, GPA(r->made)));
 	r->made++;
 	return b;
 }
@@ -125,31 +121,32 @@ static struct jit_block *make_linked(struct rig *r)
 	struct jit_block *b = make(r);
 
 	if (r->last && jit_block_live(r->cache, r->last))
-		jit_link(r->cache, r->last->links, b);
+		jit_link(r->cache, jit_links(r->last), b);
 	return r->last = b;
 }
 
 /* Where the jump of a block goes. */
 static const uint8_t *target(const struct rig *r, const struct jit_block *b)
 {
-	const uint8_t *rel32 = b->links->rel32;
+	uint32_t rel32 = jit_links((struct jit_block *)b)->rel32;
 	int32_t distance;
 
-	memcpy(&distance, rel32, 4);
-	return r->cache->rx + (rel32 - r->cache->rw) + 4 + distance;
+	memcpy(&distance, r->cache->rw + rel32, 4);
+	return r->cache->rx + rel32 + 4 + distance;
 }
 
 static void check_links(struct rig *r, unsigned first)
 {
 	for (unsigned n = first; n < r->made; n++) {
 		struct jit_block *b = find(r, n);
-		const struct jit_link *link = b ? b->links : NULL;
+		const struct jit_link *link = b ? jit_links(b) : NULL;
+		const struct jit_block *to = link ? jit_block_at(r->cache, link->to) : NULL;
 
 		if (!b)
 			continue;
-		CU_ASSERT_TRUE(!link->to || jit_block_live(r->cache, link->to));
-		CU_ASSERT_PTR_EQUAL(target(r, b), link->to ? link->to->host : link->unlinked);
-		CU_ASSERT_PTR_EQUAL(jit_block_of_host(r->cache, b->host + CODE_BYTES - 1), b);
+		CU_ASSERT_TRUE(!to || jit_block_live(r->cache, to));
+		CU_ASSERT_PTR_EQUAL(target(r, b), r->cache->rx + (to ? to->host : link->unlinked));
+		CU_ASSERT_PTR_EQUAL(jit_block_of_host(r->cache, jit_host(r->cache, b) + CODE_BYTES - 1), b);
 	}
 }
 
@@ -193,7 +190,7 @@ static void test_pages(void)
 	CU_ASSERT_FALSE(jit_block_live(r->cache, first));
 	CU_ASSERT_EQUAL(r->cache->n_evictions, 0);
 	CU_ASSERT_TRUE(soft_code_overlaps(&r->vm, GPA(0), 1));
-	CU_ASSERT_PTR_EQUAL(jit_block_of_host(r->cache, first->host), first);
+	CU_ASSERT_PTR_EQUAL(jit_block_of_host(r->cache, jit_host(r->cache, first)), first);
 	soft_code_written(&r->vm, NULL, GPA(0), 1);
 	CU_ASSERT_TRUE(first->dead);
 	CU_ASSERT_FALSE(soft_code_overlaps(&r->vm, GPA(0), 1));

@@ -20,7 +20,7 @@
 
 enum { /* what translated code returns beside enum soft_rc */
 	JIT_LOOKUP = 100, /* go on at v->rip: not in the indirect-branch table */
-	JIT_LINK = 101,   /* the same, and link the jump in v->scratch[0] (struct jit_link *) */
+	JIT_LINK = 101,   /* go on where the jump in v->scratch[0] (jit_ref) leads, and link it */
 	JIT_BRANCH = 104, /* JIT_LOOKUP after an indirect branch: scratch[4] what it added to RSP,
 			   * scratch[5] where it stands */
 	JIT_DONE = 102,   /* a snippet ran to its end */
@@ -40,16 +40,17 @@ struct jit_point { /* host code from here on belongs to this guest instruction *
 	jit_recipe recipe; /* of the flags */
 };
 
-struct jit_block;
+/* What there is of it for each block is kept small: it is memory that does nothing but be there. */
+typedef uint32_t jit_ref; /* of metadata: offset in soft_cache.meta; 0: none */
+
 struct jit_link { /* a jump that may be bent to its target's code */
-	uint8_t *rel32;       /* where its displacement stands (writable mapping), NULL if none */
-	uint8_t *unlinked;    /* where it goes while not linked (executable mapping) */
-	uint64_t target;      /* guest address */
-	uint32_t mode_bits;   /* JIT_UNGROUPED, JIT_LOOP or 0 */
-	jit_recipe recipe;    /* of the flags that go along */
-	struct jit_block *from; /* whose it is */
-	struct jit_block *to; /* linked to, or NULL */
-	struct jit_link *next_in; /* in to->incoming */
+	uint32_t rel32;    /* where its displacement stands: offset in soft_cache.rw (rx) */
+	uint32_t unlinked; /* where it goes while not linked: the same */
+	jit_ref from;      /* the block whose it is */
+	jit_ref to;        /* linked to */
+	jit_ref next_in;   /* in to->incoming */
+	uint16_t target;   /* guest address in from's page, and JIT_UNGROUPED, JIT_LOOP or 0 >> 16 */
+	struct jit_recipe_kept recipe; /* of the flags that go along */
 };
 
 /* In jit_block.mode: a check for each access. Where the common check of a group fails (the group lies
@@ -57,33 +58,34 @@ struct jit_link { /* a jump that may be bent to its target's code */
 #define JIT_UNGROUPED (1u << 31)
 /* The target of a jump backwards: asks for what the vCPU is wanted for before anything else. */
 #define JIT_LOOP (1u << 30)
+#define JIT_MODE_BITS (JIT_UNGROUPED | JIT_LOOP)
 #define JIT_NO_PAGE (~0ull)
+#define JIT_NO_FRAME (~0u)
 #define JIT_NOBODYS 0xffu
 struct jit_page;
 struct jit_block {
-	/* What a search looks at is one line of the host's cache. */
-	struct jit_block *hash_next;
-	uint64_t gpa, rip;
-	uint64_t gpa2;  /* guest-physical page of the second part, or JIT_NO_PAGE */
-	jit_recipe recipe; /* of the flags that it is entered with */
+	/* What a search looks at is one line of the host's cache, or two. */
+	uint64_t rip;
+	jit_ref hash_next;
+	uint32_t frame;  /* guest-physical page number; the offset is rip's */
+	uint32_t frame2; /* that of the second part, or JIT_NO_FRAME */
 	uint32_t mode;
+	struct jit_recipe_kept recipe; /* of the flags that it is entered with */
+	uint8_t last_line; /* 64-byte line of its page where its first part ends */
+	bool dead : 1;  /* its bytes were written to: no vCPU goes there any more */
+	bool loops : 1; /* there are points with POINT_LOOP: `holds` follows them */
+	/* Is it in the list of that page: the one it starts in; where its only instruction goes on? */
+	bool listed : 1, listed2 : 1;
 	/* soft_cache.epoch while it may be found and linked; 0 when it was unlinked */
 	uint32_t epoch;
-	bool dead; /* its bytes were written to: no vCPU goes there any more */
-	struct jit_part { /* of a guest page: the one it starts in; where its only instruction goes on */
-		struct jit_page *page;  /* NULL: in no page's list (any more) */
-		struct jit_block *next; /* in page->blocks[] */
-		uint64_t lines;         /* 64-byte lines of the page it was translated from */
-	} part[2];
-	/* by pinned guest register: whose value its host register has at a POINT_LOOP, or JIT_NOBODYS */
-	uint8_t holds[16];
-	uint8_t *host;  /* executable mapping */
-	uint32_t host_size, point_count;
-	uint32_t link_count;
-	struct jit_point *points;
-	struct jit_link *links;
-	struct jit_link *incoming;
+	jit_ref next[2];  /* in jit_page.blocks[] */
+	jit_ref incoming; /* first link that leads here */
+	uint32_t host;    /* offset of its code in soft_cache.rx */
+	uint16_t host_size;
+	uint16_t point_bytes; /* jit_point.c, behind its links */
+	uint16_t link_count;  /* behind it */
 };
+_Static_assert(sizeof(struct jit_block) == 64, "there are very many");
 
 struct jit_key { /* what tells one block from another */
 	uint64_t gpa, rip;
@@ -99,7 +101,7 @@ struct jit_page { /* a guest page that holds code */
 	/* No TLB lets writes through: so it stays when its code is gone, until somebody wants to write.
 	 * To claim it again takes no section then. */
 	bool guarded;
-	struct jit_block *blocks[2]; /* by part[].next: that begin here, that come over from the page before */
+	jit_ref blocks[2]; /* by jit_block.next[]: that begin here, that come over from the page before */
 };
 
 /* How a block calls an operation in C. */
@@ -118,6 +120,9 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 	uint8_t *slow_group[CTX_COUNT][2][2]; /* the same for a group; CF: check one by one */
 	uint8_t *op;         /* r11: struct jit_op_site */
 	uint8_t *dispatch;   /* after an operation: go on at v->rip */
+	/* What is left of cold paths: with r10 the guest address to go on at JIT_LOOKUP; and JIT_BRANCH,
+	 * r9 for scratch[4], r11 for scratch[5]; r11 a jit_ref: JIT_LINK. */
+	uint8_t *lookup, *branch, *link;
 };
 
 /* A site word: what the cold path of a memory access hands to the slow stub. */
@@ -131,6 +136,10 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 #define JIT_SITE_WIDE (1u << 30)    /* may have to be aligned, which the stepper checks before it
 				     * looks at the page: no exceptions here */
 #define JIT_SITE_WRITE (1u << 31)
+
+/* What follows the call of a slow stub: a short jump over so many bytes of the guest's address, of which
+ * all bits from 47 on are the same, and JIT_RECIPE_BYTES of a recipe, if there is one. */
+#define JIT_NOTE_RIP 6u
 
 /* The pairs of guest CALLs in progress (jit_branch.c): the first is below an address that is 0 modulo
  * twice this, so that one bit of RSP tells when there are too many. */
@@ -176,7 +185,7 @@ struct jit_kept { /* its address is computed when it runs, so that its bytes say
 struct jit_region { /* jit_region.c */
 	size_t used, used_cold, meta_used; /* bytes of its pieces */
 	size_t meta_made; /* meta_used without that of the block being made */
-	uint32_t count;   /* its blocks, by host address; pointers to them end its metadata */
+	uint32_t count;   /* its blocks, by host address; references to them end its metadata */
 	uint32_t unlinked; /* so many of them were, so that it can be emptied */
 	bool gone;         /* all, and that was announced: soft_cache.gone */
 };
@@ -203,7 +212,7 @@ struct soft_cache {
 	uint64_t gone;
 	unsigned gone_region;
 	uint32_t epoch; /* of blocks that are in use; another one after all were thrown away */
-	struct jit_block **hash;
+	jit_ref *hash;
 	uint32_t hash_mask;
 	/* Instructions that operations are called with. An operation may park in its middle: what it
 	 * was called with outlives its block (v->op_insn). */
@@ -292,6 +301,63 @@ struct jit_source { /* what a block is made from */
 struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key,
 				const struct jit_source *source);
 struct jit_scratch *jit_scratch_new(void);
+static inline void *jit_at(const struct soft_cache *cache, jit_ref ref)
+{
+	return cache->meta + ref;
+}
+static inline jit_ref jit_ref_of(const struct soft_cache *cache, const void *p)
+{
+	return (jit_ref)((const uint8_t *)p - cache->meta);
+}
+static inline struct jit_block *jit_block_at(const struct soft_cache *cache, jit_ref ref)
+{
+	return ref ? jit_at(cache, ref) : NULL;
+}
+static inline struct jit_link *jit_link_at(const struct soft_cache *cache, jit_ref ref)
+{
+	return ref ? jit_at(cache, ref) : NULL;
+}
+static inline struct jit_link *jit_links(struct jit_block *block)
+{
+	return (struct jit_link *)(void *)(block + 1);
+}
+static inline const uint8_t *jit_points(const struct jit_block *block)
+{
+	return (const uint8_t *)(block + 1) + block->link_count * sizeof(struct jit_link);
+}
+/* For a block with `loops`, by pinned guest register: whose value its host register has at a POINT_LOOP, or
+ * JIT_NOBODYS. */
+static inline const uint8_t *jit_holds(const struct jit_block *block)
+{
+	return jit_points(block) + block->point_bytes;
+}
+/* Guest-physical address of its part k; of the second one, which begins a page, or JIT_NO_PAGE. */
+static inline uint64_t jit_block_gpa(const struct jit_block *block, unsigned k)
+{
+	if (k)
+		return block->frame2 != JIT_NO_FRAME ? (uint64_t)block->frame2 << 12 : JIT_NO_PAGE;
+	return (uint64_t)block->frame << 12 | (block->rip & 4095);
+}
+static inline bool jit_block_listed(const struct jit_block *block, unsigned k)
+{
+	return k ? block->listed2 : block->listed;
+}
+static inline void jit_block_list(struct jit_block *block, unsigned k, bool listed)
+{
+	if (k)
+		block->listed2 = listed;
+	else
+		block->listed = listed;
+}
+static inline uint8_t *jit_host(const struct soft_cache *cache, const struct jit_block *block)
+{
+	return cache->rx + block->host;
+}
+/* Guest address that the jump goes to. */
+static inline uint64_t jit_link_target(const struct soft_cache *cache, const struct jit_link *link)
+{
+	return (jit_block_at(cache, link->from)->rip & ~4095ull) | (link->target & 4095);
+}
 /* The block for a key, or NULL. cache->lock held. GENERAL. */
 struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key *key);
 /* An instruction at this address may go on in the next page. */
@@ -321,8 +387,11 @@ void jit_page_recount(const struct soft_cache *cache, struct jit_page *page);
 struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa);
 uint64_t jit_line_mask(uint64_t gpa, uint64_t n); /* 64-byte lines of [gpa, gpa+n) in its page */
 /* Blocks that differ in their recipe alone are in one place. */
-unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode);
-void jit_store_rel32(uint8_t *rel32, int64_t distance);
+unsigned jit_hash(uint32_t frame, uint64_t rip, uint32_t mode);
+/* Lines of its page k that it was translated from. */
+uint64_t jit_block_lines(const struct jit_block *block, unsigned k);
+/* Bends the jump whose displacement stands at one offset of the code to another. */
+void jit_store_rel32(const struct soft_cache *cache, uint32_t rel32, uint32_t to);
 /* Bends a jump to the block. cache->lock held. GENERAL. */
 void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to);
 /* Branch-table entries of the vCPU that lead into the region, or all. GENERAL. */
@@ -349,6 +418,13 @@ void jit_region_prepare(struct soft_cache *cache);
 void jit_region_next(struct soft_vm *vm, struct soft_vcpu *v);
 /* Whose hot code is there, or NULL. For the vCPU that runs it: any time, without locks. */
 struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *host);
+
+/* --- jit_point.c: a block's points in few bytes each ---------------------------------------------- */
+#define JIT_POINT_MAX 16u /* bytes, at most */
+/* Writes them to `to`; returns the end. */
+uint8_t *jit_points_pack(uint8_t *to, const struct jit_point *points, unsigned n);
+/* The last one at or before that offset from the block's host code, or the first. Is there one? */
+bool jit_points_find(const uint8_t *from, size_t bytes, uint32_t host, struct jit_point *ret);
 
 int jit_signals_install(void);
 int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret);

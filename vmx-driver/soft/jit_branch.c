@@ -48,11 +48,9 @@ static void emit_indirect_miss(struct tr *t, int32_t undo)
 {
 	struct jit_buf *b = &t->b;
 
-	e_store(b, H_R10, GS_OFF(rip));
-	e_store_imm(b, GS_OFF(scratch) + 8 * 4, (uint64_t)(int64_t)undo);
-	e_store_imm(b, GS_OFF(scratch) + 8 * 5, t->s->item[t->i].rip);
-	e_mov_imm(b, H_R11, JIT_BRANCH);
-	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
+	e_mov_imm(b, H_R9, (uint64_t)(int64_t)undo);
+	e_mov_imm(b, H_R11, t->s->item[t->i].rip);
+	e_jmp(b, jit_stub(t, t->cache->stubs.branch));
 }
 
 void jit_emit_indirect(struct tr *t, int32_t undo, bool call)
@@ -146,9 +144,7 @@ static void emit_far_edge(struct tr *t, uint64_t target, bool call)
 	jit_cold_begin(t);
 	e_fix(b, poll, b->p);
 	e_fix(b, miss, b->p);
-	e_store(b, H_R10, GS_OFF(rip));
-	e_mov_imm(b, H_R11, JIT_LOOKUP);
-	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
+	e_jmp(b, jit_stub(t, t->cache->stubs.lookup));
 	jit_cold_end(t);
 }
 
@@ -166,6 +162,7 @@ void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bit
 	struct jit_buf *b = &t->b;
 	struct jit_scratch *s = t->s;
 	struct jit_link *link;
+	uint8_t *rel32;
 
 	if (s->link_count >= JIT_LINKS_MAX || (!(t->where & IN_MEM) && !t->recipe)) {
 		b->full = true;
@@ -178,20 +175,19 @@ void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bit
 		e1(b, cc == CALLING ? 0xe8 : 0xe9);
 	else
 		e2(b, 0x0f, 0x80 | cc);
-	link->rel32 = b->p;
+	rel32 = b->p;
 	e4(b, 0);
 	jit_cold_begin(t);
-	e_fix(b, link->rel32, b->p);
-	link->unlinked = b->p;
-	link->target = target;
-	link->mode_bits = mode_bits;
-	link->recipe = jit_recipe_now(t);
-	e_store_imm(b, GS_OFF(rip), target);
-	/* struct jit_link * : filled in when the links have their place; see finish() */
-	e_mov_imm(b, H_R11, (uint64_t)s->link_count | 0x4c494e4b00000000u);
-	e_store(b, H_R11, GS_OFF(scratch));
-	e_mov_imm(b, H_R11, JIT_LINK);
-	e_jmp(b, jit_stub(t, t->cache->stubs.exit));
+	e_fix(b, rel32, b->p);
+	*link = (struct jit_link){
+		.rel32 = (uint32_t)(rel32 - t->cache->rw),
+		.unlinked = (uint32_t)(b->p - t->cache->rw),
+		.target = (uint16_t)((target & 4095) | mode_bits >> 16),
+		.recipe = jit_recipe_keep(jit_recipe_now(t)),
+	};
+	e_mov_imm(b, H_R11, 0); /* jit_ref: filled in when the links have their place; see finish() */
+	s->link_ref[s->link_count] = b->p - sizeof(jit_ref);
+	e_jmp(b, jit_stub(t, t->cache->stubs.link));
 	jit_cold_end(t);
 	s->link_count++;
 }

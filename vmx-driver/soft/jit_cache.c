@@ -19,7 +19,7 @@
 #define TINY_CACHE (160ull << 10)
 #define KEPT_RESERVE (1u << 20)
 #define CODE_LEAST 64u
-#define HASH_PER_BYTES 1024u /* of the cache */
+#define HASH_PER_BYTES 512u /* of the cache */
 
 static int map_code(struct soft_cache *cache)
 {
@@ -213,29 +213,35 @@ struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa)
 
 /* --- blocks --------------------------------------------------------------------------------- */
 
-static struct jit_block **hash_slot(struct soft_cache *cache, const struct jit_block *block)
+static jit_ref *hash_slot(struct soft_cache *cache, const struct jit_block *block)
 {
-	return &cache->hash[jit_hash(block->gpa, block->rip, block->mode) & cache->hash_mask];
+	return &cache->hash[jit_hash(block->frame, block->rip, block->mode) & cache->hash_mask];
+}
+
+uint64_t jit_block_lines(const struct jit_block *block, unsigned k)
+{
+	if (k)
+		return 1;
+	return jit_line_mask(block->rip, ((block->last_line + 1ull) << JIT_LINE_SHIFT) - (block->rip & 4095));
 }
 
 void jit_block_add(struct soft_vm *vm, struct jit_block *block)
 {
 	struct soft_cache *cache = vm->cache;
-	struct jit_block **slot = hash_slot(cache, block);
-	const uint64_t gpas[] = { block->gpa, block->gpa2 };
+	jit_ref *slot = hash_slot(cache, block), ref = jit_ref_of(cache, block);
 
 	soft_lock(&cache->lock);
 	block->epoch = cache->epoch;
 	block->hash_next = *slot;
-	*slot = block;
+	*slot = ref;
 	for (unsigned k = 0; k < 2; k++) {
-		struct jit_page *page = gpas[k] != JIT_NO_PAGE ? jit_page_make(cache, gpas[k]) : NULL;
+		struct jit_page *page = jit_page_make(cache, jit_block_gpa(block, k));
 
-		block->part[k].page = page;
 		if (page) {
-			block->part[k].next = page->blocks[k];
-			page->blocks[k] = block;
-			page->of_blocks |= block->part[k].lines;
+			jit_block_list(block, k, true);
+			block->next[k] = page->blocks[k];
+			page->blocks[k] = ref;
+			page->of_blocks |= jit_block_lines(block, k);
 		}
 	}
 	soft_unlock(&cache->lock);
@@ -243,10 +249,8 @@ void jit_block_add(struct soft_vm *vm, struct jit_block *block)
 
 static void unlink_one(struct soft_cache *cache, struct jit_link *link)
 {
-	uint8_t *rel32_rx = cache->rx + (link->rel32 - cache->rw);
-
-	jit_store_rel32(link->rel32, link->unlinked - (rel32_rx + 4));
-	link->to = NULL;
+	jit_store_rel32(cache, link->rel32, link->unlinked);
+	link->to = 0;
 }
 
 /* No vCPU's branch table leads to the block any more: each has one place for its address. */
@@ -270,30 +274,28 @@ static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
 
 void jit_block_unlink(struct soft_cache *cache, struct jit_block *block)
 {
-	struct jit_block **p = hash_slot(cache, block);
+	jit_ref *p = hash_slot(cache, block), ref = jit_ref_of(cache, block);
 
 	if (!jit_block_live(cache, block))
 		return;
-	while (*p && *p != block)
-		p = &(*p)->hash_next;
+	while (*p && *p != ref)
+		p = &jit_block_at(cache, *p)->hash_next;
 	if (*p)
 		*p = block->hash_next;
-	for (struct jit_link *in = block->incoming, *next; in; in = next) {
-		next = in->next_in;
+	for (struct jit_link *in = jit_link_at(cache, block->incoming); in; in = jit_link_at(cache, in->next_in))
 		unlink_one(cache, in);
-	}
-	block->incoming = NULL;
-	for (uint32_t k = 0; k < block->link_count; k++) {
-		struct jit_link *out = &block->links[k];
+	block->incoming = 0;
+	for (unsigned k = 0; k < block->link_count; k++) {
+		struct jit_link *out = &jit_links(block)[k];
+		jit_ref *in, of_out = jit_ref_of(cache, out);
 
 		if (!out->to)
 			continue;
-		for (struct jit_link **in = &out->to->incoming; *in; in = &(*in)->next_in) {
-			if (*in == out) {
-				*in = out->next_in;
-				break;
-			}
-		}
+		in = &jit_block_at(cache, out->to)->incoming;
+		while (*in && *in != of_out)
+			in = &jit_link_at(cache, *in)->next_in;
+		if (*in)
+			*in = out->next_in;
 		unlink_one(cache, out);
 	}
 	block->epoch = 0;
@@ -317,8 +319,9 @@ void jit_page_recount(const struct soft_cache *cache, struct jit_page *page)
 {
 	page->of_blocks = 0;
 	for (unsigned k = 0; k < 2; k++)
-		for (struct jit_block *block = page->blocks[k]; block; block = block->part[k].next)
-			page->of_blocks |= may_run(cache, block) ? block->part[k].lines : 0;
+		for (struct jit_block *block = jit_block_at(cache, page->blocks[k]); block;
+		     block = jit_block_at(cache, block->next[k]))
+			page->of_blocks |= may_run(cache, block) ? jit_block_lines(block, k) : 0;
 	jit_page_narrow(page);
 }
 
@@ -327,16 +330,16 @@ void jit_page_recount(const struct soft_cache *cache, struct jit_page *page)
 static void kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
 {
 	for (unsigned k = 0; k < 2; k++) {
-		for (struct jit_block **p = &page->blocks[k]; *p;) {
-			struct jit_block *block = *p;
+		for (jit_ref *p = &page->blocks[k]; *p;) {
+			struct jit_block *block = jit_block_at(vm->cache, *p);
 
-			if (!block->dead && (block->part[k].lines & mask))
+			if (!block->dead && (jit_block_lines(block, k) & mask))
 				kill_block(vm, block);
 			if (block->dead) {
-				*p = block->part[k].next;
-				block->part[k].page = NULL;
+				*p = block->next[k];
+				jit_block_list(block, k, false);
 			} else {
-				p = &block->part[k].next;
+				p = &block->next[k];
 			}
 		}
 	}

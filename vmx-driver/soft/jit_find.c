@@ -56,8 +56,9 @@ bool soft_code_page_write(struct soft_vm *vm, uint64_t gpa)
 	return soft_code_page(vm, gpa);
 }
 
-unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode)
+unsigned jit_hash(uint32_t frame, uint64_t rip, uint32_t mode)
 {
+	uint64_t gpa = (uint64_t)frame << 12 | (rip & 4095);
 	uint64_t h = (gpa ^ rip >> 12 ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
 
 	return (unsigned)(h >> 32);
@@ -65,12 +66,14 @@ unsigned jit_hash(uint64_t gpa, uint64_t rip, uint32_t mode)
 
 struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key *key)
 {
-	struct jit_block *block = cache->hash[jit_hash(key->gpa, key->rip, key->mode) & cache->hash_mask];
+	uint64_t frame = key->gpa >> 12, frame2 = key->gpa2 >> 12;
+	struct jit_block *block =
+		jit_block_at(cache, cache->hash[jit_hash((uint32_t)frame, key->rip, key->mode) & cache->hash_mask]);
 
-	while (block && (block->gpa != key->gpa || block->rip != key->rip || block->mode != key->mode ||
-			 block->recipe != key->recipe ||
-			 (block->gpa2 != JIT_NO_PAGE && block->gpa2 != key->gpa2)))
-		block = block->hash_next;
+	while (block && (block->frame != frame || block->rip != key->rip || block->mode != key->mode ||
+			 jit_recipe_of(block->recipe) != key->recipe ||
+			 (block->frame2 != JIT_NO_FRAME && block->frame2 != frame2)))
+		block = jit_block_at(cache, block->hash_next);
 	return block;
 }
 
@@ -100,20 +103,20 @@ void jit_branches_forget(struct soft_vcpu *v, unsigned region)
 	}
 }
 
-void jit_store_rel32(uint8_t *rel32, int64_t distance)
+void jit_store_rel32(const struct soft_cache *cache, uint32_t rel32, uint32_t to)
 {
-	__atomic_store_n((int32_t *)(void *)rel32, (int32_t)distance, __ATOMIC_RELEASE);
+	uint32_t distance = to - (rel32 + 4);
+
+	__atomic_store_n((uint32_t *)(void *)(cache->rw + rel32), distance, __ATOMIC_RELEASE);
 }
 
 void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to)
 {
-	uint8_t *rel32_rx = cache->rx + (link->rel32 - cache->rw);
-
-	if (link->to || !jit_block_live(cache, link->from) || !jit_block_live(cache, to) ||
-	    to->gpa2 != JIT_NO_PAGE)
+	if (link->to || !jit_block_live(cache, jit_block_at(cache, link->from)) ||
+	    !jit_block_live(cache, to) || to->frame2 != JIT_NO_FRAME)
 		return;
-	link->to = to;
+	link->to = jit_ref_of(cache, to);
 	link->next_in = to->incoming;
-	to->incoming = link;
-	jit_store_rel32(link->rel32, to->host - (rel32_rx + 4));
+	to->incoming = jit_ref_of(cache, link);
+	jit_store_rel32(cache, link->rel32, to->host);
 }

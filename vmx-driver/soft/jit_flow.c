@@ -426,6 +426,18 @@ static void emit_within_back(struct tr *t, const struct slow_path *slow)
 	emit_ungrouped(t, slow);
 }
 
+/* jit_slow() reads it. */
+static void emit_note(struct jit_buf *b, const struct slow_path *slow)
+{
+	e2(b, 0xeb, JIT_NOTE_RIP + (slow->recipe ? JIT_RECIPE_BYTES : 0));
+	e4(b, (uint32_t)slow->rip);
+	e2(b, slow->rip >> 32 & 0xff, slow->rip >> 40 & 0xff);
+	if (!slow->recipe)
+		return;
+	e4(b, (uint32_t)slow->recipe);
+	e2(b, slow->recipe >> 32 & 0xff, slow->recipe >> 40 & 0xff);
+}
+
 void jit_emit_slow_paths(struct tr *t)
 {
 	struct jit_buf *b = &t->b;
@@ -442,10 +454,7 @@ void jit_emit_slow_paths(struct tr *t)
 			e_call(b, jit_stub(t, t->cache->stubs.slow_group[t->ctx][slow->write][slow->page]));
 		else
 			e_call(b, jit_stub(t, t->cache->stubs.slow[t->ctx][slow->write][slow->page]));
-		over = e_jmp_fwd(b);
-		e8(b, slow->rip); /* jit_slow() reads them behind the jump */
-		e8(b, slow->recipe);
-		e_fix(b, over, b->p);
+		emit_note(b, slow);
 		if (slow->loop) {
 			e_jmp(b, t->ordinary);
 			continue;

@@ -289,7 +289,7 @@ static jit_recipe recipe_outside(const struct tr *t)
 /* The end of the iterations that were counted: to the checks of the block that takes flags as they are. */
 static void emit_counted_out(struct tr *t, struct loop *loop)
 {
-	if (recipe_outside(t) != t->block->recipe) {
+	if (recipe_outside(t) != t->entry_recipe) {
 		emit_out(t, loop, t->rip, t->rip);
 		return;
 	}
@@ -359,12 +359,13 @@ static bool emit_body(struct tr *t, struct loop *loop)
 	return emit_back(t, loop, at_head);
 }
 
-static void note_holders(struct jit_block *block, const struct loop *loop)
+static void note_holders(struct jit_scratch *s, const struct loop *loop)
 {
+	s->loops = true;
 	for (unsigned guest = 0; guest < 16; guest++) {
-		block->holds[guest] = (uint8_t)guest;
+		s->holds[guest] = (uint8_t)guest;
 		if (loop->borrowed >> guest & 1)
-			block->holds[guest] = loop->name[guest] != guest ? loop->name[guest] : JIT_NOBODYS;
+			s->holds[guest] = loop->name[guest] != guest ? loop->name[guest] : JIT_NOBODYS;
 	}
 }
 
@@ -405,7 +406,7 @@ void jit_loop_emit(struct tr *t)
 	if (!jit_loop_find(t, &loop, 0))
 		return;
 	if (emit_loop(t, &loop)) {
-		note_holders(t->block, &loop);
+		note_holders(s, &loop);
 		t->i = 0;
 		t->where = before.where;
 		t->recipe = before.recipe;

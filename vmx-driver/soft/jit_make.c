@@ -88,12 +88,14 @@ static void unlock_translating(struct soft_cache *cache, uint64_t began)
 /* Blocks for the same guest code that differ in their flags' recipe. cache->lock held. */
 static unsigned variants(const struct soft_cache *cache, const struct jit_key *key)
 {
+	uint64_t frame = key->gpa >> 12;
 	const struct jit_block *block =
-		cache->hash[jit_hash(key->gpa, key->rip, key->mode) & cache->hash_mask];
+		jit_block_at(cache, cache->hash[jit_hash((uint32_t)frame, key->rip, key->mode) &
+						cache->hash_mask]);
 	unsigned n = 0;
 
-	for (; block; block = block->hash_next)
-		n += block->gpa == key->gpa && block->rip == key->rip && block->mode == key->mode;
+	for (; block; block = jit_block_at(cache, block->hash_next))
+		n += block->frame == frame && block->rip == key->rip && block->mode == key->mode;
 	return n;
 }
 
@@ -294,37 +296,39 @@ static void leave_to(ucontext_t *uc, const struct soft_vcpu *v, const void *stub
 	r[REG_EFL] &= ~(greg_t)(FL_TF | FL_DF | FL_AC);
 }
 
-/* Guest state as it was before the instruction, from the host's registers. */
-static void recover(struct soft_vcpu *v, const struct jit_block *block, const uint8_t *at, ucontext_t *uc)
+/* Guest state as it was before the instruction, from the host's registers. False: it can't be one. */
+static bool recover(struct soft_vcpu *v, const struct jit_block *block, const uint8_t *at, ucontext_t *uc)
 {
 	static const uint8_t regs[][2] = {
 		{ REG_RAX, 0 }, { REG_RCX, 1 }, { REG_RDX, 2 }, { REG_RBX, 3 }, { REG_R8, SOFT_RSP },
 		{ REG_RBP, 5 }, { REG_RSI, 6 }, { REG_RDI, 7 }, { REG_R12, 12 }, { REG_R13, 13 },
 		{ REG_R14, 14 }, { REG_R15, 15 },
 	};
-	uint32_t off = (uint32_t)(at - block->host);
-	const struct jit_point *p = block->points;
+	const struct soft_cache *cache = soft_vm_of(v)->cache;
+	uint32_t off = (uint32_t)(at - jit_host(cache, block));
+	struct jit_point p;
 
-	for (uint32_t k = 0; k < block->point_count && block->points[k].host <= off; k++)
-		p = &block->points[k];
+	if (!jit_points_find(jit_points(block), block->point_bytes, off, &p))
+		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(regs); i++) {
 		unsigned guest = regs[i][1];
 
-		if (p->state & POINT_LOOP)
-			guest = block->holds[guest];
+		if (p.state & POINT_LOOP)
+			guest = jit_holds(block)[guest];
 		if (guest != JIT_NOBODYS)
 			v->gpr[guest] = (uint64_t)uc->uc_mcontext.gregs[regs[i][0]];
 	}
-	v->rip = block->rip + p->guest;
-	if (p->state & POINT_SWAPPED) {
-		uint64_t *g = &v->gpr[p->state >> 4 & 3];
+	v->rip = block->rip + p.guest;
+	if (p.state & POINT_SWAPPED) {
+		uint64_t *g = &v->gpr[p.state >> 4 & 3];
 
 		*g = (*g & ~0xffffull) | (*g & 0xff) << 8 | (*g >> 8 & 0xff);
 	}
-	if (p->state & POINT_FLAGS_LIVE)
+	if (p.state & POINT_FLAGS_LIVE)
 		soft_set_arith(v, (uint64_t)uc->uc_mcontext.gregs[REG_EFL]);
 	else
-		jit_recipe_follow(v, p->recipe);
+		jit_recipe_follow(v, p.recipe);
+	return true;
 }
 
 static void on_trap(int sig, siginfo_t *info, void *context)
@@ -342,8 +346,7 @@ static void on_trap(int sig, siginfo_t *info, void *context)
 	if (cache && at >= cache->rx && at < cache->rx + cache->size) {
 		struct jit_block *block = jit_block_of_host(cache, at);
 
-		if (block && block->point_count) {
-			recover(v, block, at, uc);
+		if (block && recover(v, block, at, uc)) {
 			leave_to(uc, v, cache->stubs.exit_saved, JIT_TRAP);
 			return;
 		}

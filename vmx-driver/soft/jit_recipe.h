@@ -12,9 +12,22 @@
 
 #include "vmx-driver/soft/soft.h"
 
-/* 0: none, the flags are in v->aflags. Else bits 3:0 an operation, 5:4 log2 of its bytes, 12:8 where
- * operand a is, 20:16 where b is, 63:32 an immediate. */
+/* 0: none, the flags are in v->aflags. Else bits 3:0 an operation, 5:4 log2 of its bytes, 10:6 where
+ * operand a is, 15:11 where b is, 47:16 an immediate. */
 typedef uint64_t jit_recipe;
+#define JIT_RECIPE_BYTES 6u
+
+struct jit_recipe_kept { /* the same where there are many */
+	uint16_t part[3];
+};
+static inline jit_recipe jit_recipe_of(struct jit_recipe_kept kept)
+{
+	return kept.part[0] | (uint32_t)kept.part[1] << 16 | (uint64_t)kept.part[2] << 32;
+}
+static inline struct jit_recipe_kept jit_recipe_keep(jit_recipe r)
+{
+	return (struct jit_recipe_kept){ { (uint16_t)r, (uint16_t)(r >> 16), (uint16_t)(r >> 32) } };
+}
 
 enum recipe_op {
 	RECIPE_CMP = 1, /* a - b */
@@ -36,13 +49,13 @@ enum { /* places: 0..15 a guest register */
 static inline jit_recipe jit_recipe_make(enum recipe_op op, unsigned log2, unsigned a, unsigned b,
 					 int32_t imm)
 {
-	return (uint64_t)op | log2 << 4 | a << 8 | b << 16 | (uint64_t)(uint32_t)imm << 32;
+	return (uint64_t)op | log2 << 4 | a << 6 | b << 11 | (uint64_t)(uint32_t)imm << 16;
 }
 static inline enum recipe_op jit_recipe_op(jit_recipe r) { return (enum recipe_op)(r & 15); }
 static inline unsigned jit_recipe_log2(jit_recipe r) { return r >> 4 & 3; }
-static inline unsigned jit_recipe_a(jit_recipe r) { return r >> 8 & 31; }
-static inline unsigned jit_recipe_b(jit_recipe r) { return r >> 16 & 31; }
-static inline int32_t jit_recipe_imm(jit_recipe r) { return (int32_t)(r >> 32); }
+static inline unsigned jit_recipe_a(jit_recipe r) { return r >> 6 & 31; }
+static inline unsigned jit_recipe_b(jit_recipe r) { return r >> 11 & 31; }
+static inline int32_t jit_recipe_imm(jit_recipe r) { return (int32_t)(r >> 16); }
 /* Does b name a register or a slot? */
 static inline bool jit_recipe_has_b(jit_recipe r)
 {

@@ -19,7 +19,9 @@
 #define REGIONS 16u              /* if they are not larger then than */
 #define REGION_MAX (512u << 10)  /* bytes of code, so that step 3 is short, and not smaller than */
 #define REGION_MIN (24u << 10)
-#define META_PER_CODE 2u
+#define HOT_PERCENT 54u          /* of the code, where guests' kernels and programs were looked at */
+#define META_PER_CODE 1u
+#define META_FIRST 64u           /* nothing is there: no metadata has jit_ref 0 */
 #define AT_ONCE 16u              /* blocks that are unlinked under one hold of the lock */
 #define EACH_TIME 8u             /* ... for each one that is made */
 
@@ -35,13 +37,23 @@ static struct jit_region *current(const struct soft_cache *cache)
 
 static uint8_t *meta_of(const struct soft_cache *cache, unsigned region)
 {
-	return cache->meta + region * cache->meta_size;
+	return cache->meta + META_FIRST + region * cache->meta_size;
 }
 
-/* Where the pointer to a region's i-th block stands. */
-static struct jit_block **block_slot(const struct soft_cache *cache, unsigned region, uint32_t i)
+/* Where the reference to a region's i-th block stands. */
+static jit_ref *block_slot(const struct soft_cache *cache, unsigned region, uint32_t i)
 {
-	return (struct jit_block **)(void *)(meta_of(cache, region) + cache->meta_size) - 1 - i;
+	return (jit_ref *)(void *)(meta_of(cache, region) + cache->meta_size) - 1 - i;
+}
+
+static struct jit_block *block_of(const struct soft_cache *cache, unsigned region, uint32_t i)
+{
+	return jit_block_at(cache, *block_slot(cache, region, i));
+}
+
+static size_t meta_bytes(const struct soft_cache *cache)
+{
+	return META_FIRST + cache->region_count * cache->meta_size;
 }
 
 void *jit_reserve(size_t size)
@@ -61,11 +73,12 @@ int jit_regions_create(struct soft_cache *cache, size_t used)
 	if (size < REGION_MIN)
 		size = REGION_MIN;
 	cache->region_count = (unsigned)(room / size);
-	cache->hot_size = cache->cold_size = size / 2 & ~15ull;
+	cache->hot_size = size * HOT_PERCENT / 100 & ~15ull;
+	cache->cold_size = (size - cache->hot_size) & ~15ull;
 	cache->hot_at = used;
 	cache->cold_at = used + cache->region_count * cache->hot_size;
 	cache->meta_size = size * META_PER_CODE & ~15ull;
-	cache->meta = jit_reserve(cache->region_count * cache->meta_size);
+	cache->meta = jit_reserve(meta_bytes(cache));
 	cache->regions = jit_reserve(cache->region_count * sizeof(*cache->regions));
 	return cache->meta && cache->regions ? 0 : -ENOMEM;
 }
@@ -73,7 +86,7 @@ int jit_regions_create(struct soft_cache *cache, size_t used)
 void jit_regions_destroy(struct soft_cache *cache)
 {
 	if (cache->meta)
-		munmap(cache->meta, cache->region_count * cache->meta_size);
+		munmap(cache->meta, meta_bytes(cache));
 	if (cache->regions)
 		munmap(cache->regions, cache->region_count * sizeof(*cache->regions));
 }
@@ -96,13 +109,10 @@ void jit_region_begin(struct soft_cache *cache, struct jit_buf *hot, struct jit_
 	*cold = free_part(cache, cache->cold_at, cache->cold_size, r->used_cold);
 }
 
-/* How much of a part is used up to p; what follows begins at a multiple of 16. */
+/* How much of a part is used up to p. */
 static size_t used_up_to(const struct soft_cache *cache, size_t at, size_t size, const uint8_t *p)
 {
-	size_t used = (size_t)(p - (cache->rw + at + index_now(cache) * size));
-
-	used = (used + 15) & ~15ull;
-	return used < size ? used : size;
+	return (size_t)(p - (cache->rw + at + index_now(cache) * size));
 }
 
 void jit_region_commit(struct soft_cache *cache, const struct jit_buf *hot, const struct jit_buf *cold,
@@ -110,10 +120,11 @@ void jit_region_commit(struct soft_cache *cache, const struct jit_buf *hot, cons
 {
 	struct jit_region *r = current(cache);
 
-	r->used = used_up_to(cache, cache->hot_at, cache->hot_size, hot->p);
+	/* the next block begins at a multiple of 16; so does the end */
+	r->used = (used_up_to(cache, cache->hot_at, cache->hot_size, hot->p) + 15) & ~15ull;
 	r->used_cold = used_up_to(cache, cache->cold_at, cache->cold_size, cold->p);
 	r->meta_made = r->meta_used;
-	*block_slot(cache, index_now(cache), r->count) = block;
+	*block_slot(cache, index_now(cache), r->count) = jit_ref_of(cache, block);
 	__atomic_store_n(&r->count, r->count + 1, __ATOMIC_RELEASE);
 }
 
@@ -121,8 +132,8 @@ void jit_region_commit(struct soft_cache *cache, const struct jit_buf *hot, cons
 void *jit_meta_alloc(struct soft_cache *cache, size_t size)
 {
 	struct jit_region *r = current(cache);
-	size_t at = (r->meta_used + 15) & ~15ull;
-	size_t limit = cache->meta_size - (r->count + 1) * sizeof(struct jit_block *);
+	size_t at = (r->meta_used + 7) & ~7ull;
+	size_t limit = cache->meta_size - (r->count + 1) * sizeof(jit_ref);
 
 	if (at > limit || size > limit - at)
 		return NULL;
@@ -148,15 +159,15 @@ struct jit_block *jit_block_of_host(struct soft_cache *cache, const uint8_t *hos
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 
-		if ((*block_slot(cache, (unsigned)region, mid))->host <= host)
+		if (jit_host(cache, block_of(cache, (unsigned)region, mid)) <= host)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
 	if (lo == 0)
 		return NULL;
-	block = *block_slot(cache, (unsigned)region, lo - 1);
-	return host < block->host + block->host_size ? block : NULL;
+	block = block_of(cache, (unsigned)region, lo - 1);
+	return host < jit_host(cache, block) + block->host_size ? block : NULL;
 }
 
 /* --- emptying a region ---------------------------------------------------------------------- */
@@ -169,7 +180,7 @@ static void unlink_some(struct soft_cache *cache, unsigned n)
 
 	soft_lock(&cache->lock);
 	for (; n && r->unlinked < r->count; n--)
-		jit_block_unlink(cache, *block_slot(cache, region, r->unlinked++));
+		jit_block_unlink(cache, block_of(cache, region, r->unlinked++));
 	if (r->unlinked == r->count && r->count && !r->gone) {
 		r->gone = true;
 		cache->gone_region = region;
@@ -206,17 +217,17 @@ static bool all_left(struct soft_vm *vm, const struct soft_vcpu *v)
 /* Step 3: takes all blocks of the region out of one of that page's lists. */
 static void leave_page(struct soft_cache *cache, unsigned region, struct jit_page *page, unsigned k)
 {
-	const uint8_t *meta = meta_of(cache, region);
+	jit_ref first = jit_ref_of(cache, meta_of(cache, region));
 
-	for (struct jit_block **p = &page->blocks[k]; *p;) {
-		struct jit_block *block = *p;
+	for (jit_ref *p = &page->blocks[k]; *p;) {
+		struct jit_block *block = jit_block_at(cache, *p);
 
-		if ((uintptr_t)block - (uintptr_t)meta >= cache->meta_size) {
-			p = &block->part[k].next;
+		if (*p - first >= cache->meta_size) {
+			p = &block->next[k];
 			continue;
 		}
-		*p = block->part[k].next;
-		block->part[k].page = NULL;
+		*p = block->next[k];
+		jit_block_list(block, k, false);
 	}
 	jit_page_recount(cache, page);
 }
@@ -228,11 +239,12 @@ static void leave_pages(struct soft_cache *cache, unsigned region)
 	for (uint32_t i = 0; i < r->count;) {
 		soft_lock(&cache->lock);
 		for (unsigned n = 0; n < AT_ONCE && i < r->count; n++, i++) {
-			struct jit_block *block = *block_slot(cache, region, i);
+			struct jit_block *block = block_of(cache, region, i);
 
 			for (unsigned k = 0; k < 2; k++)
-				if (block->part[k].page)
-					leave_page(cache, region, block->part[k].page, k);
+				if (jit_block_listed(block, k))
+					leave_page(cache, region,
+						   jit_page_get(cache, jit_block_gpa(block, k)), k);
 		}
 		soft_unlock(&cache->lock);
 	}

@@ -37,7 +37,22 @@ void soft_fp_load(struct soft_vcpu *v)
 	v->fp_live = true;
 }
 
-typedef uint64_t __attribute__((may_alias, aligned(1))) u64_any;
+typedef uint16_t __attribute__((may_alias, aligned(1))) u16_any;
+typedef uint32_t __attribute__((may_alias, aligned(1))) u32_any;
+
+static uint64_t six_bytes(const uint8_t *p)
+{
+	return *(const u32_any *)p | (uint64_t)*(const u16_any *)(p + 4) << 32;
+}
+
+/* v->rip, and the recipe. */
+static jit_recipe take_note(struct soft_vcpu *v, const uint8_t *note)
+{
+	unsigned bytes = note[1]; /* that the jump goes over */
+
+	v->rip = (uint64_t)((int64_t)(six_bytes(note + 2) << 16) >> 16);
+	return bytes > JIT_NOTE_RIP ? six_bytes(note + 2 + JIT_NOTE_RIP) : 0;
+}
 
 static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 {
@@ -134,13 +149,13 @@ static void count_misses(struct soft_vcpu *v, uint64_t la, uint32_t site)
 }
 
 /* Called by the slow stub on a miss in L0 and L1. ret: return address into the cold path, where
- * behind a 5-byte jump stand the instruction's guest address and the recipe of the flags. */
+ * emit_note() (jit_flow.c) left the instruction's guest address and, unless it is 0, the recipe of the
+ * flags. */
 int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret)
 {
-	jit_recipe recipe = *(const u64_any *)(ret + 5 + 8);
+	jit_recipe recipe = take_note(v, ret);
 	int rc;
 
-	v->rip = *(const u64_any *)(ret + 5);
 	rc = fill(v, la, site);
 	if (rc == SOFT_OK)
 		count_misses(v, la, site);
@@ -157,11 +172,10 @@ int jit_slow(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret
  * whose fault it is: 1, and nothing happened. More: leave with that. */
 int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_t *ret)
 {
-	jit_recipe recipe = *(const u64_any *)(ret + 5 + 8);
+	jit_recipe recipe = take_note(v, ret);
 	struct soft_exc kept = v->exc;
 	int rc;
 
-	v->rip = *(const u64_any *)(ret + 5);
 	if (site & JIT_SITE_LOOP) {
 		uint32_t *misses = &v->l0_misses[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)];
 
@@ -199,13 +213,13 @@ static void ibtc_set(struct soft_vcpu *v, uint64_t rip, const struct jit_block *
 	struct soft_tlb *t = &v->tlb[v->ctx];
 
 	slot->rip = rip;
-	slot->host = block->host;
+	slot->host = jit_host(soft_vm_of(v)->cache, block);
 	if (t->ibtc_filled < SOFT_IBTC_LOG)
 		t->ibtc_log[t->ibtc_filled] = (uint16_t)jit_branch_slot(rip);
 	if (t->ibtc_filled <= SOFT_IBTC_LOG)
 		t->ibtc_filled++;
 	ibtc_note_page(v, rip >> 12);
-	if (block->gpa2 != JIT_NO_PAGE)
+	if (block->frame2 != JIT_NO_FRAME)
 		ibtc_note_page(v, (rip >> 12) + 1);
 }
 
@@ -255,8 +269,8 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	struct soft_ibtc *slot = ibtc_slot(v, v->rip);
 	struct jit_key key = {
 		.rip = v->rip,
-		.mode = v->mode | (link ? link->mode_bits : 0),
-		.recipe = link ? link->recipe : 0,
+		.mode = v->mode | (link ? (uint32_t)link->target << 16 & JIT_MODE_BITS : 0),
+		.recipe = link ? jit_recipe_of(link->recipe) : 0,
 	};
 	struct jit_block *block;
 	unsigned got = 0;
@@ -283,12 +297,12 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	}
 	soft_lock(&cache->lock);
 	/* This vCPU may have parked on the way, and the link be gone with its block. */
-	if (link && !code_is_gone(v) && link->target == v->rip && cache->chain)
+	if (link && !code_is_gone(v) && jit_link_target(cache, link) == v->rip && cache->chain)
 		jit_link(cache, link, block);
 	soft_unlock(&cache->lock);
 	if (cache->chain && key.mode == v->mode && !key.recipe)
 		ibtc_set(v, v->rip, block);
-	*ret_host = block->host;
+	*ret_host = jit_host(cache, block);
 	return SOFT_OK;
 }
 
@@ -335,8 +349,9 @@ int soft_jit_run(struct soft_vcpu *v)
 		switch (rc) {
 		case JIT_LINK:
 			(void)__atomic_load_n(&cache->n_blocks, __ATOMIC_ACQUIRE);
-			link = (struct jit_link *)(uintptr_t)v->scratch[0];
-			jit_recipe_follow(v, link->recipe);
+			link = jit_link_at(cache, (jit_ref)v->scratch[0]);
+			v->rip = jit_link_target(cache, link);
+			jit_recipe_follow(v, jit_recipe_of(link->recipe));
 			break;
 		case JIT_BRANCH:
 			soft_count(&v->n_branch_misses);

@@ -77,15 +77,28 @@ static void emit_no_returns(struct jit_buf *b, const uint8_t *bottom)
 	emit_returns_fresh(b);
 }
 
-/* Where the last pair leads to. */
-static const uint8_t *emit_bottom(struct soft_cache *cache, struct jit_buf *b)
+static uint8_t *emit_leave(struct soft_cache *cache, struct jit_buf *b, uint8_t *start_rw, unsigned code)
 {
-	const uint8_t *rx = cache->rx + (b->p - cache->rw);
+	e_mov_imm(b, H_R11, code);
+	e_jmp(b, cache->rw + (cache->stubs.exit - cache->rx));
+	return cache->rx + (start_rw - cache->rw);
+}
+
+/* Ways out that many blocks have. The last pair leads to `lookup`, too. */
+static void emit_ways_out(struct soft_cache *cache, struct jit_buf *b)
+{
+	uint8_t *start = b->p;
 
 	e_store(b, H_R10, GS_OFF(rip));
-	e_mov_imm(b, H_R11, JIT_LOOKUP);
-	e_jmp(b, cache->rw + (cache->stubs.exit - cache->rx));
-	return rx;
+	cache->stubs.lookup = emit_leave(cache, b, start, JIT_LOOKUP);
+	start = b->p;
+	e_store(b, H_R9, GS_OFF(scratch) + 8 * 4);
+	e_store(b, H_R11, GS_OFF(scratch) + 8 * 5);
+	e_store(b, H_R10, GS_OFF(rip));
+	cache->stubs.branch = emit_leave(cache, b, start, JIT_BRANCH);
+	start = b->p;
+	e_store(b, H_R11, GS_OFF(scratch));
+	cache->stubs.link = emit_leave(cache, b, start, JIT_LINK);
 }
 
 /* int enter(struct soft_vcpu *v (rdi), const void *host (rsi)) */
@@ -379,13 +392,11 @@ static uint8_t *here(struct soft_cache *cache, struct jit_buf *b)
 
 void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b)
 {
-	const uint8_t *bottom;
-
 	(void)here(cache, b);
 	emit_exits(cache, b);
-	bottom = emit_bottom(cache, b);
+	emit_ways_out(cache, b);
 	cache->stubs.enter = (int (*)(struct soft_vcpu *, const void *))(uintptr_t)here(cache, b);
-	emit_enter(b, bottom);
+	emit_enter(b, cache->stubs.lookup);
 	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
 		for (unsigned k = 0; k < 4; k++) {
 			struct slow_stub stub = { .ctx = ctx, .write = k & 1, .page = k & 2 };

@@ -69,7 +69,11 @@ struct jit_scratch {
 	unsigned slow_count, link_count, point_count;
 	struct slow_path slow[2 * JIT_BLOCK_INSNS];
 	struct jit_link link[JIT_LINKS_MAX];
+	uint8_t *link_ref[JIT_LINKS_MAX]; /* where its jit_ref is to stand */
 	struct jit_point point[8 * JIT_BLOCK_INSNS];
+	uint8_t packed[8 * JIT_BLOCK_INSNS * JIT_POINT_MAX]; /* the points */
+	bool loops;         /* there is a fast body (jit_loop.h), */
+	uint8_t holds[16];  /* with these (jit_holds()) */
 };
 
 struct loop;
@@ -88,11 +92,11 @@ struct tr { /* one translation */
 	unsigned insns_max;
 	unsigned where; /* enum where of guest flags now */
 	jit_recipe recipe; /* another way to them, if not 0 */
+	jit_recipe entry_recipe; /* that the block is entered with */
 	unsigned i;     /* current item */
 	struct group group;
 	uint64_t gpa2;
 	bool crosses;   /* its only instruction goes on in the page at gpa2 */
-	struct jit_block *block;
 	struct loop *loop;  /* its fast body is being emitted (jit_loop.h), or NULL */
 	uint8_t *ordinary;  /* where the other body is */
 };

@@ -15,49 +15,51 @@ struct jit_scratch *jit_scratch_new(void)
 	return calloc(1, sizeof(struct jit_scratch));
 }
 
-/* Moves links and points behind the block and fills the links' addresses into the code. */
-static bool finish(struct tr *t)
+/* The block with its links and points behind it; the links' references go into the code. */
+static struct jit_block *finish(struct tr *t)
 {
+	struct soft_cache *cache = t->cache;
 	struct jit_scratch *s = t->s;
-	struct jit_block *block = t->block;
-	uint64_t first = t->rip & 0xfff, last = (s->end_rip - 1 - t->rip) + first;
+	uint64_t last = (s->end_rip - 1 - t->rip) + (t->rip & 0xfff);
+	size_t points = (size_t)(jit_points_pack(s->packed, s->point, s->point_count) - s->packed);
+	size_t links = s->link_count * sizeof(*s->link), host_size = (size_t)(t->b.p - t->start);
+	struct jit_block *block;
+	uint8_t *to;
 
-	block->points = jit_meta_alloc(t->cache, s->point_count * sizeof(*s->point));
-	block->links = jit_meta_alloc(t->cache, s->link_count * sizeof(*s->link));
-	if (!block->points || !block->links)
-		return false;
-	memcpy(block->points, s->point, s->point_count * sizeof(*s->point));
-	memcpy(block->links, s->link, s->link_count * sizeof(*s->link));
-	block->point_count = s->point_count;
-	block->link_count = s->link_count;
+	if (t->b.full || t->other.full || host_size > UINT16_MAX)
+		return NULL;
+	block = jit_meta_alloc(cache, sizeof(*block) + links + points + (s->loops ? sizeof(s->holds) : 0));
+	if (!block)
+		return NULL;
+	*block = (struct jit_block){
+		.rip = t->rip,
+		.frame = (uint32_t)(t->gpa >> 12),
+		.frame2 = t->crosses ? (uint32_t)(t->gpa2 >> 12) : JIT_NO_FRAME,
+		.mode = t->mode,
+		.recipe = jit_recipe_keep(t->entry_recipe),
+		.last_line = (uint8_t)((last > 4095 ? 4095 : last) >> JIT_LINE_SHIFT),
+		.loops = s->loops,
+		.host = (uint32_t)(t->start - cache->rw),
+		.host_size = (uint16_t)host_size,
+		.point_bytes = (uint16_t)points,
+		.link_count = (uint16_t)s->link_count,
+	};
 	for (unsigned k = 0; k < s->link_count; k++) {
-		uint8_t *p = block->links[k].unlinked, *limit = p + 64;
-		uint64_t mark = (uint64_t)k | 0x4c494e4b00000000u, real = (uint64_t)(uintptr_t)&block->links[k];
+		struct jit_link *link = &jit_links(block)[k];
+		jit_ref ref = jit_ref_of(cache, link);
 
-		while (p < limit && memcmp(p, &mark, 8) != 0)
-			p++;
-		if (p == limit)
-			return false;
-		memcpy(p, &real, 8);
-		block->links[k].from = block;
-		block->links[k].unlinked = t->cache->rx + (block->links[k].unlinked - t->cache->rw);
+		*link = s->link[k];
+		link->from = jit_ref_of(cache, block);
+		memcpy(s->link_ref[k], &ref, sizeof(ref));
 	}
-	if (last > 4095)
-		last = 4095;
-	block->part[0].lines = 0;
-	for (uint64_t line = first >> JIT_LINE_SHIFT; line <= last >> JIT_LINE_SHIFT; line++)
-		block->part[0].lines |= 1ull << line;
-	block->gpa2 = JIT_NO_PAGE;
-	if (t->crosses) {
-		block->gpa2 = t->gpa2;
-		block->part[1].lines = 1;
-	}
-	block->host = t->cache->rx + (t->start - t->cache->rw);
-	block->host_size = (uint32_t)(t->b.p - t->start);
-	return true;
+	to = (uint8_t *)(block + 1) + links;
+	memcpy(to, s->packed, points);
+	if (s->loops)
+		memcpy(to + points, s->holds, sizeof(s->holds));
+	return block;
 }
 
-static bool emit_block(struct tr *t)
+static void emit_block(struct tr *t)
 {
 	struct jit_scratch *s = t->s;
 
@@ -97,17 +99,15 @@ static bool emit_block(struct tr *t)
 	jit_cold_begin(t);
 	jit_emit_slow_paths(t);
 	jit_cold_end(t);
-	return !t->b.full && !t->other.full && finish(t);
 }
 
 /* Saves the flags and goes on in the block that has them in v->aflags. */
-static bool emit_adapter(struct tr *t)
+static void emit_adapter(struct tr *t)
 {
 	t->s->count = 0;
 	t->s->end_rip = t->rip + 1;
 	jit_flags_to_mem(t);
 	jit_emit_link(t, ALWAYS, t->rip, t->mode & JIT_UNGROUPED);
-	return !t->b.full && !t->other.full && finish(t);
 }
 
 struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key,
@@ -118,30 +118,29 @@ struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key,
 	struct tr t = {
 		.v = v, .cache = cache, .s = s, .gpa = key->gpa, .rip = key->rip, .mode = key->mode,
 		.ctx = v->ctx, .gpa2 = key->gpa2, .where = key->recipe ? 0 : IN_MEM,
-		.recipe = key->recipe, .insns_max = source->insns,
+		.recipe = key->recipe, .entry_recipe = key->recipe, .insns_max = source->insns,
 	};
+	struct jit_block *block;
 	const uint8_t *cold;
 
 	jit_region_begin(cache, &t.b, &t.other);
 	t.start = t.b.p;
 	cold = t.other.p;
-	t.block = jit_meta_alloc(cache, sizeof(*t.block));
-	if (!t.block)
-		return NULL;
-	memset(t.block, 0, sizeof(*t.block));
-	t.block->gpa = key->gpa;
-	t.block->rip = key->rip;
-	t.block->mode = key->mode;
-	t.block->recipe = key->recipe;
 	s->slow_count = s->link_count = s->point_count = 0;
-	if (!source->adapter)
+	s->loops = false;
+	if (source->adapter) {
+		emit_adapter(&t);
+	} else {
 		jit_decode_block(&t, source->page, source->page2);
-	if (source->adapter ? !emit_adapter(&t) : !emit_block(&t))
+		emit_block(&t);
+	}
+	block = finish(&t);
+	if (!block)
 		return NULL;
-	jit_region_commit(cache, &t.b, &t.other, t.block);
+	jit_region_commit(cache, &t.b, &t.other, block);
 	/* Who comes into the block over a link took no lock since: soft_jit_run() reads this. */
 	__atomic_store_n(&cache->n_blocks, cache->n_blocks + 1, __ATOMIC_RELEASE);
 	soft_add(&cache->n_insns, s->count);
-	soft_add(&cache->n_bytes, t.block->host_size + (size_t)(t.other.p - cold));
-	return t.block;
+	soft_add(&cache->n_bytes, block->host_size + (size_t)(t.other.p - cold));
+	return block;
 }

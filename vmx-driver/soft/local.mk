@@ -11,7 +11,7 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/jit_find.c vmx-driver/soft/jit_reci
 	vmx-driver/soft/jit_run.c
 libsoft_la_SOURCES += vmx-driver/soft/jit.h vmx-driver/soft/jit_emit.h vmx-driver/soft/jit_make.h \
 	vmx-driver/soft/jit_cache.c vmx-driver/soft/jit_data.c vmx-driver/soft/jit_make.c \
-	vmx-driver/soft/jit_region.c \
+	vmx-driver/soft/jit_point.c vmx-driver/soft/jit_region.c \
 	vmx-driver/soft/jit_stubs.c vmx-driver/soft/jit_translate.c vmx-driver/soft/jit_tr.h \
 	vmx-driver/soft/jit_branch.c vmx-driver/soft/jit_decode.c vmx-driver/soft/jit_flow.c vmx-driver/soft/jit_group.c \
 	vmx-driver/soft/jit_flags.c vmx-driver/soft/jit_insns.c vmx-driver/soft/jit_recipe.h \

@@ -81,8 +81,23 @@ static uint64_t ns_per_insn(struct soft_vm *vm, const void *ticks)
 	return insns ? in_ns(vm, ticks) / insns : 0;
 }
 
+static uint64_t in_regions(struct soft_vm *vm, const void *offset)
+{
+	const struct soft_cache *c = vm->cache;
+	uint64_t all = 0;
+
+	for (unsigned i = 0; i < c->region_count; i++)
+		all += __atomic_load_n((const size_t *)(const void *)((const char *)&c->regions[i] +
+								      *(const size_t *)offset),
+				       __ATOMIC_RELAXED);
+	return all;
+}
+
 static size_t of_vm(struct soft_vm *vm, struct vmx_stat *stats, size_t n)
 {
+	static const size_t hot = offsetof(struct jit_region, used);
+	static const size_t cold = offsetof(struct jit_region, used_cold);
+	static const size_t meta = offsetof(struct jit_region, meta_made);
 	struct soft_cache *c = vm->cache;
 	const struct {
 		const char *name;
@@ -101,6 +116,9 @@ static size_t of_vm(struct soft_vm *vm, struct vmx_stat *stats, size_t n)
 		{ "code_cache_evictions", as_is, &c->n_evictions },
 		{ "code_cache_evictions_parked", as_is, &c->n_evictions_parked },
 		{ "code_cache_eviction_longest_ns", in_ns, &c->longest_eviction },
+		{ "code_cache_hot_bytes", in_regions, &hot },
+		{ "code_cache_cold_bytes", in_regions, &cold },
+		{ "code_cache_metadata_bytes", in_regions, &meta },
 		{ "code_blocks_killed", as_is, &c->n_killed },
 		{ "pauses", as_is, &vm->n_pauses },
 		{ "pause_longest_ns", in_ns, &vm->longest_pause },
