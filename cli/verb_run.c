@@ -5,13 +5,13 @@
 
 #include "cli/cli.h"
 
-/* The VM's life is bound to this session: it must not be left behind. */
-static void end_with_session(struct ctl *ctl, const char *name)
+/* Cleans up after this session; what the daemon says to that does not matter. */
+static void quietly(struct ctl *ctl, const char *method, const char *name)
 {
 	json_object *result;
 	struct rpc_error error;
 
-	if (client_call(ctl->client, "vm.kill", name_params(name), 10000, &result, &error) == 0)
+	if (client_call(ctl->client, method, name_params(name), 10000, &result, &error) == 0)
 		json_object_put(result);
 }
 
@@ -41,8 +41,11 @@ static int run_attached(struct ctl *ctl, const char *name)
 	if (r == 0)
 		r = client_wait(ctl->client, start_id, -1, &info, &error);
 	json_object_put(info);
-	if (r < 0)
-		return ctl_error(ctl, r, &error);
+	if (r < 0) {
+		r = ctl_error(ctl, r, &error);
+		quietly(ctl, "vm.delete", name); /* it never ran: the next try may have the name */
+		return r;
+	}
 	fd = client_take_fd(ctl->client);
 	if (fd < 0) {
 		ctl_complain("the daemon sent no descriptor");
@@ -57,7 +60,7 @@ static int run_attached(struct ctl *ctl, const char *name)
 			tell_end(ctl, name, info, r);
 		json_object_put(info);
 	} else if (r > 128 && has_option(ctl, OPTION_RM)) {
-		end_with_session(ctl, name);
+		quietly(ctl, "vm.kill", name); /* its life is bound to this session */
 	} else if (r > 128) {
 		ctl_note(ctl, "%s runs on", name);
 	}
@@ -83,9 +86,11 @@ int verb_run(struct ctl *ctl)
 	if (!detach)
 		return run_attached(ctl, name);
 	r = ctl_call(ctl, "vm.start", name_params(name), &info);
-	if (r == EXIT_OK && ctl->json)
+	if (r != EXIT_OK)
+		quietly(ctl, "vm.delete", name);
+	else if (ctl->json)
 		print_json(info);
-	else if (r == EXIT_OK && !ctl->argc)
+	else if (!ctl->argc)
 		puts(name); /* it was made up here: a script wants to know */
 	json_object_put(info);
 	return r;

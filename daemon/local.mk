@@ -84,4 +84,4 @@ EXTRA_DIST += daemon/systemd/vmxd.service.in
 CLEANFILES += daemon/systemd/vmxd.service
 daemon/systemd/vmxd.service: daemon/systemd/vmxd.service.in
 	$(AM_V_GEN)$(MKDIR_P) daemon/systemd && \
-	sed 's,@sbindir@,$(sbindir),g' $(srcdir)/daemon/systemd/vmxd.service.in >$@.new && mv $@.new $@
+	sed 's,[@]sbindir[@],$(sbindir),g' $(srcdir)/daemon/systemd/vmxd.service.in >$@.new && mv $@.new $@

@@ -43,7 +43,9 @@ void do_vm_create(struct daemon *daemon, struct call *call)
 	int r;
 
 	if (vm_find(daemon, name)) {
-		call_failf(call, RPC_EXISTS, "name", "there is a VM \"%s\" already", name);
+		call_failf(call, RPC_EXISTS, "name",
+			   "there is a VM \"%s\" already: start or delete it, or choose another name",
+			   name);
 		return;
 	}
 	if (daemon->vm_count >= DAEMON_VMS_MAX) {

@@ -89,6 +89,12 @@ run 1 "$vmctl" run --rm --kernel log </dev/null
 has err "not a bzImage"
 run 1 "$vmctl" run x --kernel nothing </dev/null
 has err "kernel: $dir/nothing: No such file"
+# What could not be started is not kept.
+run 1 "$vmctl" run lost --kernel k --vhost-user blk,socket="$dir/x" </dev/null
+run 4 "$vmctl" info lost
+run 1 "$vmctl" run lost --detach --kernel k --vhost-user blk,socket="$dir/x" </dev/null
+has err "start the program that serves it first"
+run 4 "$vmctl" info lost
 run 1 "$vmctl" run a --kernel k </dev/null
 has err "already"
 run 1 "$vmctl" run x --kernel k --memory 999T </dev/null
