@@ -22,6 +22,7 @@ UNIT_TESTS = \
 	tests/unit/test-soft-run \
 	tests/unit/test-soft-sites \
 	tests/unit/test-soft-shape \
+	tests/unit/test-soft-stack \
 	tests/unit/test-soft-step \
 	tests/unit/test-soft-step-ops \
 	tests/unit/test-soft-string \
@@ -80,7 +81,8 @@ tests_unit_test_soft_string_LDADD = $(unit_stepper_libs)
 
 # The soft engine as a whole, through vmx.h, in every mode it can run a guest; two processors that wait
 # for each other; its pages, its code cache when it is full, its local APIC; VMCS fields and VMX
-# capabilities; decoding by shape against Zydis itself; CALL and RET in translated code; 16-bit code against the processor
+# capabilities; decoding by shape against Zydis itself; CALL and RET in translated code, stretches of stack
+# accesses; 16-bit code against the processor
 # underneath.
 tests_unit_test_soft_run_SOURCES = tests/unit/test_soft_run.c
 tests_unit_test_soft_run_LDADD = $(unit_vmx_libs)
@@ -110,6 +112,8 @@ tests_unit_test_soft_returns_SOURCES = tests/unit/test_soft_returns.c
 tests_unit_test_soft_returns_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_sites_SOURCES = tests/unit/test_soft_sites.c
 tests_unit_test_soft_sites_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_stack_SOURCES = tests/unit/test_soft_stack.c
+tests_unit_test_soft_stack_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_code16_SOURCES = tests/unit/test_soft_code16.c
 tests_unit_test_soft_code16_LDADD = libvmxdriver.la $(ZYDIS_LIBS) $(CUNIT_LIBS)
 

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_soft_stack.c - stretches of stack accesses (jit_stack.c) at the border of two pages, of which one
+ * may be missing, read-only, a device, full of code or no address at all.
+ *
+ * The stepper says what is right: each body runs in it and translated, from every place near the border,
+ * and registers, memory, the fault's frame and each access to the device must agree.
+ */
+#include "common/checked.h"
+#include "tests/unit/soft_guest.h"
+#include "tests/unit/unit.h"
+
+#define LOW_AT 0x100000u  /* guest-physical */
+#define HIGH_AT 0x110000u
+#define OTHER_AT 0x120000u /* and the next one */
+#define DEVICE_AT 0xd0000000u
+#define OTHER 0x205000ull /* PT1 entry 5: what another register points at */
+#define BORDER 0x203000ull
+#define BODIES (CODE + 0x1000) /* BODY_SIZE each, then a HLT */
+#define BODY_SIZE 0x100u
+#define FLUSH (CODE + 0x800)
+#define FLUSH_ALL (CODE + 0x880)
+#define HANDLERS (CODE + 0x400) /* 16 bytes a vector */
+#define IST (STACK + 0x4000)
+#define HOLE 0x800000000000ull    /* one beyond the last canonical address of the lower half */
+#define INVALID 0x8000000000000000ull /* what entries of L0 have that are empty */
+#define NEAR 0x180          /* bytes around the border that count */
+#define EXITS_MAX 24u
+
+/* --- what runs ------------------------------------------------------------------------------------- */
+
+/* RDI points at OTHER or, if that is wanted, at a page that is missing; RSI at OTHER or the page behind, in
+ * turn, so that what is read there is not found by L0. */
+PAYLOAD(pushes, "push %rax\n push %rbx\n push %r9\n push %rbp\n push %r12\n push %r10\n inc %rax\n"
+		"pop %rbx\n pop %rax\n pop %r11\n pop %rcx\n pop %r13\n pop %r8");
+PAYLOAD(frame, "push %rbp\n push %rbx\n sub $0x38,%rsp\n mov %rax,8(%rsp)\n mov %ecx,0x1c(%rsp)\n"
+	       "movb $7,0x2f(%rsp)\n addq $3,8(%rsp)\n mov 8(%rsp),%rdx\n add $0x38,%rsp\n pop %rax\n pop %rbp");
+PAYLOAD(lea, "lea -0x40(%rsp),%rsp\n mov %rax,(%rsp)\n mov %rbx,0x38(%rsp)\n lea 0x40(%rsp),%rsp\n"
+	     "mov %rcx,-8(%rsp)\n mov -0x40(%rsp),%rdx\n cmp %rdx,-8(%rsp)\n setb %al");
+PAYLOAD(lea_down, "push %rax\n lea -0x30(%rsp),%rsp\n mov %rbx,(%rsp)\n mov 0x28(%rsp),%rcx\n"
+		  "lea 0x30(%rsp),%rsp\n pop %rdx");
+PAYLOAD(calls, "push %rax\n call 1f\n pop %rbx\n jmp 2f\n"
+	       "1: push %rbx\n sub $16,%rsp\n mov %rsp,%rdx\n movq $5,(%rsp)\n add $16,%rsp\n pop %rcx\n ret\n2:");
+PAYLOAD(between, "push %rax\n mov (%rsi),%rcx\n push %rcx\n mov %rdx,8(%rdi)\n push %rbx\n add 16(%rsi),%rbx\n"
+		 "mov %rbx,8(%rsp)\n pop %rax\n pop %rcx\n mov %rcx,(%rdi)\n pop %rdx");
+PAYLOAD(missed, "push %rax\n mov (%rsi),%rcx\n mov %rcx,(%rsp)\n mov 8(%rsi),%rdx\n pop %rbx");
+PAYLOAD(indexed, "push %rax\n mov (%rsi,%r9),%rcx\n push %rcx\n add 8(%rsi,%r10),%rbx\n pop %rdx\n pop %rax");
+PAYLOAD(returns, "lea 1f(%rip),%rax\n push %rax\n push %rbx\n push %rcx\n lea 2f(%rip),%rdx\n jmp *%rdx\n"
+		 "2: pop %rbx\n pop %rcx\n ret\n1:");
+PAYLOAD(flags, "cmp %rax,%rbx\n push %rax\n push %rcx\n jb 1f\n mov %rbx,(%rsp)\n pop %rdx\n pop %rdx\n jmp 2f\n"
+	       "1: pop %rbx\n setc %bl\n pop %rcx\n sbb %rdx,%rdx\n2:");
+PAYLOAD(taken, "push %rcx\n push %rax\n mov %rax,-0x20(%rsp)\n test %rsp,%rsp\n jnz 1f\n pop %rbx\n pop %rbx\n"
+	       "1: mov %rbx,(%rsp)\n inc %rcx\n pop %rax\n pop %rbx");
+PAYLOAD(odd, "movups %xmm0,-0x18(%rsp)\n movw $0x1122,-2(%rsp)\n incl -0x30(%rsp)\n xchg %rax,-0x10(%rsp)\n"
+	     "movups -0x11(%rsp),%xmm1\n movq %xmm1,%rdx\n negb -1(%rsp)\n mov 4(%rsp),%ecx");
+PAYLOAD(itself, "push %rsp\n push %rsp\n pop %rax\n pop %rbx\n push %rsp\n pop %rsp\n push %rbx\n mov %rsp,%rcx\n"
+		"mov %rcx,(%rsp)\n pop %rdx");
+PAYLOAD(values, "push $-5\n push $0x12345678\n push (%rsi)\n pushfq\n pop %rax\n and $0x8d5,%eax\n pop %rbx\n pop %rcx\n"
+		"pop %rdx\n push 8(%rsi)\n pop 16(%rdi)");
+PAYLOAD(leaves, "push %rbp\n mov %rsp,%rbp\n sub $0x28,%rsp\n mov %rax,-8(%rbp)\n mov %rbx,(%rsp)\n"
+		"push %rcx\n mov -0x30(%rbp),%rdx\n leave");
+PAYLOAD(switches, "push %rax\n push %rbx\n mov %rsp,%r12\n lea 0x100(%rsi),%rsp\n push %rcx\n push %rdx\n pop %r13\n"
+		  "pop %r14\n mov %r12,%rsp\n pop %rdx\n pop %rcx");
+PAYLOAD(on_stack, "mov $0xc3c0ff48,%ecx\n push %rcx\n call *%rsp\n incb 2(%rsp)\n push %rax\n pop %rbx\n" /* inc %rax */
+		  "movl $0xc3c1ff48,(%rsp)\n call *%rsp\n pop %rdx");
+PAYLOAD(arguments, "push %rax\n push %rbx\n call 1f\n jmp 2f\n 1: mov 8(%rsp),%rcx\n add 16(%rsp),%rcx\n ret $16\n2:");
+PAYLOAD(flush, "invlpg (%rax)\n invlpg (%rbx)\n hlt");
+PAYLOAD(flush_all, "mov %cr3,%rax\n mov %rax,%cr3\n hlt");
+
+#define BODY(name) { #name, payload_##name, payload_##name##_end }
+static const struct {
+	const char *name;
+	const uint8_t *from, *to;
+} bodies[] = {
+	BODY(pushes), BODY(frame), BODY(lea), BODY(calls), BODY(between), BODY(flags), BODY(taken),
+	BODY(lea_down), BODY(missed), BODY(indexed), BODY(returns), BODY(odd), BODY(itself), BODY(values),
+	BODY(leaves), BODY(switches), BODY(on_stack), BODY(arguments),
+};
+
+/* --- where ----------------------------------------------------------------------------------------- */
+
+#define LOW_RW (LOW_AT | PTE_RW)
+#define HIGH_RW (HIGH_AT | PTE_RW)
+
+static const struct place {
+	const char *name;
+	uint64_t border, low, high; /* entries of the page tables */
+	bool other_missing;
+	uint32_t code_at;           /* guest-physical: a RET there has run before; 0: none */
+} places[] = {
+	{ "two pages", BORDER, LOW_RW, HIGH_RW, false, 0 },
+	{ "the lower page is missing", BORDER, 0, HIGH_RW, false, 0 },
+	{ "the upper page is missing", BORDER, LOW_RW, 0, false, 0 },
+	{ "two pages again, what else is written is missing", BORDER, LOW_RW, HIGH_RW, true, 0 },
+	{ "the lower page is read-only", BORDER, LOW_AT | 1, HIGH_RW, false, 0 },
+	{ "the upper page is read-only", BORDER, LOW_RW, HIGH_AT | 1, false, 0 },
+	{ "both are one page", BORDER, LOW_RW, LOW_RW, false, 0 },
+	{ "the lower page is a device", BORDER, DEVICE_AT | PTE_RW, HIGH_RW, false, 0 },
+	{ "the upper page is a device", BORDER, LOW_RW, DEVICE_AT | PTE_RW, false, 0 },
+	{ "code in the lower page", BORDER, LOW_RW, HIGH_RW, false, LOW_AT + 0xfd0 },
+	{ "code in the upper page", BORDER, LOW_RW, HIGH_RW, false, HIGH_AT + 0x20 },
+	{ "the end of the lower half", HOLE, LOW_RW, 0, false, 0 },
+	{ "the begin of the upper half", -HOLE, 0, HIGH_RW, false, 0 },
+	{ "no addresses", INVALID + 0x1000, 0, 0, false, 0 },
+};
+
+static uint64_t *pte(struct guest *g, uint64_t va)
+{
+	return va < 0x400000 ? &q(g, PT1)[va >> 12 & 511] : &q(g, va >> 63 ? 0x7c000 : 0x7b000)[va >> 12 & 511];
+}
+
+static void make_guest(struct guest *g, uint32_t mode)
+{
+	if (guest_create(g, mode) < 0)
+		CU_FAIL_FATAL("guest_create");
+	/* the two ends of the hole between the halves of the address space */
+	q(g, PML4)[255] = 0x78000 | PTE_RW;
+	q(g, PML4)[256] = 0x79000 | PTE_RW;
+	q(g, 0x78000)[511] = 0x7a000 | PTE_RW;
+	q(g, 0x7a000)[511] = 0x7b000 | PTE_RW;
+	q(g, 0x79000)[0] = 0x7d000 | PTE_RW;
+	q(g, 0x7d000)[0] = 0x7c000 | PTE_RW;
+	memcpy(g->ram + TSS + 0x24, &(uint64_t){ IST }, 8);
+	for (unsigned v = 0; v < 32; v++) {
+		set_gate(g, v, HANDLERS + v * 16, 0);
+		*q(g, IDT + v * 16) |= 1ull << 32; /* IST 1 */
+		g->ram[HANDLERS + v * 16] = 0xf4;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
+		const size_t n = (size_t)(bodies[i].to - bodies[i].from);
+
+		CU_ASSERT_FATAL(n < BODY_SIZE);
+		memcpy(g->ram + BODIES + i * BODY_SIZE, bodies[i].from, n);
+		g->ram[BODIES + i * BODY_SIZE + n] = 0xf4;
+	}
+	LOAD(g, FLUSH, flush);
+	LOAD(g, FLUSH_ALL, flush_all);
+}
+
+static void run_at(struct guest *g, uint64_t rip, uint64_t rsp, uint64_t rax, uint64_t rbx)
+{
+	guest_set_reg(g, VMX_RIP, rip);
+	guest_set_reg(g, VMX_RSP, rsp);
+	guest_set_reg(g, VMX_RAX, rax);
+	guest_set_reg(g, VMX_RBX, rbx);
+	CU_ASSERT_EQUAL(guest_resume(g), VMX_EXIT_HALT);
+}
+
+static void set_page(struct guest *g, uint64_t va, uint64_t value)
+{
+	if (va < HOLE || va >= -HOLE)
+		*pte(g, va) = value;
+}
+
+static void set_place(struct guest *g, const struct place *p)
+{
+	set_page(g, p->border, p->high);
+	set_page(g, p->border - 4096, p->low);
+	set_page(g, OTHER, OTHER_AT | PTE_RW);
+	set_page(g, OTHER + 0x1000, (OTHER_AT + 0x1000) | PTE_RW);
+	run_at(g, p->low || p->high ? FLUSH : FLUSH_ALL, STACK, p->border, p->border - 4096);
+}
+
+/* --- one run --------------------------------------------------------------------------------------- */
+
+struct access {
+	uint64_t gpa, data;
+	uint8_t size;
+	bool write;
+};
+
+struct result {
+	int reason;
+	struct vmx_regs regs;
+	uint64_t cr2, frame[6], xmm1;
+	unsigned exits;
+	struct access exit[EXITS_MAX];
+	uint8_t low[NEAR], high[NEAR], other[2][0x110];
+};
+
+static void fill(struct guest *g)
+{
+	for (unsigned i = 0; i < NEAR; i++) {
+		g->ram[LOW_AT + 0x1000 - NEAR + i] = (uint8_t)(i * 7 + 1);
+		g->ram[HIGH_AT + i] = (uint8_t)(i * 5 + 2);
+		g->ram[LOW_AT + i] = (uint8_t)(i * 3 + 4);
+	}
+	for (unsigned i = 0; i < 0x110; i++)
+		g->ram[OTHER_AT + i] = g->ram[OTHER_AT + 0x1000 + i] = (uint8_t)(i * 11 + 3);
+	memset(g->ram + IST - 64, 0, 64);
+}
+
+/* What is among the stack's bytes was there before: the guest calls it, so that it is translated. */
+static void put_code(struct guest *g, uint32_t at)
+{
+	if (!at)
+		return;
+	g->ram[at] = 0xf4;
+	CU_ASSERT_EQUAL(vmx_vm_written(g->vm, at, 1), 0);
+	run_at(g, at, STACK, 0, 0);
+}
+
+/* The device gives what can be told apart and takes all. */
+static void answer(struct guest *g, struct result *r)
+{
+	struct access *a = &r->exit[r->exits++];
+	const uint64_t data = 0x1122334455667788ull * (r->exits + 1) ^ g->exit.mem.gpa;
+
+	*a = (struct access){ .gpa = g->exit.mem.gpa, .size = g->exit.mem.size, .write = g->exit.mem.write };
+	memcpy(a->write ? (void *)&a->data : (void *)g->exit.mem.buf,
+	       a->write ? (const void *)g->exit.mem.buf : (const void *)&data, a->size);
+}
+
+static void run_body(struct guest *g, const struct place *p, unsigned body, uint64_t rsp, struct result *r)
+{
+	const uint64_t other = OTHER + (rsp & 4) * 0x400;
+	struct vmx_regs regs = {
+		.rax = 0x1111111122222222, .rbx = 0x99, .rcx = 0x3333333344444444, .rdx = 0x5555, .rbp = 0x6666,
+		.rsi = other, .rdi = p->other_missing ? 0x207000 : OTHER, .r8 = 8, .r9 = 9, .r10 = 16,
+		.r11 = 11, .r12 = 12, .r13 = 13, .r14 = 14, .r15 = 15, .rsp = rsp,
+		.rip = BODIES + body * BODY_SIZE, .rflags = rsp & 64 ? 0x8d7 : 2,
+	};
+
+	memset(r, 0, sizeof(*r));
+	put_code(g, p->code_at);
+	fill(g);
+	if (p->code_at)
+		g->ram[p->code_at] = 0xf4; /* as it was */
+	CU_ASSERT_EQUAL(vmx_vcpu_write_state(g->cpu, VMX_STATE_REGS, &regs, sizeof(regs)), 0);
+	do
+		r->reason = guest_resume(g);
+	while (r->reason == VMX_EXIT_MEM && (answer(g, r), r->exits < EXITS_MAX));
+	CU_ASSERT_EQUAL(vmx_vcpu_read_state(g->cpu, VMX_STATE_REGS, &r->regs, sizeof(r->regs)), 0);
+	r->regs.rflags &= 0xcd5;
+	r->cr2 = guest_reg(g, VMX_CR2);
+	memcpy(r->frame, g->ram + IST - 48, 48);
+	memcpy(r->low, g->ram + LOW_AT + 0x1000 - NEAR, NEAR);
+	memcpy(r->high, g->ram + (p->high == LOW_RW ? LOW_AT : HIGH_AT), NEAR);
+	memcpy(r->other[0], g->ram + OTHER_AT, sizeof(r->other[0]));
+	memcpy(r->other[1], g->ram + OTHER_AT + 0x1000, sizeof(r->other[1]));
+}
+
+/* Is what they agree about worth anything? */
+struct seen {
+	unsigned whole, faults, device;
+};
+
+static void count(const struct result *r, struct seen *seen)
+{
+	seen->whole += r->reason == VMX_EXIT_HALT && r->regs.rip >= BODIES;
+	seen->faults += r->reason == VMX_EXIT_HALT && r->regs.rip < BODIES;
+	seen->device += r->exits != 0;
+}
+
+static bool same(const struct result *a, const struct result *b)
+{
+	return a->reason == b->reason && !memcmp(&a->regs, &b->regs, sizeof(a->regs)) && a->cr2 == b->cr2 &&
+	       !memcmp(a->frame, b->frame, sizeof(a->frame)) && a->exits == b->exits &&
+	       !memcmp(a->exit, b->exit, a->exits * sizeof(a->exit[0])) && !memcmp(a->low, b->low, NEAR) &&
+	       !memcmp(a->high, b->high, NEAR) && !memcmp(a->other, b->other, sizeof(a->other));
+}
+
+static void show(const char *how, const struct result *r)
+{
+	printf("    %s: exit %d after %u of the device, rip %#llx rsp %#llx rax %#llx rcx %#llx rdx %#llx flags %#llx, "
+	       "fault %#llx at %#llx rsp %#llx cr2 %#llx\n", how, r->reason, r->exits,
+	       (unsigned long long)r->regs.rip, (unsigned long long)r->regs.rsp, (unsigned long long)r->regs.rax,
+	       (unsigned long long)r->regs.rcx, (unsigned long long)r->regs.rdx, (unsigned long long)r->regs.rflags,
+	       (unsigned long long)r->frame[0], (unsigned long long)r->frame[1], (unsigned long long)r->frame[4],
+	       (unsigned long long)r->cr2);
+}
+
+#define STEPS 81u /* places for RSP around the border */
+#define RESULTS (ARRAY_SIZE(places) * ARRAY_SIZE(bodies) * STEPS)
+
+/* Every fourth byte around the border, and now and then in between. */
+static uint64_t rsp_at(const struct place *p, unsigned step)
+{
+	return p->border - 0xa0 + step * 4 + (step % 6 == 3);
+}
+
+static void report(const struct place *p, unsigned body, unsigned step, const struct result *want,
+		   const struct result *got)
+{
+	printf("\n    %s, rsp %#llx, body %s:\n", p->name, (unsigned long long)rsp_at(p, step), bodies[body].name);
+	show("stepped", want);
+	show("now", got);
+}
+
+/* Twice: what was found the first time is remembered by the code. */
+static bool check(struct guest *g, const struct place *p, unsigned body, unsigned step, const struct result *want)
+{
+	struct result got;
+
+	for (unsigned again = 0; again < 2; again++) {
+		run_body(g, p, body, rsp_at(p, step), &got);
+		if (!same(want, &got)) {
+			report(p, body, step, want, &got);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Fills the results or, if they are `filled`, compares with them. How many differ, of each body in a place
+ * one at most. */
+static unsigned run_all(uint32_t mode, struct result *results, bool filled, struct seen *seen)
+{
+	unsigned wrong = 0;
+	struct guest g;
+
+	make_guest(&g, mode);
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		set_place(&g, &places[i]);
+		for (unsigned body = 0; body < ARRAY_SIZE(bodies); body++) {
+			struct result *r = &results[(i * ARRAY_SIZE(bodies) + body) * STEPS];
+			bool good = true;
+
+			for (unsigned step = 0; step < STEPS && good; step++) {
+				if (filled) {
+					good = check(&g, &places[i], body, step, &r[step]);
+					continue;
+				}
+				run_body(&g, &places[i], body, rsp_at(&places[i], step), &r[step]);
+				count(&r[step], seen);
+			}
+			wrong += !good;
+		}
+	}
+	guest_destroy(&g);
+	return wrong;
+}
+
+static void run_mode(uint32_t mode)
+{
+	struct result *results = calloc(RESULTS, sizeof(*results));
+	struct seen seen = { 0 };
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(results);
+	run_all(VMX_SOFT_STEP_ONLY, results, false, &seen);
+	CU_ASSERT_TRUE(seen.whole > RESULTS / 3 && seen.faults > RESULTS / 8 && seen.device > RESULTS / 20);
+	CU_ASSERT_EQUAL(run_all(mode, results, true, &seen), 0);
+	free(results);
+}
+
+static void test_translated(void) { run_mode(0); }
+static void test_one_insn(void) { run_mode(VMX_SOFT_ONE_INSN); }
+static void test_no_chain(void) { run_mode(VMX_SOFT_NO_CHAIN); }
+static void test_no_tlb(void) { run_mode(VMX_SOFT_NO_TLB); }
+static void test_tiny(void) { run_mode(VMX_SOFT_TINY_CACHE); }
+
+int main(void)
+{
+	CU_TestInfo tests[] = {
+		{ "translated", test_translated },
+		{ "blocks of one instruction", test_one_insn },
+		{ "no links", test_no_chain },
+		{ "no TLB", test_no_tlb },
+		{ "a tiny code cache", test_tiny },
+		CU_TEST_INFO_NULL,
+	};
+	CU_SuiteInfo suites[] = {
+		{ "stretches of stack accesses", NULL, NULL, NULL, NULL, tests },
+		CU_SUITE_INFO_NULL,
+	};
+
+	return unit_run(suites);
+}
