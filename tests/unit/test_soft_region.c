@@ -1,22 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_soft_region.c - how the translator's code cache makes room: region by region (jit_region.c). */
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "tests/unit/unit.h"
 #include "vmx-driver/soft/jit_emit.h"
 
 #define CODE_BYTES 200u
 #define KEYS 4096u
-#define GPA(n) (0x100000 + (n) % KEYS * 64)
-#define RIP(n) ((uint64_t)(n) << 12 | (GPA(n) & 4095))
 
 struct rig {
 	struct soft_vm vm;
 	struct soft_cache *cache;
 	struct soft_vcpu *v[2];
 	unsigned made;
+	unsigned keys; /* blocks with lines of their own */
 	struct jit_block *last;
 };
+
+static uint64_t gpa_of(const struct rig *r, unsigned n)
+{
+	return 0x100000 + n % r->keys * 64;
+}
+
+static uint64_t rip_of(const struct rig *r, unsigned n)
+{
+	return (uint64_t)n << 12 | (gpa_of(r, n) & 4095);
+}
 
 static struct soft_vcpu *new_vcpu(struct rig *r)
 {
@@ -31,19 +41,25 @@ static struct soft_vcpu *new_vcpu(struct rig *r)
 	return v;
 }
 
-static struct rig *new_rig(void)
+static struct rig *new_rig_of(uint64_t cache_bytes)
 {
 	struct rig *r = calloc(1, sizeof(*r));
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(r);
 	pthread_mutex_init(&r->vm.excl_lock, NULL);
 	pthread_cond_init(&r->vm.excl_cond, NULL);
-	r->vm.vm.options.code_cache_bytes = 1u << 20;
+	r->vm.vm.options.code_cache_bytes = cache_bytes;
+	r->keys = KEYS;
 	CU_ASSERT_EQUAL_FATAL(soft_cache_create(&r->vm), 0);
 	r->cache = r->vm.cache;
 	for (unsigned i = 0; i < 2; i++)
 		r->vm.vcpus[i] = r->v[i] = new_vcpu(r);
 	return r;
+}
+
+static struct rig *new_rig(void)
+{
+	return new_rig_of(1u << 20);
 }
 
 static void free_rig(struct rig *r)
@@ -60,7 +76,7 @@ static void free_rig(struct rig *r)
 
 static struct jit_block *find(struct rig *r, unsigned n)
 {
-	struct jit_key key = { .gpa = GPA(n), .rip = RIP(n), .gpa2 = JIT_NO_PAGE };
+	struct jit_key key = { .gpa = gpa_of(r, n), .rip = rip_of(r, n), .gpa2 = JIT_NO_PAGE };
 
 	return jit_block_find(r->cache, &key);
 }
@@ -77,8 +93,8 @@ static struct jit_block *try_block(struct rig *r)
 	if (!b)
 		return NULL;
 	*b = (struct jit_block){
-		.rip = RIP(r->made), .frame = GPA(r->made) >> 12, .frame2 = JIT_NO_FRAME,
-		.last_line = (GPA(r->made) & 4095) / 64, .link_count = 1, .host_size = CODE_BYTES,
+		.rip = rip_of(r, r->made), .frame = gpa_of(r, r->made) >> 12, .frame2 = JIT_NO_FRAME,
+		.last_line = (gpa_of(r, r->made) & 4095) / 64, .link_count = 1, .host_size = CODE_BYTES,
 		.host = (uint32_t)(hot.p - cache->rw),
 	};
 	e_nop(&hot, 3);
@@ -97,7 +113,7 @@ static struct jit_block *try_block(struct rig *r)
 		return NULL;
 	jit_region_commit(cache, &hot, &cold, b);
 	jit_block_add(&r->vm, b);
-	jit_page_narrow(jit_page_get(cache, GPA(r->made)));
+	jit_page_narrow(jit_page_get(cache, gpa_of(r, r->made)));
 	r->made++;
 	return b;
 }
@@ -189,16 +205,16 @@ static void test_pages(void)
 		make(r);
 	CU_ASSERT_FALSE(jit_block_live(r->cache, first));
 	CU_ASSERT_EQUAL(r->cache->n_evictions, 0);
-	CU_ASSERT_TRUE(soft_code_overlaps(&r->vm, GPA(0), 1));
+	CU_ASSERT_TRUE(soft_code_overlaps(&r->vm, gpa_of(r, 0), 1));
 	CU_ASSERT_PTR_EQUAL(jit_block_of_host(r->cache, jit_host(r->cache, first)), first);
-	soft_code_written(&r->vm, NULL, GPA(0), 1);
+	soft_code_written(&r->vm, NULL, gpa_of(r, 0), 1);
 	CU_ASSERT_TRUE(first->dead);
-	CU_ASSERT_FALSE(soft_code_overlaps(&r->vm, GPA(0), 1));
-	CU_ASSERT_TRUE(soft_code_overlaps(&r->vm, GPA(1), 1));
+	CU_ASSERT_FALSE(soft_code_overlaps(&r->vm, gpa_of(r, 0), 1));
+	CU_ASSERT_TRUE(soft_code_overlaps(&r->vm, gpa_of(r, 1), 1));
 	while (!r->cache->n_evictions)
 		make(r);
-	CU_ASSERT_FALSE(soft_code_overlaps(&r->vm, GPA(1), 1));
-	CU_ASSERT_TRUE(soft_code_overlaps(&r->vm, GPA(r->made - 1), 1));
+	CU_ASSERT_FALSE(soft_code_overlaps(&r->vm, gpa_of(r, 1), 1));
+	CU_ASSERT_TRUE(soft_code_overlaps(&r->vm, gpa_of(r, r->made - 1), 1));
 	free_rig(r);
 }
 
@@ -293,6 +309,58 @@ static void test_flush(void)
 	free_rig(r);
 }
 
+/* Pages of memory that somebody touched. */
+static size_t touched(const void *start, size_t bytes)
+{
+	unsigned char *in = calloc(1, bytes / 4096);
+	size_t n = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(in);
+	CU_ASSERT_EQUAL(mincore((void *)(uintptr_t)start, bytes, in), 0);
+	for (size_t i = 0; i < bytes / 4096; i++)
+		n += in[i] & 1;
+	free(in);
+	return n;
+}
+
+/* Nobody stands still for the size of a cache when all of it goes. */
+static void test_large(void)
+{
+	struct rig *r = new_rig_of(1u << 30);
+	struct soft_cache *cache = r->cache;
+	size_t hash = (cache->hash_mask + 1ull) * sizeof(*cache->hash), before;
+
+	CU_ASSERT_TRUE(hash >= 1u << 20);
+	before = touched(cache->hash, hash);
+	soft_code_flush_all(&r->vm, NULL);
+	CU_ASSERT_EQUAL(touched(cache->hash, hash), before);
+	free_rig(r);
+}
+
+/* A page of which there is much code, as many programs have it at other addresses: a piece of it in each
+ * section. */
+static void test_many(void)
+{
+	struct rig *r = new_rig_of(8u << 20);
+	const unsigned n = 2000;
+	uint64_t pauses;
+
+	r->keys = 2;
+	for (unsigned i = 0; i < n; i++)
+		make_linked(r);
+	CU_ASSERT_EQUAL(r->cache->n_evictions, 0);
+	pauses = r->vm.n_pauses;
+	soft_code_written(&r->vm, NULL, gpa_of(r, 0), 1);
+	CU_ASSERT_EQUAL(r->cache->n_killed, n / 2);
+	CU_ASSERT_TRUE(r->vm.n_pauses - pauses >= n / 2 / 100);
+	for (unsigned i = 0; i < n; i++)
+		CU_ASSERT_EQUAL(find(r, i) != NULL, i % 2 == 1);
+	CU_ASSERT_FALSE(soft_code_overlaps(&r->vm, gpa_of(r, 0), 1));
+	CU_ASSERT_TRUE(soft_code_overlaps(&r->vm, gpa_of(r, 1), 1));
+	check_links(r, 0);
+	free_rig(r);
+}
+
 int main(void)
 {
 	CU_TestInfo tests[] = {
@@ -302,6 +370,8 @@ int main(void)
 		{ "branch tables forget a region", test_branches },
 		{ "instructions of operations", test_kept },
 		{ "everything at once", test_flush },
+		{ "a large cache", test_large },
+		{ "many blocks of one page", test_many },
 		CU_TEST_INFO_NULL,
 	};
 	CU_SuiteInfo suites[] = {

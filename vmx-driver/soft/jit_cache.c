@@ -18,6 +18,7 @@
 #define DEFAULT_CACHE (128ull << 20)
 #define TINY_CACHE (160ull << 10)
 #define KEPT_RESERVE (1u << 20)
+#define KILLED_AT_ONCE 64u /* blocks, in one section: each has a place in every vCPU's branch tables */
 #define CODE_LEAST 64u
 #define HASH_PER_BYTES 512u /* of the cache */
 
@@ -276,12 +277,18 @@ void jit_block_unlink(struct soft_cache *cache, struct jit_block *block)
 {
 	jit_ref *p = hash_slot(cache, block), ref = jit_ref_of(cache, block);
 
-	if (!jit_block_live(cache, block))
+	if (!block->epoch)
 		return;
 	while (*p && *p != ref)
 		p = &jit_block_at(cache, *p)->hash_next;
 	if (*p)
 		*p = block->hash_next;
+	/* What it had links with was thrown away as well, and may be something else by now. */
+	if (!jit_block_live(cache, block)) {
+		block->epoch = 0;
+		block->dead = true;
+		return;
+	}
 	for (struct jit_link *in = jit_link_at(cache, block->incoming); in; in = jit_link_at(cache, in->next_in))
 		unlink_one(cache, in);
 	block->incoming = 0;
@@ -325,16 +332,21 @@ void jit_page_recount(const struct soft_cache *cache, struct jit_page *page)
 	jit_page_narrow(page);
 }
 
-/* Kills the blocks of a page that touch the lines; others parked, cache->lock held. A block in two
- * pages leaves the other's list when that one is looked through. */
-static void kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
+/* Kills blocks of a page that touch the lines, KILLED_AT_ONCE at most; others parked, cache->lock held.
+ * A block in two pages leaves the other's list when that one is looked through. False: there are more. */
+static bool kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
 {
+	unsigned n = 0;
+
 	for (unsigned k = 0; k < 2; k++) {
 		for (jit_ref *p = &page->blocks[k]; *p;) {
 			struct jit_block *block = jit_block_at(vm->cache, *p);
 
-			if (!block->dead && (jit_block_lines(block, k) & mask))
+			if (!block->dead && (jit_block_lines(block, k) & mask)) {
+				if (n++ == KILLED_AT_ONCE)
+					return false;
 				kill_block(vm, block);
+			}
 			if (block->dead) {
 				*p = block->next[k];
 				jit_block_list(block, k, false);
@@ -344,6 +356,7 @@ static void kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
 		}
 	}
 	jit_page_recount(vm->cache, page);
+	return true;
 }
 
 void jit_page_narrow(struct jit_page *page)
@@ -366,41 +379,50 @@ static bool touches_code(struct soft_vm *vm, uint64_t gpa, uint64_t n)
 	return false;
 }
 
-void soft_code_written(struct soft_vm *vm, struct soft_vcpu *v, uint64_t gpa, uint64_t n)
+/* The same for [gpa, gpa+n) in one page, in sections between which the others go on: they may run what was
+ * there for a little longer, as after any store of somebody else's. */
+static void kill_part(struct soft_vm *vm, struct soft_vcpu *v, uint64_t gpa, uint64_t n)
 {
 	struct soft_cache *cache = vm->cache;
+	struct jit_page *page = jit_page_get(cache, gpa);
+	bool all = !page;
 
+	while (!all) {
+		soft_exclusive_begin(vm, v);
+		soft_lock(&cache->lock);
+		all = kill_lines(vm, page, jit_line_mask(gpa, n));
+		soft_unlock(&cache->lock);
+		soft_exclusive_end(vm, v);
+	}
+}
+
+void soft_code_written(struct soft_vm *vm, struct soft_vcpu *v, uint64_t gpa, uint64_t n)
+{
 	if (!touches_code(vm, gpa, n))
 		return;
-	soft_exclusive_begin(vm, v);
-	soft_lock(&cache->lock);
 	while (n) {
 		uint64_t part = 4096 - (gpa & 4095);
-		struct jit_page *page;
 
 		if (part > n)
 			part = n;
-		page = jit_page_get(cache, gpa);
-		if (page)
-			kill_lines(vm, page, jit_line_mask(gpa, part));
+		if (soft_code_overlaps(vm, gpa, (unsigned)part))
+			kill_part(vm, v, gpa, part);
 		gpa += part;
 		n -= part;
 	}
-	soft_unlock(&cache->lock);
 	if (v)
 		soft_count(&v->n_invalidations);
-	soft_exclusive_end(vm, v);
 }
 
-/* Everything goes; not from inside translated code. What is left of the blocks goes with their
- * regions, when these are wanted; until then their pages may ask for nothing. */
+/* Everything goes; not from inside translated code. Blocks of another epoch are not found any more; what
+ * is left of them goes with their regions, when these are wanted; until then their pages may ask for
+ * nothing. */
 void soft_code_flush_all(struct soft_vm *vm, struct soft_vcpu *v)
 {
 	struct soft_cache *cache = vm->cache;
 
 	soft_exclusive_begin(vm, v);
 	soft_lock(&cache->lock);
-	memset(cache->hash, 0, hash_bytes(cache));
 	cache->epoch++;
 	if (!cache->epoch)
 		cache->epoch = 1;

@@ -72,7 +72,8 @@ struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key 
 
 	while (block && (block->frame != frame || block->rip != key->rip || block->mode != key->mode ||
 			 jit_recipe_of(block->recipe) != key->recipe ||
-			 (block->frame2 != JIT_NO_FRAME && block->frame2 != frame2)))
+			 (block->frame2 != JIT_NO_FRAME && block->frame2 != frame2) ||
+			 !jit_block_live(cache, block)))
 		block = jit_block_at(cache, block->hash_next);
 	return block;
 }

@@ -95,7 +95,8 @@ static unsigned variants(const struct soft_cache *cache, const struct jit_key *k
 	unsigned n = 0;
 
 	for (; block; block = jit_block_at(cache, block->hash_next))
-		n += block->frame == frame && block->rip == key->rip && block->mode == key->mode;
+		n += block->frame == frame && block->rip == key->rip && block->mode == key->mode &&
+		     jit_block_live(cache, block);
 	return n;
 }
 
