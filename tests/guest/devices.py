@@ -20,9 +20,9 @@ def check(what, good):
 class Guest:
     """A shell in a guest, at the console."""
 
-    def __init__(self, vmxd, name, device, append='', initrd=INITRD, **config):
+    def __init__(self, vmxd, name, device, append='', kernel=KERNEL, initrd=INITRD, **config):
         self.vmxd, self.name = vmxd, name
-        vmxd.rpc.call('vm.create', name=name, kernel=KERNEL, initrd=initrd, memory='256M', engine='soft',
+        vmxd.rpc.call('vm.create', name=name, kernel=kernel, initrd=initrd, memory='256M', engine='soft',
                       transient=True, **config,
                       cmdline='quiet console=%s %s vmxd.modules vmxd.run="exec sh </dev/%s >/dev/%s 2>&1"' %
                       (device, append, device, device))
@@ -30,7 +30,7 @@ class Guest:
         self.console.wait('/ # ')
         self.count = 0
 
-    def run(self, commands, limit=60):
+    def run(self, commands, limit=120):
         """What the commands print."""
         self.count += 1
         # The echo of what is typed must not look like the answer.
@@ -54,7 +54,7 @@ def expect(stream, wanted):
 
 def dial(path):
     stream = socket.socket(socket.AF_UNIX)
-    stream.settimeout(30)
+    stream.settimeout(120)
     stream.connect(path)
     return stream
 
@@ -140,7 +140,7 @@ def stats(vmxd, name):
     return vmxd.rpc.call('vm.info', name=name, stats=True)['stats']
 
 
-def until(what, condition, limit=60):
+def until(what, condition, limit=120):
     end = time.monotonic() + limit
     while not condition():
         check('in vain waited for: ' + what, time.monotonic() < end)
@@ -177,6 +177,13 @@ def balloon(vmxd):
     check('memory that came back is bad', '94371840' in guest.run('cmp -n 94371840 /tmp/fill /dev/zero '
                                                                    '&& stat -c %s /tmp/fill'))
     check('what was kept is spoilt', 'OK' in guest.run('sha256sum -c /tmp/sum'))
+    # More than is there with the balloon full: rather than that anything dies, memory comes out of it.
+    guest.run('rm /tmp/fill')
+    vmxd.rpc.call('vm.balloon', name='balloon', memory='96M')
+    until('the balloon is full again', lambda: stats(vmxd, 'balloon')['balloon_actual_bytes'] == 160 * mib)
+    said = guest.run('dd if=/dev/zero of=/dev/null bs=120M count=1 2>&1; dmesg | grep -c "Out of memory"', 120)
+    check('no memory came out of the balloon: ' + said, '1+0 records out' in said and said.split()[-1] == '0' and
+          stats(vmxd, 'balloon')['balloon_actual_bytes'] < 140 * mib)
     refused(vmxd, 'more than', 'vm.balloon', name='balloon', memory='257M')
     guest.close()
 

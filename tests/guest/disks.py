@@ -84,12 +84,12 @@ class Console:
 
 
 class Vmxd:
-    def __init__(self):
+    def __init__(self, *options):
         self.dir = tempfile.mkdtemp(prefix='vmxd-disks.', dir=BUILD)
         self.log = open(self.dir + '/log', 'w')
         self.process = subprocess.Popen(
             [BUILD + '/vmxd', '--socket', self.dir + '/s', '--runtime-dir', self.dir + '/run', '--state-dir',
-             self.dir + '/state'], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+             self.dir + '/state', *options], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         for _ in range(100):
             if os.path.exists(self.dir + '/s'):
                 break
@@ -308,19 +308,18 @@ def resize(vmxd):
 
 
 def full(vmxd):
-    """No room on the host: the VM pauses, says why, goes on where it was. A small tmpfs of our own."""
+    """No room on the host: the VM pauses, says why, goes on where it was. A small tmpfs of our own. Without threads the
+    vCPU and io_uring write."""
     folder = vmxd.dir + '/small'
     os.mkdir(folder)
     if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=6M', 'small', folder],
                       stderr=subprocess.DEVNULL).returncode:
         raise Skip('no small file system can be mounted here')
     try:
-        with open(folder + '/disk', 'wb') as f:
-            f.truncate(16 << 20)
-        command('qemu-img', 'create', '-q', '-f', 'qcow2', folder + '/disk2', '16M')
-        for name, disk in ('full', {'path': folder + '/disk'}), \
-                ('full2', {'path': folder + '/disk2', 'format': 'qcow2'}):
-            full_once(vmxd, name, disk, folder)
+        for i, options in enumerate([{}, {'format': 'qcow2'}, {'io': 'threads'}, {'format': 'qcow2', 'io': 'threads'}]):
+            disk = dict(options, path='%s/disk%d' % (folder, i))
+            command('qemu-img', 'create', '-q', '-f', options.get('format', 'raw'), disk['path'], '16M')
+            full_once(vmxd, 'full%d' % i, disk, folder)
     finally:
         command('umount', '-l', folder)
 
@@ -345,7 +344,7 @@ def full_once(vmxd, name, disk, folder):
     vmxd.rpc.call('vm.resume', name=name)
     console.wait(r'right')
     finish(vmxd, name)
-    os.truncate(folder + '/disk', 0)
+    os.unlink(disk['path'])
 
 
 def wait_state(vmxd, name, state):
@@ -365,18 +364,27 @@ def refused(vmxd):
     command('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', other, '-F', 'qcow2', over)
     with open(vmxd.dir + '/text', 'w') as f:
         f.write('x' * 4096)
+    cut = vmxd.dir + '/cut'
+    command('qemu-img', 'create', '-q', '-f', 'qcow2', cut, '1M')
+    command('qemu-io', '-c', 'write -q 0 1M', cut)
+    os.truncate(cut, os.path.getsize(cut) // 2)
+    os.mkfifo(vmxd.dir + '/fifo')
     for disk, said in [
+            ({'path': cut, 'format': 'qcow2'}, 'L2 entry, 0x'),
             ({'path': vmxd.dir + '/text', 'format': 'qcow2'}, 'not a qcow2 image'),
+            ({'path': vmxd.dir + '/fifo'}, 'not a regular file or block device'),
+            ({'path': '/dev/zero'}, 'not a regular file or block device'),
+            ({'path': vmxd.dir}, 'disks[0].path: '),
             ({'path': over, 'format': 'qcow2'}, 'lies on top of a backing file'),
             ({'path': other, 'format': 'qcow2', 'backing': [{'path': vmxd.dir + '/text'}]}, 'has no backing file'),
             ({'path': over, 'format': 'qcow2', 'backing': [{'path': vmxd.dir + '/text', 'format': 'qcow2'}]},
              'backing[0]: qcow2: it is not'),
             ({'path': other, 'backing': [{'path': vmxd.dir + '/text'}]}, 'only a qcow2 image'),
-            ({'path': over, 'format': 'qcow2', 'backing': [{'path': over, 'format': 'qcow2'}]}, None)]:
+            ({'path': over, 'format': 'qcow2', 'backing': [{'path': over, 'format': 'qcow2'}]}, 'is in use')]:
         try:
             start_script(vmxd, 'refused', [disk], 'true')
         except Failure as e:
-            if said and said not in str(e):
+            if said not in str(e):
                 raise Failure('%s: said %s' % (disk, e))
         else:
             vmxd.rpc.call('vm.kill', name='refused')
@@ -408,15 +416,16 @@ def absent(files, programs):
     return None
 
 
-def run_cases(cases, files=(KERNEL, INITRD), programs=()):
-    """Runs (name, function of a daemon) pairs, all or those that are named; the program's exit status."""
+def run_cases(cases, files=(KERNEL, INITRD), programs=(), options=()):
+    """Runs (name, function of a daemon with these options) pairs, all or those that are named; the program's exit
+    status."""
     why = absent(files, programs)
     if why:
         print('skip: ' + why)
         print('0 passed, 0 failed, 1 skipped')
         return 77
     passed = failed = skipped = 0
-    vmxd = Vmxd()
+    vmxd = Vmxd(*options)
     try:
         for name, case in cases:
             start = time.monotonic()
