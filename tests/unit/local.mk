@@ -31,10 +31,11 @@ UNIT_TESTS = \
 	tests/unit/test-soft-sys-transfer \
 	tests/unit/test-soft-sys-xsave \
 	tests/unit/test-soft-vmcs \
-	tests/unit/test-soft-wait
+	tests/unit/test-soft-wait \
+	tests/unit/test-soft-xmodify
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
-noinst_HEADERS += tests/unit/unit.h tests/unit/soft_guest.h
+noinst_HEADERS += tests/unit/unit.h tests/unit/soft_guest.h tests/unit/soft_second.h
 
 # What several of them share.
 check_LTLIBRARIES += libstepper.la
@@ -80,7 +81,7 @@ tests_unit_test_soft_string_SOURCES = tests/unit/test_soft_string.c
 tests_unit_test_soft_string_LDADD = $(unit_stepper_libs)
 
 # The soft engine as a whole, through vmx.h, in every mode it can run a guest; two processors that wait
-# for each other; its pages, its code cache when it is full, its local APIC; VMCS fields and VMX
+# for each other, and one that changes the code of the other; its pages, its code cache when it is full, its local APIC; VMCS fields and VMX
 # capabilities; decoding by shape against Zydis itself; CALL and RET in translated code, stretches of stack
 # accesses; 16-bit code against the processor
 # underneath.
@@ -88,6 +89,8 @@ tests_unit_test_soft_run_SOURCES = tests/unit/test_soft_run.c
 tests_unit_test_soft_run_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_wait_SOURCES = tests/unit/test_soft_wait.c
 tests_unit_test_soft_wait_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_xmodify_SOURCES = tests/unit/test_soft_xmodify.c
+tests_unit_test_soft_xmodify_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_mmu_SOURCES = tests/unit/test_soft_mmu.c
 tests_unit_test_soft_mmu_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_pcid_SOURCES = tests/unit/test_soft_pcid.c

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_soft_wait.c - two processors of the software engine that wait for each other. */
-#include <pthread.h>
-#include <sched.h>
 #include <time.h>
 
-#include "tests/unit/soft_guest.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/soft_second.h"
 
 #define NSEC_PER_SEC 1000000000ull
 #define FUNCTION "0x21000"
@@ -25,42 +22,6 @@ static uint32_t debug_bits;
 
 static int mode_step(void) { debug_bits = VMX_SOFT_STEP_ONLY; return 0; }
 static int mode_default(void) { debug_bits = 0; return 0; }
-
-struct second {
-	struct guest g;
-	struct vmx_vcpu *_Atomic cpu;
-	uint64_t rip;
-	int result;
-	pthread_t thread;
-};
-
-static void *second_main(void *arg)
-{
-	struct second *s = arg;
-	const enum vmx_reg rip = VMX_RIP;
-	const uint32_t active = VMX_ACTIVE;
-	int r = vmx_vcpu_create(s->g.vm, 1, &s->g.cpu);
-
-	if (r >= 0)
-		r = guest_long_mode(&s->g);
-	if (r >= 0)
-		r = vmx_vcpu_set_regs(s->g.cpu, &rip, 1, &s->rip);
-	if (r >= 0)
-		r = vmx_vcpu_write_state(s->g.cpu, VMX_STATE_ACTIVITY, &active, sizeof(active));
-	s->cpu = s->g.cpu;
-	s->result = r >= 0 ? guest_resume(&s->g) : r;
-	vmx_vcpu_destroy(s->g.cpu);
-	return NULL;
-}
-
-/* The second processor begins at rip, on a thread of its own. */
-static void second_start(struct second *s, struct guest *g, uint64_t rip)
-{
-	*s = (struct second){ .g = { .vm = g->vm, .ram = g->ram }, .rip = rip };
-	CU_ASSERT_EQUAL_FATAL(pthread_create(&s->thread, NULL, second_main, s), 0);
-	while (!s->cpu)
-		sched_yield();
-}
 
 static uint64_t stat(struct guest *g, const char *name)
 {
