@@ -7,6 +7,7 @@ build=${VMXD_BUILDDIR:-$PWD}
 guest=${VMXD_GUEST_DIR:-$build/guest}
 passed=0 failed=0 skipped=0
 dir='' daemon='' helpers='' # helpers: what else ends with the test, process ids
+as=() # what start_daemon starts vmxd through
 
 # Counts a case that held.
 pass() { passed=$((passed + 1)); }
@@ -91,7 +92,7 @@ tidy() {
 # start_daemon OPTION...: a vmxd that has its socket, state and log in $dir, for every vmctl from here on.
 start_daemon() {
 	export VMXD_SOCKET=$dir/vmxd.sock
-	"$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" "$@" \
+	"${as[@]}" "$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" "$@" \
 		>>"$dir/log" 2>&1 </dev/null &
 	daemon=$!
 	wait_for 10 "$build/vmctl" -q list >/dev/null 2>&1 && return

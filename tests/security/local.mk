@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-TESTS += tests/security/process.sh tests/security/test-sandbox tests/security/threads.sh
-EXTRA_DIST += tests/security/process.sh tests/security/threads.sh
+TESTS += tests/security/process.sh tests/security/user.sh tests/security/test-sandbox tests/security/threads.sh
+EXTRA_DIST += tests/security/process.sh tests/security/user.sh tests/security/threads.sh
 check_PROGRAMS += tests/security/test-sandbox tests/security/inject
 tests_security_test_sandbox_SOURCES = tests/security/test_sandbox.c \
 	daemon/sandbox_compile.c daemon/sandbox_rules.c
