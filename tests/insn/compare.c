@@ -31,7 +31,9 @@ static bool is_memory_fault(unsigned vector)
 	return vector >= 12 && vector <= 14;
 }
 
-/* Which bits of a page fault's error code can agree. Linux reports addresses of the kernel's half as
+#define NOT_USERS ((1ull << 47) - 4096) /* Linux gives the last page to nobody */
+
+/* Which bits of a page fault's error code can agree. Linux reports addresses that can't be a program's as
  * present, and the guest has its own kernel there; CPL 0 differs in U by design. */
 static uint32_t error_mask(unsigned cpl, const struct outcome *native)
 {
@@ -39,7 +41,7 @@ static uint32_t error_mask(unsigned cpl, const struct outcome *native)
 
 	if (native->vector == 14) {
 		mask = 0x17;
-		if (native->cr2 >> 47)
+		if (native->cr2 >= NOT_USERS)
 			mask &= ~1u;
 		if (cpl != 3)
 			mask &= ~4u;
