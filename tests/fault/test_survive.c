@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/checked.h"
 #include "protocol/unix.h"
 #include "tests/protocol/rig.h"
 
@@ -44,92 +45,141 @@ static int64_t pid_of(struct rig *rig, struct client *client, const char *name)
 	return pid;
 }
 
-static bool says(struct rig *rig, struct client *client, const char *name, const char *ask,
-		 const char *answer)
+/* The caller's; it is attached until the VM's process drops it, with or without a daemon. */
+static int console_of(struct rig *rig, struct client *client, const char *name)
 {
-	char params[128], line[512];
-	int fd, i;
+	char params[128];
 
 	snprintf(params, sizeof(params), "{\"name\":\"%s\",\"fd\":true}", name);
 	rig_call(rig, client, "vm.console", params, NULL, NULL);
-	fd = client_take_fd(client);
+	return client_take_fd(client);
+}
+
+static bool says(struct rig *rig, struct client *client, const char *name, const char *ask,
+		 const char *answer)
+{
+	int fd = console_of(rig, client, name);
+	char line[512];
+
 	raw_text(fd, ask);
-	for (i = 0; i < 100; i++)
+	for (int i = 0; i < 100; i++)
 		if (raw_line(fd, line, sizeof(line), 3000) <= 0 || strstr(line, answer))
 			break;
 	close(fd);
 	return strstr(line, answer) != NULL;
 }
 
+static bool is(struct rig *rig, struct client *client, const char *name, const char *state)
+{
+	return strcmp(rig_state(rig, client, name), state) == 0;
+}
+
+/* A VM that ends while there is no daemon. */
+struct unseen {
+	const char *name, *last_word; /* to its console; NULL: it is killed */
+	int64_t pid;
+	int console;
+};
+
+static void unseen_start(struct rig *rig, struct client *client, struct unseen *vm)
+{
+	vm->pid = pid_of(rig, client, vm->name);
+	vm->console = console_of(rig, client, vm->name);
+	CHECK(rig, vm->pid > 1 && vm->console >= 0, "%s: no process or no console", vm->name);
+}
+
+static void unseen_end(struct rig *rig, struct unseen *vm)
+{
+	if (vm->last_word)
+		raw_text(vm->console, vm->last_word);
+	else if (vm->pid > 1)
+		kill((pid_t)vm->pid, SIGKILL);
+	for (int i = 0; i < 3000 && alive(vm->pid); i++)
+		usleep(10000);
+	CHECK(rig, !alive(vm->pid), "%s has not ended", vm->name);
+	close(vm->console);
+}
+
+static bool has_pid_file(struct rig *rig, const char *name, int64_t pid)
+{
+	char path[160], text[64] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/run/vm/%s/pid", rig->dir, name);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
+	close(fd);
+	return atoi(text) == pid;
+}
+
+static void delete_all(struct rig *rig, struct client *client)
+{
+	static const char *const names[] = { "live", "still", "brief", "dead", "idle" };
+	char params[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(params, sizeof(params), "{\"name\":\"%s\"}", names[i]);
+		CHECK(rig, rig_call(rig, client, "vm.delete", params, NULL, NULL) == 0, "delete %s",
+		      names[i]);
+	}
+}
+
 /* number: how the daemon goes. */
 static void test_found_again(struct rig *rig, int number)
 {
+	struct unseen unseen[] = { { "brief", "crash\n", 0, -1 }, { "passing", "poweroff\n", 0, -1 },
+				   { "dead", NULL, 0, -1 } };
 	struct client *client = rig_client(rig);
 	int64_t pid, paused;
 	int status;
 
 	CHECK(rig, rig_vm(rig, client, "live", "say=before shell"), "start");
 	CHECK(rig, rig_vm(rig, client, "still", ""), "start");
-	CHECK(rig, rig_vm(rig, client, "brief", "sleep=700 crash"), "start");
+	CHECK(rig, rig_vm(rig, client, "brief", "shell"), "start");
 	CHECK(rig, rig_vm(rig, client, "dead", ""), "start");
 	rig_call(rig, client, "vm.create", "{\"name\":\"idle\",\"kernel\":\"@K\"}", NULL, NULL);
 	rig_call(rig, client, "vm.create", "{\"name\":\"passing\",\"kernel\":\"@K\",\"transient\":true,"
-		 "\"engine\":\"soft\",\"cmdline\":\"sleep=300 poweroff\"}", NULL, NULL);
+		 "\"engine\":\"soft\",\"cmdline\":\"shell\"}", NULL, NULL);
 	rig_call(rig, client, "vm.start", "{\"name\":\"passing\"}", NULL, NULL);
 	rig_call(rig, client, "vm.pause", "{\"name\":\"still\"}", NULL, NULL);
 	pid = pid_of(rig, client, "live");
 	paused = pid_of(rig, client, "still");
+	for (size_t i = 0; i < ARRAY_SIZE(unseen); i++)
+		unseen_start(rig, client, &unseen[i]);
 	status = rig_end_daemon(rig, number);
 	CHECK(rig, number == SIGKILL ? WIFSIGNALED(status) : WIFEXITED(status), "%#x", status);
 	client_free(client);
 	CHECK(rig, alive(pid), "the VM ended with the daemon");
-	usleep(1200000); /* brief fails and passing ends with nobody there */
-	client = NULL;
-	{
-		/* dead is killed while nobody looks */
-		char path[160], text[64] = "";
-		int fd;
-
-		snprintf(path, sizeof(path), "%s/run/vm/dead/pid", rig->dir);
-		fd = open(path, O_RDONLY);
-		CHECK(rig, fd >= 0 && read(fd, text, sizeof(text) - 1) > 0, "no pid file");
-		close(fd);
-		if (atoi(text) > 1)
-			kill(atoi(text), SIGKILL);
-	}
+	CHECK(rig, has_pid_file(rig, "live", pid), "no pid file");
+	for (size_t i = 0; i < ARRAY_SIZE(unseen); i++)
+		unseen_end(rig, &unseen[i]);
 	rig_daemon(rig);
 	client = rig_client(rig);
-	CHECK(rig, strcmp(rig_state(rig, client, "live"), "running none") == 0, "live: %s",
-	      rig_state(rig, client, "live"));
+	CHECK(rig, is(rig, client, "live", "running none"), "live: %s", rig_state(rig, client, "live"));
 	CHECK(rig, pid_of(rig, client, "live") == pid, "another process");
 	CHECK(rig, says(rig, client, "live", "hello\n", "got: hello"), "its console");
-	CHECK(rig, strcmp(rig_state(rig, client, "still"), "paused none") == 0, "still: %s",
+	CHECK(rig, is(rig, client, "still", "paused none"), "still: %s",
 	      rig_state(rig, client, "still"));
 	CHECK(rig, pid_of(rig, client, "still") == paused, "another process");
 	CHECK(rig, rig_call(rig, client, "vm.resume", "{\"name\":\"still\"}", NULL, NULL) == 0,
 	      "resume");
-	CHECK(rig, strcmp(rig_state(rig, client, "brief"), "failed triple-fault") == 0, "brief: %s",
+	CHECK(rig, is(rig, client, "brief", "failed triple-fault"), "brief: %s",
 	      rig_state(rig, client, "brief"));
-	CHECK(rig, strcmp(rig_state(rig, client, "dead"), "created none") == 0 ||
-	      strcmp(rig_state(rig, client, "dead"), "failed machine-died") == 0, "dead: %s",
+	CHECK(rig, is(rig, client, "dead", "created none") ||
+	      is(rig, client, "dead", "failed machine-died"), "dead: %s",
 	      rig_state(rig, client, "dead"));
-	CHECK(rig, strcmp(rig_state(rig, client, "idle"), "created none") == 0, "idle: %s",
-	      rig_state(rig, client, "idle"));
-	CHECK(rig, strcmp(rig_state(rig, client, "passing"), "gone") == 0, "passing: %s",
+	CHECK(rig, is(rig, client, "idle", "created none"), "idle: %s", rig_state(rig, client, "idle"));
+	CHECK(rig, is(rig, client, "passing", "gone"), "passing: %s",
 	      rig_state(rig, client, "passing"));
 	CHECK(rig, rig_call(rig, client, "vm.stop", "{\"name\":\"still\"}", NULL, NULL) == 0, "stop");
 	CHECK(rig, rig_call(rig, client, "vm.kill", "{\"name\":\"live\"}", NULL, NULL) == 0, "kill");
 	CHECK(rig, !alive(pid), "its process is still there");
 	CHECK(rig, rig_call(rig, client, "vm.start", "{\"name\":\"dead\"}", NULL, NULL) == 0, "start");
 	rig_call(rig, client, "vm.kill", "{\"name\":\"dead\"}", NULL, NULL);
-	for (size_t i = 0; i < 5; i++) {
-		static const char *const names[] = { "live", "still", "brief", "dead", "idle" };
-		char params[64];
-
-		snprintf(params, sizeof(params), "{\"name\":\"%s\"}", names[i]);
-		CHECK(rig, rig_call(rig, client, "vm.delete", params, NULL, NULL) == 0, "delete %s",
-		      names[i]);
-	}
+	delete_all(rig, client);
 	client_free(client);
 }
 
