@@ -22,7 +22,8 @@ for page in vmxd.8 vmctl.1 vmxd-rpc.7; do
 		check "mandoc $page" test -z "$(mandoc -Tlint -W warning "$src/docs/$page" 2>&1 | tee /dev/stderr)"
 	fi
 done
-for verb in $("$build/vmctl" help | sed -n '/^Verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+verbs=$("$build/vmctl" help | sed -n '/^Verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+for verb in $verbs; do
 	check "vmctl.1 has $verb" grep -q "^\.It Ic $verb\b" "$src/docs/vmctl.1"
 	check "vmctl help $verb" "$build/vmctl" help "$verb" >/dev/null
 	for option in $("$build/vmctl" help "$verb" | sed -n 's/^  --\([a-z-]*\).*/\1/p'); do
@@ -33,6 +34,19 @@ for verb in $("$build/vmctl" help | sed -n '/^Verbs:/,/^$/s/^  \([a-z]*\) .*/\1/
 done
 for option in $("$build/vmxd" --help | sed -n 's/^  --\([a-z-]*\).*/\1/p'); do
 	check "vmxd.8 has --$option" grep -q -- "Fl -${option}\b" "$src/docs/vmxd.8"
+done
+# And nothing that they have not.
+for verb in $(sed -n 's/^\.It Ic \([a-z]*\).*/\1/p' "$src/docs/vmctl.1"); do
+	check "vmctl has $verb, as vmctl.1 says" grep -qx "$verb" <<<"$verbs"
+done
+vmctl_help=$("$build/vmctl" help; for verb in $verbs; do "$build/vmctl" help "$verb"; done)
+vmxd_help=$("$build/vmxd" --help)
+documented() { grep -oE -- 'Fl -[a-z-]+' "$src/docs/$1" | sed 's/Fl -//' | sort -u; } # PAGE
+for option in $(documented vmctl.1); do
+	check "vmctl has --$option, as vmctl.1 says" grep -q -- "--$option\b" <<<"$vmctl_help"
+done
+for option in $(documented vmxd.8); do
+	check "vmxd has --$option, as vmxd.8 says" grep -q -- "^  --$option\b" <<<"$vmxd_help"
 done
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]
