@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# The VM's process with a guest that is a script: see fake_board.c.
+# The VM's process with a guest that is a script: see fake_board.h.
 check_PROGRAMS += vmxd-machine-fake
-vmxd_machine_fake_SOURCES = $(machine_program_sources) tests/protocol/fake_board.c
+vmxd_machine_fake_SOURCES = $(machine_program_sources) tests/protocol/fake_board.c \
+	tests/protocol/fake_board.h tests/protocol/fake_guest.c tests/protocol/fake_units.c
 vmxd_machine_fake_CPPFLAGS = $(daemon_cppflags)
 vmxd_machine_fake_LDADD = libsandbox.la $(daemon_libs) -lpthread
 

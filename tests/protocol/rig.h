@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rig.h - a private vmxd with scripted guests (fake_board.c), and ways to speak to it. */
+/* rig.h - a private vmxd with scripted guests (fake_board.h), and ways to speak to it. */
 #ifndef TESTS_PROTOCOL_RIG_H
 #define TESTS_PROTOCOL_RIG_H
 
