@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # tests/unit: CUnit. A test is in the list, and below with its files and libraries.
 UNIT_TESTS = \
+	tests/unit/test-acpi \
 	tests/unit/test-board \
 	tests/unit/test-huge \
 	tests/unit/test-limit \
+	tests/unit/test-loop \
 	tests/unit/test-machine \
 	tests/unit/test-machine-boot \
 	tests/unit/test-machine-pci \
@@ -63,6 +65,10 @@ tests_unit_test_machine_SOURCES = tests/unit/test_machine.c
 tests_unit_test_machine_LDADD = libmachine.la $(CUNIT_LIBS)
 tests_unit_test_huge_SOURCES = tests/unit/test_huge.c
 tests_unit_test_huge_LDADD = libmachine.la $(CUNIT_LIBS)
+tests_unit_test_acpi_SOURCES = tests/unit/test_acpi.c
+tests_unit_test_acpi_LDADD = libmachine.la $(CUNIT_LIBS)
+tests_unit_test_loop_SOURCES = tests/unit/test_loop.c
+tests_unit_test_loop_LDADD = libmachine.la $(CUNIT_LIBS)
 tests_unit_test_machine_pci_SOURCES = tests/unit/test_machine_pci.c
 tests_unit_test_machine_pci_LDADD = libmachine.la $(CUNIT_LIBS)
 tests_unit_test_machine_boot_SOURCES = tests/unit/test_machine_boot.c

@@ -437,7 +437,6 @@ int main(void)
 		{ "registry", test_registry },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = { { "board", NULL, NULL, NULL, NULL, tests }, CU_SUITE_INFO_NULL };
 	struct vmx_vm_options options = { .size = sizeof(options), .engine = ENGINE };
 	struct vmx_vm *vm;
 
@@ -447,5 +446,5 @@ int main(void)
 		return 77;
 	}
 	(void)vmx_vm_destroy(vm);
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("board", tests));
 }

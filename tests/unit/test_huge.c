@@ -405,15 +405,9 @@ int main(void)
 		{ "translated code", test_code },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "anywhere", NULL, NULL, NULL, NULL, always },
-		{ "huge pages", NULL, NULL, NULL, NULL, made },
-		CU_SUITE_INFO_NULL,
-	};
 
 	if (host_can())
-		return unit_run(suites);
+		return UNIT_RUN(UNIT_SUITE("anywhere", always), UNIT_SUITE("huge pages", made));
 	printf("skip: this kernel makes no huge pages of memory files (MADV_COLLAPSE), or may not\n");
-	suites[1] = (CU_SuiteInfo)CU_SUITE_INFO_NULL;
-	return unit_run_but(suites, ARRAY_SIZE(made) - 1);
+	return UNIT_RUN_BUT(ARRAY_SIZE(made) - 1, UNIT_SUITE("anywhere", always));
 }

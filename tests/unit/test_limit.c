@@ -87,9 +87,6 @@ int main(void)
 		{ "rates", test_rates }, { "bursts and debt", test_burst },
 		{ "none, fastest, slowest", test_none_and_extremes }, CU_TEST_INFO_NULL
 	};
-	CU_SuiteInfo suites[] = {
-		{ "limit", NULL, NULL, NULL, NULL, tests }, CU_SUITE_INFO_NULL
-	};
 
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("limit", tests));
 }

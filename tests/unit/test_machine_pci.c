@@ -580,7 +580,6 @@ int main(void)
 		{ "a BAR moves under another processor", test_move_race },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = { { "pci", NULL, NULL, NULL, NULL, tests }, CU_SUITE_INFO_NULL };
 
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("pci", tests));
 }

@@ -175,10 +175,8 @@ int main(void)
 		{ "lines in pieces", test_frames }, { "the longest line", test_limit },
 		CU_TEST_INFO_NULL
 	};
-	CU_SuiteInfo suites[] = {
-		{ "json", NULL, NULL, NULL, NULL, json },
-		{ "frame", NULL, NULL, NULL, NULL, frames }, CU_SUITE_INFO_NULL
-	};
 
-	return unit_run(suites);
+	return UNIT_RUN(
+		UNIT_SUITE("json", json),
+		UNIT_SUITE("frame", frames));
 }

@@ -238,10 +238,8 @@ int main(void)
 		{ "sizes", test_sizes }, { "configurations", test_configs }, { "names", test_names },
 		{ "the table of methods", test_table }, CU_TEST_INFO_NULL
 	};
-	CU_SuiteInfo suites[] = {
-		{ "rpc", NULL, NULL, NULL, NULL, rpc },
-		{ "schema", NULL, NULL, NULL, NULL, schema }, CU_SUITE_INFO_NULL
-	};
 
-	return unit_run(suites);
+	return UNIT_RUN(
+		UNIT_SUITE("rpc", rpc),
+		UNIT_SUITE("schema", schema));
 }

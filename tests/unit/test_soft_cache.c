@@ -95,10 +95,6 @@ int main(void)
 		{ "a return", test_return },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "both halves of the code cache stay within their bounds", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(
+		UNIT_SUITE("both halves of the code cache stay within their bounds", tests));
 }

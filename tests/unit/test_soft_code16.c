@@ -423,15 +423,11 @@ int main(void)
 		{ "default", test_default },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "16-bit code", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
 
 	if (syscall(SYS_modify_ldt, 0x11, &none, sizeof(none)) != 0) {
 		printf("no local descriptor table here: %s\n0 passed, 0 failed, 2 skipped\n",
 		       strerror(errno));
 		return 77;
 	}
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("16-bit code", tests));
 }

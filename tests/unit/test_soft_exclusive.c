@@ -124,10 +124,5 @@ int main(void)
 		{ "two sections at once", test_two },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "sections in which nobody runs", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("sections in which nobody runs", tests));
 }

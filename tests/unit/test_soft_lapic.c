@@ -367,10 +367,5 @@ int main(void)
 		{ "ICR", test_icr },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "lapic", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("lapic", tests));
 }

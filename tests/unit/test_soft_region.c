@@ -374,10 +374,5 @@ int main(void)
 		{ "many blocks of one page", test_many },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "regions of the code cache", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("regions of the code cache", tests));
 }

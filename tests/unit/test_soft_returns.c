@@ -269,10 +269,5 @@ int main(void)
 		{ "a tree of calls is stopped", test_kicked },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "returns in translated code", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("returns in translated code", tests));
 }

@@ -571,15 +571,11 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = {
-		{ "step only", mode_step, NULL, NULL, NULL, tests },
-		{ "default", mode_default, NULL, NULL, NULL, tests },
-		{ "blocks of one instruction", mode_one, NULL, NULL, NULL, tests },
-		{ "no chaining", mode_no_chain, NULL, NULL, NULL, tests },
-		{ "no TLB", mode_no_tlb, NULL, NULL, NULL, tests },
-		{ "tiny code cache", mode_tiny, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(
+		UNIT_SUITE_IN("step only", mode_step, tests),
+		UNIT_SUITE_IN("default", mode_default, tests),
+		UNIT_SUITE_IN("blocks of one instruction", mode_one, tests),
+		UNIT_SUITE_IN("no chaining", mode_no_chain, tests),
+		UNIT_SUITE_IN("no TLB", mode_no_tlb, tests),
+		UNIT_SUITE_IN("tiny code cache", mode_tiny, tests));
 }

@@ -140,10 +140,5 @@ int main(void)
 		{ "other registers and values", test_hits },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "decoding by shape", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("decoding by shape", tests));
 }

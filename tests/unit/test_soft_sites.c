@@ -73,10 +73,5 @@ int main(void)
 		{ "another page now and then", test_seldom },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "how an access finds its page", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("how an access finds its page", tests));
 }

@@ -546,13 +546,9 @@ int main(void)
 		{ "breakpoints", test_breakpoints },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "decode", NULL, NULL, NULL, NULL, decode },
-		{ "state", NULL, NULL, NULL, NULL, state },
-		{ "instructions", NULL, NULL, NULL, NULL, insns },
-		{ "debug", NULL, NULL, NULL, NULL, debug },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(
+		UNIT_SUITE("decode", decode),
+		UNIT_SUITE("state", state),
+		UNIT_SUITE("instructions", insns),
+		UNIT_SUITE("debug", debug));
 }

@@ -304,10 +304,5 @@ int main(void)
 		{ "AH to DH without a native form", test_high_bytes },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "instructions", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("instructions", tests));
 }

@@ -404,11 +404,7 @@ int main(void)
 		{ "masked moves", test_masked },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "strings", NULL, NULL, NULL, NULL, strings },
-		{ "vectors", NULL, NULL, NULL, NULL, vectors },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(
+		UNIT_SUITE("strings", strings),
+		UNIT_SUITE("vectors", vectors));
 }

@@ -458,10 +458,5 @@ int main(void)
 		{ "CPUID", test_cpuid },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "system, 64-bit", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("system, 64-bit", tests));
 }

@@ -460,10 +460,5 @@ int main(void)
 		{ "real to protected mode", test_from_real },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "system, 16- and 32-bit", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("system, 16- and 32-bit", tests));
 }

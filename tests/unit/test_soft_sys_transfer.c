@@ -278,10 +278,5 @@ int main(void)
 		{ "flags and ports of a user", test_user_flags_and_ports },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "transfers, 64-bit", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("transfers, 64-bit", tests));
 }

@@ -192,10 +192,5 @@ int main(void)
 		{ "XRSTOR refuses what the host's refuses", test_xrstor_areas },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "extended state", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("extended state", tests));
 }

@@ -182,11 +182,7 @@ int main(void)
 		{ "controls that need others", test_controls },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "vmcs", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
 
 	soft_vmx_caps_init(&offered, true, CR4_VMXE | CR4_PAE | CR4_PGE, true);
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("vmcs", tests));
 }

@@ -107,11 +107,8 @@ int main(void)
 		{ "a sleeper is let sleep", test_asleep },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "step only", mode_step, NULL, NULL, NULL, tests },
-		{ "default", mode_default, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
 
-	return unit_run(suites);
+	return UNIT_RUN(
+		UNIT_SUITE_IN("step only", mode_step, tests),
+		UNIT_SUITE_IN("default", mode_default, tests));
 }

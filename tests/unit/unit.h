@@ -7,9 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* suites ends with CU_SUITE_INFO_NULL; so many tests, whose reason was printed, are not among them.
- * Returns the exit status of the program. */
-static inline int unit_run_but(CU_SuiteInfo *suites, unsigned skipped)
+/* A suite of tests (CU_TestInfo, up to CU_TEST_INFO_NULL); UNIT_SUITE_IN: init() goes before. */
+#define UNIT_SUITE_IN(name, init, tests) { name, init, NULL, NULL, NULL, tests }
+#define UNIT_SUITE(name, tests) UNIT_SUITE_IN(name, NULL, tests)
+/* Runs suites; so many tests, whose reason was printed, are not among them. The exit status. */
+#define UNIT_RUN_BUT(skipped, ...) \
+	unit_run((CU_SuiteInfo[]){ __VA_ARGS__, CU_SUITE_INFO_NULL }, skipped)
+#define UNIT_RUN(...) UNIT_RUN_BUT(0, __VA_ARGS__)
+
+static inline int unit_run(CU_SuiteInfo *suites, unsigned skipped)
 {
 	unsigned run, failed;
 
@@ -24,11 +30,6 @@ static inline int unit_run_but(CU_SuiteInfo *suites, unsigned skipped)
 	CU_cleanup_registry();
 	printf("%u passed, %u failed, %u skipped\n", run - failed, failed, skipped);
 	return failed || !run ? EXIT_FAILURE : EXIT_SUCCESS;
-}
-
-static inline int unit_run(CU_SuiteInfo *suites)
-{
-	return unit_run_but(suites, 0);
 }
 
 #endif
