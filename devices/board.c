@@ -394,60 +394,55 @@ void board_info(struct board *board, struct board_info *ret_info)
 	pthread_mutex_unlock(&board->units_lock);
 }
 
-/* With units_lock. NULL: there is none. */
-static struct device *find(const struct board *board, const char *id, const struct device_class *class)
+/* The device, or NULL: there is none. No unit comes or goes until give(). */
+static struct device *take(struct board *board, const char *id, const struct device_class *class)
 {
-	const struct unit *unit = board_unit_find(board, id);
+	const struct unit *unit;
 
+	pthread_mutex_lock(&board->units_lock);
+	unit = board_unit_find(board, id);
 	return unit && unit->device->class == class ? unit->device : NULL;
+}
+
+/* r, or -ENODEV for none. */
+static int give(struct board *board, const struct device *device, int r)
+{
+	pthread_mutex_unlock(&board->units_lock);
+	return device ? r : -ENODEV;
 }
 
 int board_net_attach(struct board *board, const char *id, const int *fds, unsigned count)
 {
-	struct device *device;
-	int r;
+	struct device *device = take(board, id, &virtio_net_class);
 
-	pthread_mutex_lock(&board->units_lock);
-	device = find(board, id, &virtio_net_class);
-	r = device ? virtio_net_attach(device, fds, count) : -ENODEV;
-	pthread_mutex_unlock(&board->units_lock);
-	return r;
+	return give(board, device, device ? virtio_net_attach(device, fds, count) : 0);
 }
 
 int board_net_info(struct board *board, const char *id, struct virtio_net_info *ret_info)
 {
-	struct device *device;
+	struct device *device = take(board, id, &virtio_net_class);
 
-	pthread_mutex_lock(&board->units_lock);
-	device = find(board, id, &virtio_net_class);
 	if (device)
 		virtio_net_info(device, ret_info);
-	pthread_mutex_unlock(&board->units_lock);
-	return device ? 0 : -ENODEV;
+	return give(board, device, 0);
 }
 
 int board_vhost_attach(struct board *board, const char *id, int fd)
 {
-	struct device *device;
+	struct device *device = take(board, id, &vhost_user_class);
 
-	pthread_mutex_lock(&board->units_lock);
-	device = find(board, id, &vhost_user_class);
 	if (device)
 		vhost_user_attach(device, fd);
-	pthread_mutex_unlock(&board->units_lock);
-	return device ? 0 : -ENODEV;
+	return give(board, device, 0);
 }
 
 int board_vhost_info(struct board *board, const char *id, struct vhost_user_info *ret_info)
 {
-	struct device *device;
+	struct device *device = take(board, id, &vhost_user_class);
 
-	pthread_mutex_lock(&board->units_lock);
-	device = find(board, id, &vhost_user_class);
 	if (device)
 		vhost_user_info(device, ret_info);
-	pthread_mutex_unlock(&board->units_lock);
-	return device ? 0 : -ENODEV;
+	return give(board, device, 0);
 }
 
 /* Writes n of a device's counters behind those that are there; how many there are now. */

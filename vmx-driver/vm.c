@@ -217,26 +217,25 @@ int vmx_set_time(struct vmx_vm *vm, bool suspend)
 	return r;
 }
 
-int vmx_vm_suspend_time(struct vmx_vm *vm)
+static int set_time_alone(struct vmx_vm *vm, bool suspend)
 {
 	int r = lock_setup(vm);
 
 	if (r < 0)
 		return r;
-	r = vmx_set_time(vm, true);
+	r = vmx_set_time(vm, suspend);
 	unlock_setup(vm);
 	return r;
 }
 
+int vmx_vm_suspend_time(struct vmx_vm *vm)
+{
+	return set_time_alone(vm, true);
+}
+
 int vmx_vm_resume_time(struct vmx_vm *vm)
 {
-	int r = lock_setup(vm);
-
-	if (r < 0)
-		return r;
-	r = vmx_set_time(vm, false);
-	unlock_setup(vm);
-	return r;
+	return set_time_alone(vm, false);
 }
 
 uint64_t vmx_vm_tsc_hz(const struct vmx_vm *vm)
