@@ -224,10 +224,20 @@ static ssize_t load_mapped(int to, uint64_t at, int fd, uint64_t offset, size_t 
 	return n;
 }
 
+/* As pread() to p, host memory of guest memory that is not in huge pages. */
+static ssize_t load_small(const struct memory *memory, uint8_t *p, int fd, uint64_t offset, size_t len)
+{
+	ssize_t n = -1;
+
+	if (p >= memory->host && p < memory->host + memory->size)
+		n = load_mapped(memory->fd, (uint64_t)(p - memory->host), fd, offset, len);
+	return n < 0 ? pread(fd, p, len, (off_t)offset) : n;
+}
+
 ssize_t mem_load(struct memory *memory, uint64_t gpa, int fd, uint64_t offset, size_t len)
 {
 	uint8_t *p = find(memory, gpa, len);
-	ssize_t n = 0, more = -1;
+	ssize_t n = 0, more = 0;
 	size_t huge;
 
 	if (!len)
@@ -238,17 +248,13 @@ ssize_t mem_load(struct memory *memory, uint64_t gpa, int fd, uint64_t offset, s
 	huge = (size_t)huge_now(memory->huge, p, len);
 	if (huge)
 		n = pread(fd, p, huge, (off_t)offset);
-	if (n >= 0 && (size_t)n == huge && huge < len) {
-		if (p >= memory->host && p < memory->host + memory->size)
-			more = load_mapped(memory->fd, (uint64_t)(p - memory->host) + huge, fd,
-					   offset + huge, len - huge);
-		if (more < 0)
-			more = pread(fd, p + huge, len - huge, (off_t)(offset + huge));
-		if (more > 0 || !n)
-			n += more;
-	}
+	if (n >= 0 && (size_t)n == huge && huge < len)
+		more = load_small(memory, p + huge, fd, offset + huge, len - huge);
+	if (more < 0 && n == 0)
+		n = more;
 	if (n < 0)
 		return -errno;
+	n += more > 0 ? more : 0; /* an error behind something read is the next call's */
 	written(memory, gpa, (uint64_t)n);
 	return n;
 }

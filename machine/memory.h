@@ -104,7 +104,7 @@ int mem_discard(struct memory *memory, uint64_t gpa, uint64_t len);
  * it calls mem_written() afterwards, with the bytes really written, before the guest is told. */
 int mem_iov(struct memory *memory, uint64_t gpa, size_t len, struct iovec *ret_iov);
 /* Reads from a file into RAM, as pread() does: how many bytes, 0 at its end. Meant for much at once.
- * -EFAULT where not all of [gpa, gpa+len) is RAM. */
+ * -EFAULT where not all of [gpa, gpa+len) is RAM; else what pread() says. */
 ssize_t mem_load(struct memory *memory, uint64_t gpa, int fd, uint64_t offset, size_t len);
 /* The same by a copy, for a backend that has no system call to make: between buf and the bytes from
  * `skip` on of n entries. How many bytes, less than len where the entries end. */

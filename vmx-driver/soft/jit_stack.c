@@ -193,7 +193,6 @@ static unsigned run_end(const struct tr *t)
 	return end < t->i + RUN_MAX ? end : t->i + RUN_MAX;
 }
 
-
 /* PUSH reg / imm one after the other. Returns how many were emitted (0: not a run). */
 unsigned jit_push_run(struct tr *t)
 {

@@ -96,7 +96,6 @@ static int begin(struct soft_vcpu *v, const struct soft_insn *insn, enum vmx_rea
 	return v->cpl == 0 ? SOFT_OK : sys_gp0(v);
 }
 
-
 static int read_memory(struct soft_vcpu *v, const struct soft_insn *insn, void *buf, unsigned n)
 {
 	uint64_t la = 0;

@@ -90,7 +90,6 @@ void vmwrite(uint32_t field, uint64_t value)
 	}
 }
 
-
 uint32_t revision(void)
 {
 	return (uint32_t)rdmsr(0x480) & 0x7fffffffu;
