@@ -128,10 +128,5 @@ int main(void)
 		{ "recipes", test_recipe },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "points of a block", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("points of a block", tests));
 }
