@@ -359,10 +359,5 @@ int main(void)
 		{ "a tiny code cache", test_tiny },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "stretches of stack accesses", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("stretches of stack accesses", tests));
 }

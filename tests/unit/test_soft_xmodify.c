@@ -206,10 +206,5 @@ int main(void)
 		{ "a tiny code cache", test_tiny },
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {
-		{ "code that another processor changes", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
-	};
-
-	return unit_run(suites);
+	return UNIT_RUN(UNIT_SUITE("code that another processor changes", tests));
 }
