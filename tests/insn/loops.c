@@ -198,13 +198,48 @@ static void add_own_code(struct loop *l)
 	put(&l->code, 1);
 }
 
+/* A counter that goes up or down to a limit, near a border of the comparison. */
+static void add_count_end(struct loop *l, unsigned head)
+{
+	const uint64_t borders[] = { 0, 1ull << 31, 1ull << 32, 1ull << 63, 0x123456, 0x123456 };
+	const unsigned which = rng_below(&l->rng, 6);
+	const bool wide = rng_percent(&l->rng, 60), swapped = rng_percent(&l->rng, 30);
+	const bool is_signed = rng_percent(&l->rng, 50), exact = rng_percent(&l->rng, 40);
+	/* by more than 1 it could step over a limit that is the last number */
+	const uint32_t most = (!exact && which < 4) || rng_percent(&l->rng, 60) ? 1 : 40;
+	const int32_t by = (int32_t)(1 + rng_below(&l->rng, most)) * (rng_percent(&l->rng, 40) ? -1 : 1);
+	const bool up = (by > 0) != swapped; /* as the operands stand */
+	unsigned cc = is_signed ? (up ? 12 : 15) : up ? 2 : 7;
+	const uint64_t start = borders[which] - (uint64_t)((int64_t)by * rng_below(&l->rng, l->turns + 1));
+	uint64_t limit = start + (uint64_t)((int64_t)by * l->turns);
+
+	if (exact)
+		cc = 5;
+	else if (which >= 4 && rng_percent(&l->rng, 40))
+		limit += (uint64_t)((int64_t)rng_below(&l->rng, 80) - 40);
+	if (!exact && which >= 4 && rng_percent(&l->rng, 40))
+		cc ^= is_signed ? 2 : 4; /* or equal */
+	l->tc->in.gpr[l->counter] = start;
+	l->tc->in.gpr[l->limit] = limit;
+	add_step(l, l->counter, by);
+	if (swapped) {
+		put_reg(&l->code, 0, wide, 0x39, l->counter, l->limit); /* cmp limit, counter */
+	} else if (rng_percent(&l->rng, 60) || (wide && limit != (uint64_t)(int64_t)(int32_t)limit)) {
+		put_reg(&l->code, 0, wide, 0x39, l->limit, l->counter);
+	} else {
+		put_reg(&l->code, 0, wide, 0x81, 7, l->counter);
+		put4(&l->code, (uint32_t)limit);
+	}
+	put_jcc(&l->code, cc, head);
+}
+
 static void add_end(struct loop *l, unsigned head)
 {
 	const struct pointer *p = &l->ptr[0];
 	struct cpu *in = &l->tc->in;
 	const struct address down = { l->counter, -1, 0, -1 };
 
-	switch (rng_below(&l->rng, 5)) {
+	switch (rng_below(&l->rng, 8)) {
 	case 0:
 		put_reg(&l->code, 0, true, 0xff, 1, l->counter); /* dec */
 		put_jcc(&l->code, 5, head);
@@ -229,6 +264,11 @@ static void add_end(struct loop *l, unsigned head)
 		l->exits[l->exit_count++] = l->code.len - 4u;
 		put(&l->code, 0xe9);
 		put4(&l->code, head - (l->code.len + 4u));
+		break;
+	case 4:
+	case 5:
+	case 6:
+		add_count_end(l, head);
 		break;
 	default:
 		put_reg(&l->code, 0, true, 0x83, 5, l->counter); /* sub counter, 1 */

@@ -342,6 +342,15 @@ static jit_recipe reg_recipe(const struct soft_insn *insn, const struct recipe_r
 	return jit_recipe_make(row->op, log2, a, (unsigned)b, 0);
 }
 
+jit_recipe jit_flags_recipe(const struct soft_insn *insn)
+{
+	const struct recipe_row *row = row_of(insn);
+	int a = plain_reg(&insn->op[0]);
+
+	return row && a >= 0 && !is_shift(row->op) && !jit_memory_operand(insn) ?
+		       reg_recipe(insn, row, (unsigned)a) : 0;
+}
+
 jit_recipe jit_flags_prepare(struct tr *t, const struct item *it)
 {
 	const struct soft_insn *insn = &it->insn;

@@ -17,6 +17,31 @@ static unsigned guest_of(ZydisRegister reg)
 
 /* --- how registers change ---------------------------------------------------------------------- */
 
+/* Does the item add a constant to a register, op[0]? */
+static bool adds_constant(const struct item *it, int64_t *ret_off)
+{
+	const ZydisDecodedOperand *op = it->insn.op;
+	ZydisMnemonic mnemonic = it->insn.zi.mnemonic;
+
+	*ret_off = 0;
+	if (it->kind != K_DATA || op[0].type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return false;
+	switch (mnemonic) {
+	case ZYDIS_MNEMONIC_INC:
+	case ZYDIS_MNEMONIC_DEC:
+		*ret_off = mnemonic == ZYDIS_MNEMONIC_INC ? 1 : -1;
+		return true;
+	case ZYDIS_MNEMONIC_ADD:
+	case ZYDIS_MNEMONIC_SUB:
+		if (op[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			return false;
+		*ret_off = mnemonic == ZYDIS_MNEMONIC_ADD ? op[1].imm.value.s : -op[1].imm.value.s;
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Does the item give a 64-bit register, op[0], the value of one + *ret_off? Which; or JIT_NOBODYS. */
 static unsigned moved_from(const struct item *it, int64_t *ret_off)
 {
@@ -25,18 +50,9 @@ static unsigned moved_from(const struct item *it, int64_t *ret_off)
 	*ret_off = 0;
 	if ((it->kind != K_DATA && it->kind != K_LEA) || !jit_is_gpr64(&op[0]))
 		return JIT_NOBODYS;
+	if (adds_constant(it, ret_off))
+		return guest_of(op[0].reg.value);
 	switch (it->insn.zi.mnemonic) {
-	case ZYDIS_MNEMONIC_INC:
-	case ZYDIS_MNEMONIC_DEC:
-		*ret_off = it->insn.zi.mnemonic == ZYDIS_MNEMONIC_INC ? 1 : -1;
-		return guest_of(op[0].reg.value);
-	case ZYDIS_MNEMONIC_ADD:
-	case ZYDIS_MNEMONIC_SUB:
-		if (op[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
-			return JIT_NOBODYS;
-		*ret_off = it->insn.zi.mnemonic == ZYDIS_MNEMONIC_ADD ? op[1].imm.value.s :
-								       -op[1].imm.value.s;
-		return guest_of(op[0].reg.value);
 	case ZYDIS_MNEMONIC_MOV:
 		return jit_is_gpr64(&op[1]) ? guest_of(op[1].reg.value) : JIT_NOBODYS;
 	case ZYDIS_MNEMONIC_LEA:
@@ -161,6 +177,93 @@ static bool add_access(struct loop *loop, const struct item *it, unsigned item,
 	    (!is_near(one.lo) || !is_near(mem->mem.disp.value + access->bias)))
 		return false;
 	return join_stream(loop, &one, access);
+}
+
+/* --- how often --------------------------------------------------------------------------------------- */
+
+/* An operand of 32 or 64 bits: which guest register, else JIT_NOBODYS. */
+static unsigned plain_guest(const ZydisDecodedOperand *op)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->size >= 32 ? guest_of(op->reg.value) :
+									     JIT_NOBODYS;
+}
+
+/* How many items of the loop write the register; the last of them. */
+static unsigned writers(const struct tr *t, const struct loop *loop, unsigned first, unsigned guest,
+			unsigned *ret_last)
+{
+	unsigned n = 0;
+
+	for (unsigned k = first; k < loop->back; k++) {
+		if (jit_writes_guest(&t->s->item[k], guest)) {
+			*ret_last = k;
+			n++;
+		}
+	}
+	return n;
+}
+
+/* Does the item add a constant to at least so many bits of the register? */
+static bool adds_to(const struct item *it, unsigned guest, unsigned bits, int64_t *ret_by)
+{
+	return moved_from(it, ret_by) == guest || (adds_constant(it, ret_by) && it->insn.op[0].size >= bits);
+}
+
+/* Below, or above if it moves down; not equal is all the same. */
+static bool goes_on_before(unsigned cc, int64_t stride)
+{
+	if (cc == CC_NE)
+		return true;
+	if (stride > 0)
+		return cc == CC_B || cc == CC_BE || cc == CC_L || cc == CC_LE;
+	return cc == CC_A || cc == CC_AE || cc == CC_G || cc == CC_GE;
+}
+
+/* The loop goes on while op `moving` of the item before its end compares with the other one by cc. */
+static bool find_moving(const struct tr *t, struct loop *loop, unsigned first, unsigned moving, unsigned cc)
+{
+	const struct item *test = &t->s->item[loop->back - 1];
+	const ZydisDecodedOperand *op = &test->insn.op[moving], *other = &test->insn.op[moving ^ 1];
+	bool is_cmp = test->insn.zi.mnemonic == ZYDIS_MNEMONIC_CMP;
+	unsigned guest = plain_guest(op), fixed = plain_guest(other), at = 0, none;
+	struct loop_trips *trips = &loop->trips;
+	int64_t stride;
+
+	if (guest == JIT_NOBODYS || writers(t, loop, first, guest, &at) != 1 ||
+	    !adds_to(&t->s->item[at], guest, op->size, &stride) ||
+	    stride < -LOOP_STRIDE || stride > LOOP_STRIDE || !stride || !goes_on_before(cc, stride))
+		return false;
+	if (is_cmp && other->type != ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+	    (fixed == JIT_NOBODYS || writers(t, loop, first, fixed, &none)))
+		return false;
+	*trips = (struct loop_trips){
+		.moving = (uint8_t)guest, .fixed = is_cmp ? (uint8_t)fixed : JIT_NOBODYS,
+		.wide = op->size == 64, .elided = is_cmp, .stride = (int32_t)stride,
+		.beyond = cc == CC_NE ? 0 : cc < CC_L ? CC_B : CC_L,
+	};
+	if (is_cmp && fixed == JIT_NOBODYS)
+		trips->imm = (int32_t)other->imm.value.s;
+	return true;
+}
+
+static void find_trips(const struct tr *t, struct loop *loop, unsigned first)
+{
+	static const uint8_t mirrored[16] = { /* of operands that change places; 0: of no use */
+		[CC_NE] = CC_NE, [CC_B] = CC_A, [CC_A] = CC_B, [CC_BE] = CC_AE, [CC_AE] = CC_BE,
+		[CC_L] = CC_G, [CC_G] = CC_L, [CC_LE] = CC_GE, [CC_GE] = CC_LE,
+	};
+	const struct item *jump = &t->s->item[loop->back], *test = jump - 1;
+	unsigned cc = jump->insn.zi.opcode & 15;
+	int64_t off;
+
+	if (jump->kind != K_JCC || test->kind != K_DATA || jit_memory_operand(&test->insn))
+		return;
+	if (test->insn.zi.mnemonic == ZYDIS_MNEMONIC_CMP) {
+		if (!find_moving(t, loop, first, 0, cc) && mirrored[cc])
+			find_moving(t, loop, first, 1, mirrored[cc]);
+	} else if (cc == CC_NE && jit_flags_recipe(&test->insn) && adds_constant(test, &off)) {
+		find_moving(t, loop, first, 0, cc);
+	}
 }
 
 /* --- which loops ---------------------------------------------------------------------------------- */
@@ -304,6 +407,7 @@ bool jit_loop_find(const struct tr *t, struct loop *loop, unsigned first)
 			return false;
 		values_after(value, it);
 	}
+	find_trips(t, loop, first);
 	return assign(loop);
 }
 

@@ -40,8 +40,24 @@ struct loop_access { /* an item's operand in memory */
 	int64_t at;      /* from base + (index << log2) as they were then */
 };
 
+/* Where the jump back asks how far a register that moves by a constant is from one that does not, or from
+ * an immediate: then the iterations are counted before they run, and neither compared nor left in
+ * their middle. */
+struct loop_trips {
+	uint8_t moving;  /* guest register */
+	uint8_t fixed;   /* guest register, or JIT_NOBODYS: imm */
+	bool wide;       /* 64 bits are compared, not 32 */
+	bool elided;     /* by a CMP, which is not there in the fast body */
+	uint8_t beyond;  /* condition code of fixed - moving (its negative, going down): past it; or 0 */
+	int32_t stride;  /* added before it is compared; 0: nothing of the kind */
+	int32_t imm;
+};
+
 struct loop {
 	unsigned back; /* item that jumps back */
+	struct loop_trips trips;
+	unsigned bodies; /* so many were emitted */
+	unsigned pad, pad_body; /* bytes before the head of that one */
 	unsigned stream_count;
 	struct loop_stream stream[LOOP_STREAMS];
 	struct loop_access access[LOOP_ITEMS];
@@ -49,7 +65,7 @@ struct loop {
 	uint8_t name[16];   /* the guest register whose host register it has, an involution */
 	uint32_t borrowed;  /* pinned guest registers whose values wait in v->gpr */
 	uint8_t counter;    /* host register */
-	uint8_t *head;      /* of the fast body */
+	uint8_t *head, *end; /* of the fast body */
 	uint8_t *miss;      /* a jump to the ordinary body, or NULL */
 };
 

@@ -67,12 +67,18 @@ static bool same_strides(const struct loop *loop, unsigned *ret_stride)
 	return same;
 }
 
+/* both of r9 to r11 */
+static void e_cmov(struct jit_buf *b, bool w, unsigned cc, unsigned to, unsigned from)
+{
+	e2(b, 0x45 | (w ? 8 : 0), 0x0f);
+	e2(b, 0x40 | cc, 0xc0 | (to & 7) << 3 | (from & 7));
+}
+
 /* cmp a, b; cmovcc a, b */
 static void emit_choose(struct jit_buf *b, bool w, unsigned cc, unsigned to, unsigned from)
 {
 	e_rr(b, w, 0x39, to, from);
-	e2(b, 0x45 | (w ? 8 : 0), 0x0f); /* both of r9 to r11 */
-	e2(b, 0x40 | cc, 0xc0 | (to & 7) << 3 | (from & 7));
+	e_cmov(b, w, cc, to, from);
 }
 
 static void check_one(struct tr *t, const struct loop_stream *s)
@@ -152,6 +158,43 @@ static void check_together(struct tr *t, struct loop *loop, unsigned stride)
 	emit_divide(b, H_R9, stride);
 }
 
+/* reg = guest register + add */
+static void emit_guest_value(struct jit_buf *b, unsigned reg, unsigned guest, int32_t add)
+{
+	int host = jit_host_reg(guest);
+
+	if (host < 0) {
+		e_load_gpr(b, reg, guest);
+		host = (int)reg;
+	}
+	e_lea(b, reg, (unsigned)host, add);
+}
+
+/* r9: not more than the iterations before the one that ends the loop. */
+static void emit_trips(struct tr *t, const struct loop_trips *trips, uint32_t cap)
+{
+	unsigned left = trips->stride > 0 ? H_R10 : H_R11, other = trips->stride > 0 ? H_R11 : H_R10;
+	unsigned by = (unsigned)(trips->stride < 0 ? -trips->stride : trips->stride);
+	uint32_t most = (cap - 1) * by;
+	struct jit_buf *b = &t->b;
+
+	if ((by & (by - 1)) && most > 4095)
+		most = 4095; /* emit_divide() */
+	emit_guest_value(b, H_R11, trips->moving, trips->stride);
+	if (trips->fixed == JIT_NOBODYS)
+		e_mov_imm(b, H_R10, (uint64_t)(int64_t)trips->imm);
+	else
+		emit_guest_value(b, H_R10, trips->fixed, 0);
+	e_rr(b, trips->wide, 0x29, left, other); /* sub */
+	e_mov_imm(b, other, 0);
+	if (trips->beyond)
+		e_cmov(b, true, trips->beyond, left, other);
+	e_mov_imm(b, other, most);
+	emit_choose(b, true, CC_A, left, other);
+	emit_divide(b, left, by);
+	emit_choose(b, false, CC_A, H_R9, left);
+}
+
 /* Checks all streams; r9 = the number of iterations that are free of checks, less one. */
 static void emit_checks(struct tr *t, struct loop *loop)
 {
@@ -171,7 +214,9 @@ static void emit_checks(struct tr *t, struct loop *loop)
 		check_together(t, loop, stride);
 	else
 		check_each(t, loop);
-	if (stride && 4095 / stride >= cap) {
+	if (loop->trips.stride) {
+		emit_trips(t, &loop->trips, cap);
+	} else if (stride && 4095 / stride >= cap) {
 		e_mov_imm(b, H_R11, cap - 1);
 		emit_choose(b, false, CC_A, H_R9, H_R11);
 	}
@@ -281,6 +326,11 @@ static void emit_side_exit(struct tr *t, struct loop *loop, const struct item *i
 	jit_cold_end(t);
 }
 
+struct flags_at { /* of struct tr */
+	unsigned where;
+	jit_recipe recipe;
+};
+
 static jit_recipe recipe_outside(const struct tr *t)
 {
 	return t->where & IN_MEM ? 0 : jit_loop_recipe(t->loop, t->recipe);
@@ -297,44 +347,55 @@ static void emit_counted_out(struct tr *t, struct loop *loop)
 	e_jmp(&t->b, t->start);
 }
 
+/* A way out of the loop whose jump is at `out`, with the flags as they were at it. */
+static void emit_end(struct tr *t, struct loop *loop, uint8_t *out, const struct flags_at *at)
+{
+	const struct item *it = &t->s->item[loop->back];
+	struct flags_at now = { t->where, t->recipe };
+
+	e_fix(&t->b, out, t->b.p);
+	t->where = at->where;
+	t->recipe = at->recipe;
+	emit_out(t, loop, it->rip + it->insn.len, it->rip);
+	t->where = now.where;
+	t->recipe = now.recipe;
+}
+
+static uint8_t *emit_jump_out(struct tr *t, const struct loop *loop, struct flags_at *ret_at)
+{
+	jit_flags_to_reg(t);
+	*ret_at = (struct flags_at){ t->where, t->recipe };
+	return e_jcc_fwd(&t->b, (t->s->item[loop->back].insn.zi.opcode & 15) ^ 1);
+}
+
 /* The jump back: counts. False: flags do not come around as they were at the head; then what follows
  * takes them as they are. */
 static bool emit_back(struct tr *t, struct loop *loop, jit_recipe at_head)
 {
-	const struct item *it = &t->s->item[loop->back];
-	uint64_t next = it->rip + it->insn.len;
+	bool asks = t->s->item[loop->back].kind == K_JCC, around;
 	struct jit_buf *b = &t->b;
 	uint8_t *out = NULL, *counted;
-	unsigned where_jumped;
-	jit_recipe recipe_jumped;
-	bool around;
+	struct flags_at at;
+	unsigned where;
 
-	if (it->kind == K_JCC) {
-		jit_flags_to_reg(t);
-		out = e_jcc_fwd(b, (it->insn.zi.opcode & 15) ^ 1);
-	}
-	where_jumped = t->where;
-	recipe_jumped = t->recipe;
+	if (asks && !loop->trips.stride)
+		out = emit_jump_out(t, loop, &at);
 	jit_flags_settle(t);
 	around = recipe_outside(t) == at_head;
 	e_rr(b, false, 0xff, loop->counter, 1); /* dec */
 	t->where &= IN_MEM;
 	counted = e_jcc_fwd(b, around ? CC_NE : CC_E);
+	loop->end = b->p;
 	if (!around)
 		jit_cold_begin(t);
 	e_fix(b, counted, around ? loop->head : b->p);
+	where = t->where;
+	if (asks && !out)
+		out = emit_jump_out(t, loop, &at);
 	emit_counted_out(t, loop);
-	if (out) {
-		unsigned where = t->where;
-		jit_recipe recipe = t->recipe;
-
-		e_fix(b, out, b->p);
-		t->where = where_jumped;
-		t->recipe = recipe_jumped;
-		emit_out(t, loop, next, it->rip);
-		t->where = where;
-		t->recipe = recipe;
-	}
+	t->where = where;
+	if (out)
+		emit_end(t, loop, out, &at);
 	if (!around)
 		jit_cold_end(t);
 	return around;
@@ -342,19 +403,27 @@ static bool emit_back(struct tr *t, struct loop *loop, jit_recipe at_head)
 
 static bool emit_body(struct tr *t, struct loop *loop)
 {
+	const struct loop_trips *trips = &loop->trips;
 	struct jit_scratch *s = t->s;
 	jit_recipe at_head = recipe_outside(t);
 
-	e_nop(&t->b, -(unsigned)(uintptr_t)t->b.p & 7);
-	e_nop(&t->b, -(unsigned)(uintptr_t)t->b.p & 8);
+	for (unsigned pad = ++loop->bodies == loop->pad_body ? loop->pad : 0, n; pad; pad -= n) {
+		n = pad > 8 ? 8 : pad;
+		e_nop(&t->b, n);
+	}
 	loop->head = t->b.p;
 	for (t->i = 0; t->i < loop->back; t->i++) {
 		struct item *it = &s->item[t->i];
+		bool last = trips->stride && t->i + 1 == loop->back;
 
 		if (it->kind == K_JCC)
 			emit_side_exit(t, loop, it);
-		else
+		else if (!last || !trips->elided)
 			jit_emit_item(t, it);
+		if (last) { /* nobody looks at RFLAGS but after the loop */
+			t->recipe = jit_flags_recipe(&it->insn);
+			t->where = 0;
+		}
 	}
 	return emit_back(t, loop, at_head);
 }
@@ -395,28 +464,51 @@ static bool emit_loop(struct tr *t, struct loop *loop)
 	return ok && !t->b.full && !t->other.full;
 }
 
-void jit_loop_emit(struct tr *t)
+/* The body could be in fewer lines of the host's cache, of which the processor reads one a cycle. */
+static bool badly_placed(const struct loop *loop)
+{
+	uintptr_t head = (uintptr_t)loop->head, last = (uintptr_t)loop->end - 1;
+
+	return (last >> JIT_LINE_SHIFT) - (head >> JIT_LINE_SHIFT) > (last - head) >> JIT_LINE_SHIFT;
+}
+
+/* False: no loop, or not in that place; nothing was emitted. */
+static bool try_loop(struct tr *t, struct loop *loop, unsigned pad, unsigned pad_body)
 {
 	struct jit_scratch *s = t->s;
 	struct tr before = *t;
 	unsigned slow_count = s->slow_count, link_count = s->link_count, point_count = s->point_count;
-	struct loop loop;
 
 	t->i = 0;
-	if (!jit_loop_find(t, &loop, 0))
-		return;
-	if (emit_loop(t, &loop)) {
-		note_holders(s, &loop);
-		t->i = 0;
+	if (!jit_loop_find(t, loop, 0))
+		return false;
+	loop->pad = pad;
+	loop->pad_body = pad_body;
+	if (emit_loop(t, loop) && (pad_body || !badly_placed(loop))) {
 		t->where = before.where;
 		t->recipe = before.recipe;
-		t->ordinary = t->b.p;
-		if (loop.miss)
-			e_fix(&t->b, loop.miss, t->ordinary);
-		return;
+		return true;
 	}
 	*t = before;
 	s->slow_count = slow_count;
 	s->link_count = link_count;
 	s->point_count = point_count;
+	return false;
+}
+
+void jit_loop_emit(struct tr *t)
+{
+	struct loop loop = { .end = NULL };
+
+	if (!try_loop(t, &loop, 0, 0)) {
+		unsigned pad = -(unsigned)(uintptr_t)loop.head & ((1u << JIT_LINE_SHIFT) - 1);
+
+		if (!loop.end || !try_loop(t, &loop, pad, loop.bodies))
+			return;
+	}
+	note_holders(t->s, &loop);
+	t->i = 0;
+	t->ordinary = t->b.p;
+	if (loop.miss)
+		e_fix(&t->b, loop.miss, t->ordinary);
 }

@@ -132,6 +132,8 @@ void jit_flags_clobber(struct tr *t);
 void jit_flags_before(struct tr *t, unsigned i);
 /* Right before an instruction that sets flags is emitted: their recipe, or 0. */
 jit_recipe jit_flags_prepare(struct tr *t, const struct item *it);
+/* What the flags of an instruction between registers can be had by afterwards, wherever it stands, or 0. */
+jit_recipe jit_flags_recipe(const struct soft_insn *insn);
 /* An instruction with an operand in memory that is better done in two, as then there is a recipe;
  * and doing so. */
 bool jit_flags_splits(const struct tr *t, const struct item *it);
