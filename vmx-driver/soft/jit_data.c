@@ -529,31 +529,29 @@ static void emit_lea_bytes(struct jit_buf *b, bool w, unsigned dst, unsigned bas
 		     int32_t disp)
 {
 	unsigned log2 = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
-	unsigned d = (dst & 7) << 3;
+	unsigned d = (dst & 7) << 3, mod;
 
-	e2(b, 0x40 | (dst >= 8 ? 4 : 0) | (w ? 8 : 0) | (index != NO_REG && index >= 8 ? 2 : 0) |
-		      (base != NO_REG && base >= 8 ? 1 : 0), 0x8d);
 	if (base == NO_REG) { /* SIB without base: disp32 */
+		e2(b, 0x40 | (dst >= 8 ? 4 : 0) | (w ? 8 : 0) | (index != NO_REG && index >= 8 ? 2 : 0), 0x8d);
 		e2(b, 0x04 | d, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | 5);
 		e4(b, (uint32_t)disp);
 		return;
 	}
-	if (index == NO_REG && (base & 7) != 4) {
-		if (disp == (int8_t)disp) {
-			e2(b, 0x40 | d | (base & 7), (uint8_t)disp);
-		} else {
-			e1(b, 0x80 | d | (base & 7));
-			e4(b, (uint32_t)disp);
-		}
+	if (disp == 0 && index == NO_REG) {
+		e_rr(b, w, 0x89, dst, base);
 		return;
 	}
-	if (disp == (int8_t)disp) {
-		e3(b, 0x44 | d, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | (base & 7),
-		   (uint8_t)disp);
-	} else {
-		e2(b, 0x84 | d, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | (base & 7));
+	mod = disp == 0 && (base & 7) != 5 ? 0 : disp == (int8_t)disp ? 1 : 2;
+	e2(b, 0x40 | (dst >= 8 ? 4 : 0) | (w ? 8 : 0) | (index != NO_REG && index >= 8 ? 2 : 0) |
+		      (base >= 8 ? 1 : 0), 0x8d);
+	if (index == NO_REG && (base & 7) != 4)
+		e1(b, mod << 6 | d | (base & 7));
+	else
+		e2(b, mod << 6 | 0x04 | d, log2 << 6 | (index == NO_REG ? 4u : (index & 7)) << 3 | (base & 7));
+	if (mod == 1)
+		e1(b, (uint8_t)disp);
+	else if (mod == 2)
 		e4(b, (uint32_t)disp);
-	}
 }
 
 static void emit_lea(struct jit_buf *b, bool w, unsigned dst, unsigned base, unsigned index, unsigned scale,

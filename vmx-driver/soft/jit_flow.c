@@ -144,7 +144,7 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	slow->recipe = jit_recipe_now(t);
 	slow->write = write;
 	slow->page = page;
-	slow->within = false;
+	slow->within = slow->indexed = false;
 	slow->kept = -1;
 	slow->mode = write && mode == JIT_BY_LARGE ? JIT_BY_L1 : mode;
 	if (slow->mode == JIT_BY_LARGE)
@@ -258,6 +258,70 @@ struct jit_place jit_emit_check_r11(struct tr *t, unsigned size, bool write, boo
 	return (struct jit_place){ .base = H_R11 };
 }
 
+bool jit_can_index(const struct item *it, const ZydisDecodedOperand *mem)
+{
+	bool high;
+
+	return it->insn.zi.address_width == 64 && mem->mem.index != ZYDIS_REGISTER_NONE &&
+	       mem->mem.segment != ZYDIS_REGISTER_FS && mem->mem.segment != ZYDIS_REGISTER_GS &&
+	       mem->mem.disp.value == (int32_t)mem->mem.disp.value &&
+	       jit_host_reg((unsigned)jit_guest_reg(mem->mem.index, &high)) >= 0;
+}
+
+/* r11 = the base + the distance to host memory: of the L0 or L1 entry, or, `found`, in r11. */
+static void emit_add_base(struct tr *t, const struct slow_path *slow, bool found)
+{
+	struct jit_buf *b = &t->b;
+	int host = slow->added < 0 ? -1 : jit_host_reg((unsigned)slow->added);
+	unsigned opcode = slow->added < 0 ? 0x8b : 0x03;
+
+	if (found) {
+		if (slow->added >= 0 && host < 0)
+			e_load_gpr(b, H_R10, (unsigned)slow->added);
+		if (slow->added >= 0)
+			e_rr(b, true, 0x01, H_R11, host < 0 ? H_R10 : (unsigned)host);
+		return;
+	}
+	if (slow->added >= 0)
+		e_mov(b, H_R11, host < 0 ? H_R10 : (unsigned)host);
+	if (slow->mode == JIT_BY_L1)
+		e_gs_idx(b, true, opcode, H_R11, H_R9, l1_offset(t, offsetof(struct soft_l1, delta)));
+	else
+		e_gs(b, true, opcode, H_R11, slow->l0 + 8);
+}
+
+struct jit_place jit_emit_check_indexed(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
+					unsigned size, bool write, bool group)
+{
+	struct jit_buf *b = &t->b;
+	bool high;
+	struct jit_place place = {
+		.base = H_R11, .disp = (int32_t)mem->mem.disp.value,
+		.index = JIT_INDEX((uint8_t)jit_host_reg((unsigned)jit_guest_reg(mem->mem.index, &high))),
+		.log2 = (uint8_t)__builtin_ctz(mem->mem.scale),
+	};
+	struct slow_path *slow = add_slow_path(t, jit_slot_own(t, write, false), size, write, false,
+					       jit_site_mode(t, it));
+	const uint8_t *from;
+
+	if (!slow)
+		return place;
+	slow->group = group;
+	slow->indexed = true;
+	slow->added = mem->mem.base == ZYDIS_REGISTER_NONE ? -1 : jit_guest_reg(mem->mem.base, &high);
+	slow->where = (struct jit_place){ .base = H_R11 };
+	jit_emit_ea(b, H_R11, &it->insn, mem, 0, false); /* a base that lives in memory: in r10 */
+	from = b->p;
+	if (t->cache->use_l0) {
+		emit_compare(t, H_R11, size, slow);
+		emit_add_base(t, slow, false);
+	} else {
+		slow->hole = e_jmp_fwd(b);
+	}
+	keep_over_check(t, slow, from);
+	return place;
+}
+
 struct jit_place jit_emit_check_within(struct tr *t, const struct item *it,
 				       const ZydisDecodedOperand *mem)
 {
@@ -337,6 +401,8 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 	bool high;
 	int host;
 
+	if (jit_can_index(it, mem))
+		return jit_emit_check_indexed(t, it, mem, size, write, false);
 	if (it->insn.zi.address_width != 64 || mem->mem.index != ZYDIS_REGISTER_NONE ||
 	    disp != (int32_t)disp || (mem->mem.base == ZYDIS_REGISTER_RIP && has_segment)) {
 		jit_emit_ea(b, H_R11, &it->insn, mem, next_rip, true);
@@ -380,7 +446,7 @@ static void emit_slow_address(struct tr *t, const struct slow_path *slow)
 {
 	struct jit_buf *b = &t->b;
 
-	if (slow->page) {
+	if (slow->page || slow->indexed) {
 		if (slow->where.base != H_R10)
 			e_mov(b, H_R10, slow->where.base);
 		if (t->cache->use_l0) /* the tag was subtracted */
@@ -399,10 +465,14 @@ static void emit_slow_kept(struct jit_buf *b, const struct slow_path *slow)
 }
 
 /* Back to what follows the check, where r10 is the base again if it was. */
-static void emit_slow_back(struct jit_buf *b, const struct slow_path *slow)
+static void emit_slow_back(struct tr *t, const struct slow_path *slow)
 {
+	struct jit_buf *b = &t->b;
+
 	emit_slow_kept(b, slow);
-	if (slow->where.base == H_R10 && slow->where.disp && !slow->page)
+	if (slow->indexed)
+		emit_add_base(t, slow, true);
+	else if (slow->where.base == H_R10 && slow->where.disp && !slow->page)
 		e_lea(b, H_R10, H_R10, -slow->where.disp);
 	e_jmp(b, slow->back);
 }
@@ -461,7 +531,7 @@ void jit_emit_slow_paths(struct tr *t)
 		}
 		if (slow->group) {
 			over = e_jcc_fwd(b, CC_B);
-			emit_slow_back(b, slow);
+			emit_slow_back(t, slow);
 			e_fix(b, over, b->p);
 			emit_ungrouped(t, slow);
 			continue;
@@ -469,6 +539,6 @@ void jit_emit_slow_paths(struct tr *t)
 		if (slow->within)
 			emit_within_back(t, slow);
 		else
-			emit_slow_back(b, slow);
+			emit_slow_back(t, slow);
 	}
 }

@@ -131,9 +131,13 @@ void jit_start_group(struct tr *t)
 		t->group.place = (struct jit_place){ .base = (uint8_t)base, .index = JIT_INDEX(H_R11) };
 		t->group.l0 = jit_emit_check_site(t, (unsigned)base, (int32_t)lo, t->group.size, write,
 						  true);
+		return;
+	}
+	start = *first;
+	start.mem.disp.value = lo;
+	if (jit_can_index(head, first)) {
+		t->group.place = jit_emit_check_indexed(t, head, &start, t->group.size, write, true);
 	} else {
-		start = *first;
-		start.mem.disp.value = lo;
 		jit_emit_ea(&t->b, H_R11, &head->insn, &start, 0, false);
 		t->group.bias = lo;
 		t->group.place = jit_emit_check_r11(t, t->group.size, write, true);

@@ -26,9 +26,10 @@ static void emit_data(struct tr *t, struct item *it)
 		jit_flags_clobber(t);
 		place = jit_emit_access(t, it, mem, size, write);
 	}
-	if (mem && jit_data_swaps(&it->insn, place.base)) {
-		e_mov(b, H_R10, place.base);
-		place.base = H_R10;
+	if (mem && (jit_data_swaps(&it->insn, place.base) ||
+		    (place.index && jit_data_swaps(&it->insn, place.index & 15)))) {
+		e_mem(b, 0x8d, H_R10, place); /* lea */
+		place = (struct jit_place){ .base = H_R10 };
 	}
 	if (mem && jit_data_scratch(&it->insn) >= 2 && place.base == H_R10 && place.index) {
 		/* r10 is the host address from here on, and r11 free */

@@ -55,6 +55,8 @@ struct slow_path { /* cold part of a memory access */
 	bool write, group, page;
 	bool loop;          /* of all iterations of a loop: if it fails, one by itself */
 	int kept;           /* guest register that r9 holds (e_get_gpr()), or -1 */
+	bool indexed;       /* r11, which had the address, becomes the distance to host memory and the base */
+	int added;          /* guest register that is the base, or -1 */
 	bool within;        /* a group, whose r11 must be right again afterwards; the address is r10's */
 	struct group around;
 };
@@ -156,6 +158,10 @@ uint32_t jit_emit_check_site(struct tr *t, unsigned base, int32_t disp, unsigned
 			     bool group);
 /* The same for an address in r11, which becomes that of the host. */
 struct jit_place jit_emit_check_r11(struct tr *t, unsigned size, bool write, bool group);
+/* Can an operand with an index be checked without waiting for the index afterwards? Then doing so. */
+bool jit_can_index(const struct item *it, const ZydisDecodedOperand *mem);
+struct jit_place jit_emit_check_indexed(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
+					unsigned size, bool write, bool group);
 /* The same for one access; its place. */
 struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write);
 /* The same for an operand within a group that is not of it: r10 alone is used. */
