@@ -166,13 +166,13 @@ static bool add_access(struct loop *loop, const struct item *it, unsigned item,
 	if (index.root != JIT_NOBODYS)
 		one.log2 = (uint8_t)__builtin_ctz(mem->mem.scale);
 	one.base_moves = base.root != JIT_NOBODYS && !index_stride;
-	one.stride = base_stride + (index_stride << one.log2);
+	one.stride = base_stride + (index_stride * (1 << one.log2));
 	if (one.stride > LOOP_STRIDE || one.stride < -LOOP_STRIDE)
 		return false;
-	one.lo += base.off + (index.off << one.log2);
+	one.lo += base.off + (index.off * (1 << one.log2));
 	one.hi = one.lo + mem->size / 8;
 	access->at = one.lo;
-	access->bias = one.base_moves ? index.off << one.log2 : base.off;
+	access->bias = one.base_moves ? index.off * (1 << one.log2) : base.off;
 	if ((base.root != JIT_NOBODYS || index.root != JIT_NOBODYS) &&
 	    (!is_near(one.lo) || !is_near(mem->mem.disp.value + access->bias)))
 		return false;
