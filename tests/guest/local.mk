@@ -54,3 +54,5 @@ TESTS += tests/guest/vhost-net.sh
 EXTRA_DIST += tests/guest/vhost-net.sh tests/guest/nested-net
 TESTS += tests/guest/vhost.sh
 EXTRA_DIST += tests/guest/vhost.sh
+# By hand, some minutes: $(srcdir)/tests/guest/everything.py with VMXD_BUILDDIR and VMXD_GUEST_DIR set.
+EXTRA_DIST += tests/guest/everything.py docs/virtio-guards.md
