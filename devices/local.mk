@@ -25,8 +25,8 @@ libdevices_la_SOURCES += \
 	devices/backend/uring.c devices/backend/uring.h devices/backend/workers.c \
 	devices/backend/workers.h \
 	devices/virtio/blk.c devices/virtio/blk.h devices/virtio/blk_internal.h devices/virtio/blk_spec.h \
-	devices/virtio/blk_here.c devices/virtio/blk_request.c devices/virtio/core.c devices/virtio/core.h \
-	devices/virtio/registers.c \
+	devices/virtio/blk_here.c devices/virtio/blk_hold.c devices/virtio/blk_request.c \
+	devices/virtio/core.c devices/virtio/core.h devices/virtio/registers.c \
 	devices/virtio/mmio.c devices/virtio/mmio.h devices/virtio/pci.c devices/virtio/pci.h \
 	devices/virtio/queue.c devices/virtio/queue.h devices/virtio/queue_internal.h \
 	devices/backend/peer.c devices/backend/peer.h \

@@ -44,6 +44,9 @@ struct device_class {
 	void (*reset)(struct device *device);  /* as after create; host side stays connected */
 	void (*pause)(struct device *device);  /* NULL: nothing to do. No I/O is left */
 	void (*resume)(struct device *device); /* NULL: nothing to do */
+	/* The only processor is about to wait for an interrupt, which may be given now: its thread,
+	 * where machine->tells_idle. NULL: nothing to do. */
+	void (*idle)(struct device *device);
 	/* Lets go of all that it has of the host's; from now on the guest gets errors from it, and
 	 * answers to everything. While paused, once. NULL: it cannot be taken away from the guest. */
 	void (*lose)(struct device *device);
@@ -86,6 +89,7 @@ struct machine {
 	struct vmx_vcpu *boot_vcpu; /* NULL until it exists; vcpu.c's, for the INTR wire */
 	struct log *log; /* log_line() takes NULL */
 	const struct thread_hook *threads; /* for machine_thread_create(); NULL in tests */
+	bool tells_idle; /* device_class.idle is called; set by vcpus_create() */
 	struct machine_described described[MACHINE_DESCRIBED_MAX]; /* by machine_describe() */
 	unsigned described_count;
 	struct device *devices; /* in order of creation, by device_create() */
@@ -126,6 +130,8 @@ void device_destroy(struct device *device);
 void machine_reset_devices(struct machine *machine);
 void machine_pause_devices(struct machine *machine);
 void machine_resume_devices(struct machine *machine);
+/* Tells them that the only processor is about to wait. Its thread. */
+void machine_idle_devices(struct machine *machine);
 
 /* Any thread, device lock may be held: it only notes it, kicks the processors and returns. */
 void machine_request(struct machine *machine, enum machine_request what, int code);

@@ -173,6 +173,13 @@ void machine_resume_devices(struct machine *machine)
 			device->class->resume(device);
 }
 
+void machine_idle_devices(struct machine *machine)
+{
+	for (struct device *device = machine->devices; device; device = device->next)
+		if (device->class->idle)
+			device->class->idle(device);
+}
+
 void machine_stall(struct machine *machine, const char *reason, const char *fmt, ...)
 {
 	char why[256];

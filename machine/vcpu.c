@@ -94,6 +94,7 @@ static void handle_exit(struct vcpu *vcpu)
 {
 	struct machine *machine = vcpu->all->machine;
 	struct vmx_exit *exit = &vcpu->exit;
+	const uint32_t halted = VMX_HALTED;
 	char text[160];
 	int vector;
 
@@ -121,6 +122,10 @@ static void handle_exit(struct vcpu *vcpu)
 		return;
 	case VMX_EXIT_APIC_EOI:
 		irq_eoi(machine->irqs, exit->eoi.vector);
+		return;
+	case VMX_EXIT_HALT:
+		machine_idle_devices(machine);
+		(void)vmx_vcpu_write_state(vcpu->vmx, VMX_STATE_ACTIVITY, &halted, sizeof(halted));
 		return;
 	case VMX_EXIT_SHUTDOWN:
 		fatal(vcpu, true, "triple fault");
@@ -254,6 +259,16 @@ int vcpus_wait(struct vcpus *all)
 	return r;
 }
 
+/* Where an exit costs little, and nobody else can do what a device tells its driver before the processor
+ * waits. */
+static bool tell_idle(struct vmx_vm *vm, unsigned count)
+{
+	const struct vmx_exit_options options = { .optional = VMX_OPT_HALT };
+
+	return count == 1 && vmx_vm_engine(vm) == VMX_ENGINE_SOFT &&
+	       vmx_vm_set_exit_options(vm, &options, NULL) == 0;
+}
+
 int vcpus_create(struct machine *machine, unsigned count, const struct vcpus_events *events,
 		 void *opaque, struct vcpus **ret_vcpus)
 {
@@ -272,6 +287,7 @@ int vcpus_create(struct machine *machine, unsigned count, const struct vcpus_eve
 	all->count = count;
 	pthread_mutex_init(&all->lock, NULL);
 	pthread_cond_init(&all->changed, NULL);
+	machine->tells_idle = tell_idle(machine->vm, count);
 	for (unsigned i = 0; i < count; i++) {
 		all->vcpu[i].all = all;
 		all->vcpu[i].id = i;

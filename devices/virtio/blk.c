@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * blk.c - virtio-blk: the device, its life and its configuration space. What it does with a request
- * is in blk_request.c and blk_here.c.
+ * is in blk_request.c and blk_here.c; blk_hold.c says when the driver is told.
  *
  * At most BLK_REQUESTS are in flight. More wait in the rings, and the device looks again when one
  * comes back.
@@ -47,7 +47,9 @@ static void blk_stopped(struct virtio *v)
 
 	memset(b->starved, 0, sizeof(b->starved));
 	memset(b->throttled, 0, sizeof(b->throttled));
-	b->here.pause = b->here.misses = 0;
+	memset(b->ended, 0, sizeof(b->ended));
+	b->here.pause = b->here.misses = b->here.slow = 0;
+	blk_hold_reset(&b->hold);
 }
 
 static const struct virtio_ops blk_ops = {
@@ -86,6 +88,7 @@ static void blk_pause(struct device *dev)
 
 	help(b);
 	virtio_drain(&b->virtio);
+	blk_batch_done(b); /* what its driver was not told of yet */
 }
 
 static void blk_resume(struct device *dev)
@@ -111,8 +114,10 @@ static void blk_destroy(struct device *dev)
 		return;
 	help(b);
 	virtio_disconnect(&b->virtio);
-	if (b->has_timer)
+	if (b->has_timers) {
 		timer_fini(&b->timer);
+		timer_fini(&b->hold.timer);
+	}
 	virtio_fini(&b->virtio);
 	uring_destroy(b->uring);
 	workers_destroy(b->workers);
@@ -197,7 +202,9 @@ static int blk_create(struct machine *machine, const void *config, struct device
 	init_requests(b);
 	limit_init(&b->limit, c->bytes, c->ops, timers_now(machine->timers));
 	timer_init(&b->timer, machine->timers, blk_timer, b);
-	b->has_timer = true;
+	timer_init(&b->hold.timer, machine->timers, blk_hold_timer, b);
+	b->has_timers = true;
+	blk_hold_reset(&b->hold);
 	r = workers_create("vmxd-blk", c->on_loop ? 0 : BLK_THREADS, machine->threads,
 			   machine->loop, &b->workers);
 	if (r == 0)
@@ -244,5 +251,6 @@ const struct device_class virtio_blk_class = {
 	.reset = blk_reset,
 	.pause = blk_pause,
 	.resume = blk_resume,
+	.idle = blk_idle,
 	.lose = blk_lose,
 };

@@ -6,8 +6,8 @@
  * a driver that finds its request done before it looks does not even go to sleep. So what is only a
  * copy is made here, up to a bounded number of bytes for each ring of the bell. Everything else is
  * the loop thread's, as are limits, and rings that wait for requests or for room. A request that
- * could not be done without waiting goes to a worker; then, and when the host was slow with one,
- * the next rings are left to the loop for a while.
+ * could not be done without waiting goes to a worker; then, and when the host was slow with two (one
+ * may be a thread that the host did not run), the next rings are left to the loop for a while.
  */
 #include <config.h>
 
@@ -17,6 +17,7 @@
 
 #define HERE_BYTES (1u << 20)  /* for each ring */
 #define HERE_SLOW_NS 4000000u
+#define HERE_SLOW_NEAR 32u     /* requests: two slow ones are no chance */
 #define HERE_SLOW_PAUSE 64u    /* rings */
 #define HERE_MISS_PAUSE 64u    /* ... at most: twice as many each time */
 
@@ -59,8 +60,9 @@ static void learn(struct blk_here *here, int r, bool slow)
 										: HERE_MISS_PAUSE;
 	else
 		here->misses = 0;
-	if (slow)
+	if (slow && here->slow)
 		here->pause = HERE_SLOW_PAUSE;
+	here->slow = slow ? HERE_SLOW_NEAR : here->slow - !!here->slow;
 }
 
 /* One request. False: no more now; *ret_done: and none is left. Lock held, let go meanwhile. */
@@ -125,7 +127,7 @@ bool blk_kick_here(struct virtio *v, unsigned queue)
 				;
 			virtio_want_kicks(v, queue, true);
 		} while (done && virtio_has(v, queue));
-		blk_end_batch(b);
+		blk_end_here(b);
 	}
 	pthread_mutex_unlock(&v->lock);
 	return done;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* blk_internal.h - shared by blk.c (the device), blk_request.c (what it does) and blk_here.c (what the
- * vCPU does of it). */
+/* blk_internal.h - shared by blk.c (the device), blk_request.c (what it does), blk_here.c (what the vCPU
+ * does of it) and blk_hold.c (when the driver is told of that). */
 #ifndef DEVICES_VIRTIO_BLK_INTERNAL_H
 #define DEVICES_VIRTIO_BLK_INTERNAL_H
 
@@ -46,6 +46,18 @@ struct blk_here { /* blk_here.c */
 	bool off;        /* never */
 	unsigned pause;  /* so many rings are the loop's */
 	unsigned misses; /* as long as the last pause for one */
+	unsigned slow;   /* not 0: it was, with one of the last ones */
+};
+
+struct blk_hold { /* blk_hold.c */
+	unsigned held;     /* given back and not told of */
+	bool waiting;      /* they wait on purpose; written by the vCPU, or with nothing held by any */
+	uint64_t since;    /* machine time of the first of these */
+	unsigned want;     /* so many are told of together; 0: each */
+	unsigned row;      /* how often there were so many */
+	unsigned skip;     /* 0: the next one may wait for a second one */
+	unsigned back_off; /* the next `skip` */
+	struct timer timer;
 };
 
 struct virtio_blk {
@@ -56,11 +68,12 @@ struct virtio_blk {
 	struct workers *workers;
 	struct uring *uring;         /* NULL: all is done by workers */
 	char serial[VIRTIO_BLK_SERIAL_MAX];
-	bool has_timer;
+	bool has_timers;
 	struct timer timer;          /* of the limits */
 	/* virtio.lock for all below */
 	struct limit limit;
 	struct blk_here here;
+	struct blk_hold hold;
 	struct blk_request *idle;
 	struct blk_list stalled;     /* the host has no room for them; counted in virtio.parked */
 	bool starved[VIRTIO_BLK_QUEUES_MAX];   /* something waits there for a request */
@@ -84,6 +97,14 @@ static inline uint64_t blk_data_bytes(const struct blk_request *req)
 
 /* blk_here.c */
 bool blk_kick_here(struct virtio *v, unsigned queue);
+
+/* blk_hold.c */
+void blk_hold_reset(struct blk_hold *h);
+/* After a row that the vCPU did: blk_end_batch(), or later. Lock held. */
+void blk_end_here(struct virtio_blk *b);
+void blk_hold_timer(void *opaque, uint64_t now);
+/* As device_class.idle. */
+void blk_idle(struct device *dev);
 
 /* blk_request.c */
 /* The header, copied once. Lock held. */

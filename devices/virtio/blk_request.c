@@ -157,10 +157,13 @@ void blk_give_back(struct virtio_blk *b, struct blk_request *req, uint32_t writt
 	req->next = b->idle;
 	b->idle = req;
 	b->ended[req->queue] = true;
+	b->hold.held++;
 }
 
 void blk_end_batch(struct virtio_blk *b)
 {
+	b->hold.held = 0;
+	__atomic_store_n(&b->hold.waiting, false, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < b->virtio.queue_count; i++) {
 		if (!b->ended[i])
 			continue;

@@ -209,16 +209,28 @@ static void late(struct ramblock *ram)
 	rig_advance(clock_rig, 5000000);
 }
 
-/* A host that took too long is not asked for a while. */
+static void late_one(struct here *h, uint16_t at_once, uint16_t in_all)
+{
+	h->ram.trying = late;
+	bd_put(&h->k.d, 0, T_OUT, 0, 512, false);
+	bd_put(&h->k.d, 1, T_OUT, 0, 512, false);
+	ring(h, at_once, in_all);
+}
+
+/* A host that took too long twice is not asked for a while. */
 static void slow(struct rig *r)
 {
 	struct here *h = here_open(r);
 
 	clock_rig = r;
-	h->ram.trying = late;
-	bd_put(&h->k.d, 0, T_OUT, 0, 512, false);
-	bd_put(&h->k.d, 1, T_OUT, 0, 512, false);
-	ring(h, 1, 2);
+	late_one(h, 2, 2);
+	for (unsigned i = 0; i < 40; i++) { /* that is long ago then */
+		bd_put(&h->k.d, 0, T_IN, 0, 512, true);
+		ring(h, 1, 1);
+	}
+	late_one(h, 2, 2);
+	h->ram.tries = 0;
+	late_one(h, 1, 2);
 	for (unsigned i = 0; i < 63; i++) { /* the row was one ring too */
 		bd_put(&h->k.d, 0, T_IN, 0, 512, true);
 		ring(h, 0, 1);
@@ -343,6 +355,149 @@ static void bad_ring(struct rig *r)
 	CHECK_EQ(h->ram.tries, 0);
 }
 
+/* --- when the driver is told ------------------------------------------------------------------ */
+
+/* The only processor, which says when it waits; each queue has an interrupt of its own. */
+static struct here *told_open(struct rig *r)
+{
+	struct here *h = here_open(r);
+
+	r->machine->tells_idle = true;
+	vd_set(&h->k.d, VC_STATUS, 1, 0);
+	vd_msix(&h->k.d, 2);
+	vd_start(&h->k.d, FLUSH_FEATURE, 64);
+	vd_set(&h->k.d, VC_QVEC, 2, 1);
+	return h;
+}
+
+/* One request, done at once; interrupts that came of it. */
+static unsigned one_more(struct here *h)
+{
+	struct rig *r = h->k.d.rig;
+	unsigned before = rig_msis(r), slot = vd_used_idx(&h->k.d) % 16;
+
+	bd_put(&h->k.d, slot, T_IN, slot, 512, true);
+	ring(h, 1, 1);
+	CHECK_EQ(bd_status(&h->k.d, slot), 0);
+	return rig_msis(r) - before;
+}
+
+static unsigned told_when_idle(struct here *h)
+{
+	unsigned before = rig_msis(h->k.d.rig);
+
+	machine_idle_devices(h->k.d.rig->machine);
+	return rig_msis(h->k.d.rig) - before;
+}
+
+/* Requests that it was told of one by one, until it was not. */
+static unsigned until_held(struct here *h)
+{
+	unsigned n = 0;
+
+	while (n < 100000 && one_more(h))
+		n++;
+	return n;
+}
+
+/* A driver that waits for each request waits for an answer seldom, and ever more so. */
+static void one_by_one(struct rig *r)
+{
+	struct here *h = told_open(r);
+	unsigned n = until_held(h);
+
+	CHECK(n >= 16);
+	for (unsigned i = 0; i < 3; i++) {
+		unsigned more;
+
+		CHECK_EQ(told_when_idle(h), 1);
+		CHECK_EQ(told_when_idle(h), 0);
+		more = until_held(h);
+		CHECK(i ? more == 2 * n : more == n);
+		n = more;
+	}
+	for (unsigned i = 0; i < 12; i++) {
+		CHECK_EQ(told_when_idle(h), 1);
+		n = until_held(h);
+	}
+	CHECK(n >= 1024 && n < 100000);
+}
+
+/* One that goes on meanwhile is told of more and more together. */
+static void many_together(struct rig *r)
+{
+	struct here *h = told_open(r);
+	unsigned held = 1, most = 0, told = 0;
+
+	(void)until_held(h);
+	for (unsigned i = 0; i < 4000; i++) {
+		unsigned n = one_more(h);
+
+		told += n;
+		held = n ? 0 : held + 1;
+		most = held > most ? held : most;
+	}
+	CHECK(most >= 15 && most < 64);
+	CHECK(told < 4000 / 8);
+	while (one_more(h))
+		;
+	CHECK_EQ(told_when_idle(h), 1);
+	while (one_more(h))
+		;
+	rig_advance(r, 1000000); /* the first one has waited long enough when the next one comes */
+	CHECK_EQ(one_more(h), 1);
+	CHECK_EQ(told_when_idle(h), 0);
+}
+
+/* A processor that does not wait, and does not ring: it is told all the same. */
+static void told_in_time(struct rig *r)
+{
+	struct here *h = told_open(r);
+	unsigned before;
+
+	(void)until_held(h);
+	before = rig_msis(r);
+	rig_advance(r, 1999999);
+	CHECK_EQ(rig_msis(r), before);
+	rig_advance(r, 1);
+	CHECK_EQ(rig_msis(r), before + 1);
+	rig_advance(r, 1000000000);
+	CHECK_EQ(told_when_idle(h), 0);
+	CHECK_EQ(rig_msis(r), before + 1);
+}
+
+/* Others' requests, a pause and a reset leave nothing behind. */
+static void told_by_others(struct rig *r)
+{
+	struct here *h = told_open(r);
+	unsigned before;
+
+	(void)until_held(h);
+	before = rig_msis(r);
+	bd_put(&h->k.d, 20, T_FLUSH, 0, 0, false);
+	ring(h, 0, 1);
+	CHECK_EQ(rig_msis(r), before + 2); /* when this one is taken, and when it is done */
+	CHECK_EQ(told_when_idle(h), 0);
+	while (one_more(h))
+		;
+	before = rig_msis(r);
+	machine_pause_devices(r->machine);
+	CHECK_EQ(rig_msis(r), before + 1);
+	machine_resume_devices(r->machine);
+	while (one_more(h))
+		;
+	before = rig_msis(r);
+	vd_start(&h->k.d, FLUSH_FEATURE, 64);
+	CHECK_EQ(told_when_idle(h), 0);
+	rig_advance(r, 1000000000);
+	CHECK_EQ(rig_msis(r), before);
+	vd_set(&h->k.d, VC_QVEC, 2, 1);
+	CHECK_EQ(one_more(h), 1);
+	r->machine->tells_idle = false; /* nobody would say when */
+	for (unsigned i = 0; i < 200; i++)
+		CHECK_EQ(one_more(h), 1);
+}
+
 /* --- a file ----------------------------------------------------------------------------------- */
 
 /* What was written a moment ago is in the host's cache, if its file system can say so. */
@@ -383,6 +538,10 @@ int main(int argc, char **argv)
 		{ "limits", limits, RIG_PCI },
 		{ "reset meanwhile", reset_meanwhile, RIG_BOTH },
 		{ "bad ring", bad_ring, RIG_BOTH },
+		{ "one by one", one_by_one, RIG_PCI },
+		{ "many together", many_together, RIG_PCI },
+		{ "told in time", told_in_time, RIG_PCI },
+		{ "told by others", told_by_others, RIG_PCI },
 		{ "raw file", raw_file, RIG_PCI },
 	};
 
