@@ -52,6 +52,8 @@ TESTS += tests/guest/memory.py
 EXTRA_DIST += tests/guest/memory.py
 TESTS += tests/guest/vhost-net.sh
 EXTRA_DIST += tests/guest/vhost-net.sh tests/guest/nested-net
+# By hand: systemd.sh says how.
+EXTRA_DIST += tests/guest/systemd.sh
 TESTS += tests/guest/vhost.sh
 EXTRA_DIST += tests/guest/vhost.sh
 # By hand, some minutes: $(srcdir)/tests/guest/everything.py with VMXD_BUILDDIR and VMXD_GUEST_DIR set.
