@@ -66,11 +66,43 @@ static void test_seldom(void)
 	CU_ASSERT_TRUE(n < ROUNDS / 32);
 }
 
+/* Supervisor code: one access that goes to the large page at rdi, and another one off the same base that
+ * may share what it has in L0. At last both go to small pages, which lie apart in memory. */
+PAYLOAD(shared, "1: mov %ecx,%eax\n and $1,%eax\n shl $12,%eax\n lea (%rdi,%rax),%rsi\n call 2f\n"
+		"dec %ecx\n jnz 1b\n"
+		"mov %r12,%rsi\n mov (%rsi),%rdx\n mov %r13,%rsi\n call 2f\n hlt\n"
+		"2: mov (%rsi),%rax\n ret");
+
+/* What is found of a small page is not taken for 2 MiB around it. */
+static void test_shared(void)
+{
+	struct guest g;
+
+	if (guest_create(&g, 0) < 0)
+		CU_FAIL_FATAL("guest_create");
+	LOAD(&g, CODE, shared);
+	set_pte(&g, 4, 0x104000 | PTE_RW);
+	set_pte(&g, 5, 0x180000 | PTE_RW);
+	*q(&g, 0x104000) = 4;
+	*q(&g, 0x105000) = 0xbad;
+	*q(&g, 0x180000) = 5;
+	guest_set_reg(&g, VMX_RDI, KERNEL_HIGH + 0x104000);
+	guest_set_reg(&g, VMX_R12, USER_DATA);
+	guest_set_reg(&g, VMX_R13, USER_DATA + 0x1000);
+	guest_set_reg(&g, VMX_RCX, ROUNDS);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RDX), 4);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), 5);
+	CU_ASSERT_TRUE(misses(&g) < ROUNDS / 4);
+	guest_destroy(&g);
+}
+
 int main(void)
 {
 	CU_TestInfo tests[] = {
 		{ "another page each time", test_often },
 		{ "another page now and then", test_seldom },
+		{ "a small page where a large one was", test_shared },
 		CU_TEST_INFO_NULL,
 	};
 	return UNIT_RUN(UNIT_SUITE("how an access finds its page", tests));

@@ -226,6 +226,7 @@ struct soft_cache {
 	uint64_t site_modes[JIT_SITES];
 	unsigned block_insns;
 	unsigned l0_next[SOFT_L0_KINDS / SOFT_L0_LINE]; /* how many slots of L0 each kind of site took */
+	unsigned l0_next_large;                         /* and those that are JIT_BY_LARGE */
 	uint64_t n_blocks, n_insns, n_flushes, n_killed, n_bytes, translation_ticks;
 	/* regions emptied, how often others had to stand still for it, the longest time it took */
 	uint64_t n_evictions, n_evictions_parked, longest_eviction;

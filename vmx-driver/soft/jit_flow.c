@@ -124,7 +124,8 @@ static void emit_compare(struct tr *t, unsigned reg, unsigned size, struct slow_
 	slow->hole = e_jcc_fwd(b, CC_A);
 }
 
-/* What happens when the check fails, emitted at the end. NULL: too many. */
+/* What happens when the check fails, emitted at the end; ->l0: the entry that it looks in, which is the
+ * slot's but for a site that is JIT_BY_LARGE. NULL: too many. */
 static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned size, bool write,
 				       bool page, enum jit_site_mode mode)
 {
@@ -136,6 +137,9 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 		return NULL;
 	}
 	s->slow_count++;
+	slow->mode = write && mode == JIT_BY_LARGE ? JIT_BY_L1 : mode;
+	if (slow->mode == JIT_BY_LARGE)
+		slot = jit_slot_large(t, page);
 	/* a wide operand may have to be aligned, which is checked before the page is looked at */
 	slow->site = slot * (uint32_t)sizeof(struct soft_l0) | size << JIT_SITE_SIZE_SHIFT |
 		     (size >= 16 ? JIT_SITE_WIDE : 0) | (page ? JIT_SITE_PAGE : 0);
@@ -146,7 +150,6 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	slow->page = page;
 	slow->within = slow->indexed = false;
 	slow->kept = -1;
-	slow->mode = write && mode == JIT_BY_LARGE ? JIT_BY_L1 : mode;
 	if (slow->mode == JIT_BY_LARGE)
 		slow->site |= JIT_SITE_LARGE;
 	else if (slow->mode == JIT_BY_L0_COUNTED)

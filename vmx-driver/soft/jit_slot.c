@@ -17,6 +17,11 @@
 #define FIRST_PAGE STACK_SLOTS
 #define FIRST_BASE (FIRST_PAGE + (1u << PAGE_SLOTS_LOG))
 #define FIRST_OWN (FIRST_BASE + (1u << BASE_SLOTS_LOG))
+/* For SOFT_LARGE_SIZE bytes each, of those for reads. Nobody else may fill them: what is said of a small
+ * page would be taken for what is around it too. */
+#define LARGE_SLOTS 128u
+#define FIRST_LARGE (OF_A_KIND - LARGE_SLOTS)
+_Static_assert(FIRST_OWN < FIRST_LARGE, "slots of each way to choose one");
 /* Code that lies within so many bytes shares: about a function. */
 #define NEAR_SHIFT 8
 #define SLOT_HASH 0x9e3779b1u
@@ -39,10 +44,16 @@ static uint32_t entry(unsigned n, bool write, bool page)
 uint32_t jit_slot_own(struct tr *t, bool write, bool page)
 {
 	unsigned kind = page << 1 | write, first = shares(t) && !page ? FIRST_OWN : 0;
+	unsigned end = write ? OF_A_KIND : FIRST_LARGE;
 
-	return entry(first + t->cache->l0_next[kind]++ % (OF_A_KIND - first), write, page);
+	return entry(first + t->cache->l0_next[kind]++ % (end - first), write, page);
 }
 _Static_assert(SOFT_L0_WRITE == 1 * SOFT_L0_LINE && SOFT_L0_PAGE == 2 * SOFT_L0_LINE, "l0_next");
+
+uint32_t jit_slot_large(struct tr *t, bool page)
+{
+	return entry(FIRST_LARGE + t->cache->l0_next_large++ % LARGE_SLOTS, false, page);
+}
 
 uint32_t jit_slot_of_page(struct tr *t, uint64_t page, bool write)
 {

@@ -178,9 +178,11 @@ void jit_loop_slots(struct tr *t, struct loop *loop);
 void jit_emit_check_loop(struct tr *t, const struct loop_stream *s);
 void jit_emit_slow_paths(struct tr *t);
 
-/* jit_slot.c: the L0 entry of an access: its own; that of a page which is always the same; or by the
- * host register of its base. page: of those that hold the host page. */
+/* jit_slot.c: the L0 entry of an access: its own; one that holds a large page, for a read that is
+ * JIT_BY_LARGE, and for no other; that of a page which is always the same; or by the host register of
+ * its base. page: of those that hold the host page. */
 uint32_t jit_slot_own(struct tr *t, bool write, bool page);
+uint32_t jit_slot_large(struct tr *t, bool page);
 uint32_t jit_slot_of_page(struct tr *t, uint64_t page, bool write);
 uint32_t jit_slot_of_base(struct tr *t, unsigned base, bool write);
 /* How the instruction's accesses find their page. */
