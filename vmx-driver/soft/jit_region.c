@@ -109,6 +109,14 @@ void jit_region_begin(struct soft_cache *cache, struct jit_buf *hot, struct jit_
 	*cold = free_part(cache, cache->cold_at, cache->cold_size, r->used_cold);
 }
 
+/* Statistics read them meanwhile. */
+static void set_used(struct jit_region *r, size_t hot, size_t cold, size_t meta)
+{
+	__atomic_store_n(&r->used, hot, __ATOMIC_RELAXED);
+	__atomic_store_n(&r->used_cold, cold, __ATOMIC_RELAXED);
+	__atomic_store_n(&r->meta_made, meta, __ATOMIC_RELAXED);
+}
+
 /* How much of a part is used up to p. */
 static size_t used_up_to(const struct soft_cache *cache, size_t at, size_t size, const uint8_t *p)
 {
@@ -121,9 +129,8 @@ void jit_region_commit(struct soft_cache *cache, const struct jit_buf *hot, cons
 	struct jit_region *r = current(cache);
 
 	/* the next block begins at a multiple of 16; so does the end */
-	r->used = (used_up_to(cache, cache->hot_at, cache->hot_size, hot->p) + 15) & ~15ull;
-	r->used_cold = used_up_to(cache, cache->cold_at, cache->cold_size, cold->p);
-	r->meta_made = r->meta_used;
+	set_used(r, (used_up_to(cache, cache->hot_at, cache->hot_size, hot->p) + 15) & ~15ull,
+		 used_up_to(cache, cache->cold_at, cache->cold_size, cold->p), r->meta_used);
 	*block_slot(cache, index_now(cache), r->count) = jit_ref_of(cache, block);
 	__atomic_store_n(&r->count, r->count + 1, __ATOMIC_RELEASE);
 }
@@ -280,7 +287,8 @@ void jit_region_next(struct soft_vm *vm, struct soft_vcpu *v)
 
 	if (r->count)
 		empty(vm, v, region);
-	r->used = r->used_cold = r->meta_used = r->meta_made = 0;
+	set_used(r, 0, 0, 0);
+	r->meta_used = 0;
 	r->unlinked = 0;
 	r->gone = false;
 	__atomic_store_n(&r->count, 0, __ATOMIC_RELEASE);
