@@ -12,7 +12,11 @@ EXTRA_PROGRAMS += tests/bench/guest-io
 tests_bench_guest_io_SOURCES = tests/bench/guest-io.c
 tests_bench_guest_io_CFLAGS = -std=gnu17 -O2 $(WARN_CFLAGS)
 tests_bench_guest_io_LDFLAGS = -all-static
-CLEANFILES += tests/bench/guest-bench tests/bench/guest-io
+# What translation costs; run by hand.
+EXTRA_PROGRAMS += tests/bench/translate
+tests_bench_translate_SOURCES = tests/bench/translate.c
+tests_bench_translate_LDADD = libvmxdriver.la
+CLEANFILES += tests/bench/guest-bench tests/bench/guest-io tests/bench/translate
 EXTRA_DIST += tests/bench/bench.py tests/bench/bench_common.py tests/bench/bench_io.py \
 	tests/bench/bench_nested.py tests/bench/bench_vmlinux.py tests/bench/bench_work.py \
 	docs/benchmarks.md
