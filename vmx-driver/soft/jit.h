@@ -359,6 +359,13 @@ static inline uint64_t jit_link_target(const struct soft_cache *cache, const str
 {
 	return (jit_block_at(cache, link->from)->rip & ~4095ull) | (link->target & 4095);
 }
+/* Where the blocks of one place begin; those that differ in their recipe alone are in one. GENERAL. */
+jit_ref *jit_hash_slot(const struct soft_cache *cache, uint64_t frame, uint64_t rip, uint32_t mode);
+/* The first block in the place of a key, or NULL. cache->lock held. GENERAL. */
+static inline struct jit_block *jit_hash_first(const struct soft_cache *cache, const struct jit_key *key)
+{
+	return jit_block_at(cache, *jit_hash_slot(cache, key->gpa >> 12, key->rip, key->mode));
+}
 /* The block for a key, or NULL. cache->lock held. GENERAL. */
 struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key *key);
 /* An instruction at this address may go on in the next page. */
@@ -371,6 +378,13 @@ void jit_block_add(struct soft_vm *vm, struct jit_block *block);
 static inline bool jit_block_live(const struct soft_cache *cache, const struct jit_block *block)
 {
 	return block->epoch == cache->epoch;
+}
+/* The same, and is it for that key, whatever its recipe and second page? */
+static inline bool jit_block_is(const struct soft_cache *cache, const struct jit_block *block,
+				const struct jit_key *key)
+{
+	return block->frame == key->gpa >> 12 && block->rip == key->rip && block->mode == key->mode &&
+	       jit_block_live(cache, block);
 }
 /* It can't be found any more, and no block jumps to or from it. cache->lock held. */
 void jit_block_unlink(struct soft_cache *cache, struct jit_block *block);
@@ -387,8 +401,6 @@ void jit_page_narrow(struct jit_page *page);
 void jit_page_recount(const struct soft_cache *cache, struct jit_page *page);
 struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa);
 uint64_t jit_line_mask(uint64_t gpa, uint64_t n); /* 64-byte lines of [gpa, gpa+n) in its page */
-/* Blocks that differ in their recipe alone are in one place. */
-unsigned jit_hash(uint32_t frame, uint64_t rip, uint32_t mode);
 /* Lines of its page k that it was translated from. */
 uint64_t jit_block_lines(const struct jit_block *block, unsigned k);
 /* Bends the jump whose displacement stands at one offset of the code to another. */

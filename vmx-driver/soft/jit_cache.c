@@ -214,9 +214,9 @@ struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa)
 
 /* --- blocks --------------------------------------------------------------------------------- */
 
-static jit_ref *hash_slot(struct soft_cache *cache, const struct jit_block *block)
+static jit_ref *hash_slot(const struct soft_cache *cache, const struct jit_block *block)
 {
-	return &cache->hash[jit_hash(block->frame, block->rip, block->mode) & cache->hash_mask];
+	return jit_hash_slot(cache, block->frame, block->rip, block->mode);
 }
 
 uint64_t jit_block_lines(const struct jit_block *block, unsigned k)

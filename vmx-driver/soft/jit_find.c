@@ -56,24 +56,21 @@ bool soft_code_page_write(struct soft_vm *vm, uint64_t gpa)
 	return soft_code_page(vm, gpa);
 }
 
-unsigned jit_hash(uint32_t frame, uint64_t rip, uint32_t mode)
+jit_ref *jit_hash_slot(const struct soft_cache *cache, uint64_t frame, uint64_t rip, uint32_t mode)
 {
-	uint64_t gpa = (uint64_t)frame << 12 | (rip & 4095);
+	uint64_t gpa = frame << 12 | (rip & 4095);
 	uint64_t h = (gpa ^ rip >> 12 ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
 
-	return (unsigned)(h >> 32);
+	return &cache->hash[h >> 32 & cache->hash_mask];
 }
 
 struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key *key)
 {
-	uint64_t frame = key->gpa >> 12, frame2 = key->gpa2 >> 12;
-	struct jit_block *block =
-		jit_block_at(cache, cache->hash[jit_hash((uint32_t)frame, key->rip, key->mode) & cache->hash_mask]);
+	uint64_t frame2 = key->gpa2 >> 12;
+	struct jit_block *block = jit_hash_first(cache, key);
 
-	while (block && (block->frame != frame || block->rip != key->rip || block->mode != key->mode ||
-			 jit_recipe_of(block->recipe) != key->recipe ||
-			 (block->frame2 != JIT_NO_FRAME && block->frame2 != frame2) ||
-			 !jit_block_live(cache, block)))
+	while (block && (!jit_block_is(cache, block, key) || jit_recipe_of(block->recipe) != key->recipe ||
+			 (block->frame2 != JIT_NO_FRAME && block->frame2 != frame2)))
 		block = jit_block_at(cache, block->hash_next);
 	return block;
 }

@@ -142,7 +142,9 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 		slot = jit_slot_large(t, page);
 	/* a wide operand may have to be aligned, which is checked before the page is looked at */
 	slow->site = slot * (uint32_t)sizeof(struct soft_l0) | size << JIT_SITE_SIZE_SHIFT |
-		     (size >= 16 ? JIT_SITE_WIDE : 0) | (page ? JIT_SITE_PAGE : 0);
+		     (size >= 16 ? JIT_SITE_WIDE : 0) | (page ? JIT_SITE_PAGE : 0) |
+		     (slow->mode == JIT_BY_LARGE ? JIT_SITE_LARGE : 0) |
+		     (slow->mode == JIT_BY_L0_COUNTED ? JIT_SITE_COUNTED : 0);
 	slow->group = slow->loop = false;
 	slow->rip = s->item[t->i].rip;
 	slow->recipe = jit_recipe_now(t);
@@ -150,10 +152,6 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	slow->page = page;
 	slow->within = slow->indexed = false;
 	slow->kept = -1;
-	if (slow->mode == JIT_BY_LARGE)
-		slow->site |= JIT_SITE_LARGE;
-	else if (slow->mode == JIT_BY_L0_COUNTED)
-		slow->site |= JIT_SITE_COUNTED;
 	slow->l0 = slot_offset(t, slot);
 	return slow;
 }
@@ -499,16 +497,19 @@ static void emit_within_back(struct tr *t, const struct slow_path *slow)
 	emit_ungrouped(t, slow);
 }
 
+static void e6(struct jit_buf *b, uint64_t val)
+{
+	e4(b, (uint32_t)val);
+	e2(b, val >> 32 & 0xff, val >> 40 & 0xff);
+}
+
 /* jit_slow() reads it. */
 static void emit_note(struct jit_buf *b, const struct slow_path *slow)
 {
 	e2(b, 0xeb, JIT_NOTE_RIP + (slow->recipe ? JIT_RECIPE_BYTES : 0));
-	e4(b, (uint32_t)slow->rip);
-	e2(b, slow->rip >> 32 & 0xff, slow->rip >> 40 & 0xff);
-	if (!slow->recipe)
-		return;
-	e4(b, (uint32_t)slow->recipe);
-	e2(b, slow->recipe >> 32 & 0xff, slow->recipe >> 40 & 0xff);
+	e6(b, slow->rip);
+	if (slow->recipe)
+		e6(b, slow->recipe);
 }
 
 void jit_emit_slow_paths(struct tr *t)

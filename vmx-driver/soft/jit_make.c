@@ -88,15 +88,11 @@ static void unlock_translating(struct soft_cache *cache, uint64_t began)
 /* Blocks for the same guest code that differ in their flags' recipe. cache->lock held. */
 static unsigned variants(const struct soft_cache *cache, const struct jit_key *key)
 {
-	uint64_t frame = key->gpa >> 12;
-	const struct jit_block *block =
-		jit_block_at(cache, cache->hash[jit_hash((uint32_t)frame, key->rip, key->mode) &
-						cache->hash_mask]);
+	const struct jit_block *block = jit_hash_first(cache, key);
 	unsigned n = 0;
 
 	for (; block; block = jit_block_at(cache, block->hash_next))
-		n += block->frame == frame && block->rip == key->rip && block->mode == key->mode &&
-		     jit_block_live(cache, block);
+		n += jit_block_is(cache, block, key);
 	return n;
 }
 
