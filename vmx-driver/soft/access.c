@@ -17,14 +17,10 @@ struct page {
 	struct soft_walk walk;
 };
 
-typedef uint16_t __attribute__((may_alias, aligned(1))) u16_any;
-typedef uint32_t __attribute__((may_alias, aligned(1))) u32_any;
-typedef uint64_t __attribute__((may_alias, aligned(1))) u64_any;
-
 static void copy_8(void *dst, const void *src, unsigned at)
 {
-	*(volatile u64_any *)((uint8_t *)dst + at) =
-		*(const volatile u64_any *)((const uint8_t *)src + at);
+	*(volatile soft_u64 *)((uint8_t *)dst + at) =
+		*(const volatile soft_u64 *)((const uint8_t *)src + at);
 }
 
 /* One access for each size that a processor moves at once: others see all or nothing of it. */
@@ -35,10 +31,10 @@ static void copy(void *dst, const void *src, unsigned n)
 		*(volatile uint8_t *)dst = *(const volatile uint8_t *)src;
 		break;
 	case 2:
-		*(volatile u16_any *)dst = *(const volatile u16_any *)src;
+		*(volatile soft_u16 *)dst = *(const volatile soft_u16 *)src;
 		break;
 	case 4:
-		*(volatile u32_any *)dst = *(const volatile u32_any *)src;
+		*(volatile soft_u32 *)dst = *(const volatile soft_u32 *)src;
 		break;
 	case 8:
 		copy_8(dst, src, 0);
@@ -232,7 +228,7 @@ static int device(struct soft_vcpu *v, uint64_t la, uint64_t gpa, unsigned size,
 	x->mem.write = write;
 	x->mem.gva_valid = true;
 	x->mem.gva = la;
-	*(u64_any *)v->exit_data = write ? *data : 0;
+	*(soft_u64 *)v->exit_data = write ? *data : 0;
 	return SOFT_EXIT;
 }
 
@@ -295,7 +291,7 @@ int soft_port(struct soft_vcpu *v, uint16_t port, unsigned size, bool write, uin
 	x->io.size = (uint8_t)size;
 	x->io.input = !write;
 	x->io.count = 1;
-	*(u64_any *)v->exit_data = value;
+	*(soft_u64 *)v->exit_data = value;
 	return SOFT_EXIT;
 }
 
@@ -526,7 +522,7 @@ int soft_fetch(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned max, uns
 		x->mem.exec = true;
 		x->mem.gva_valid = true;
 		x->mem.gva = la;
-		*(u64_any *)v->exit_data = 0;
+		*(soft_u64 *)v->exit_data = 0;
 		return SOFT_EXIT;
 	}
 	part = in_page(la, max);

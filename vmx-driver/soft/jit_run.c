@@ -37,12 +37,9 @@ void soft_fp_load(struct soft_vcpu *v)
 	v->fp_live = true;
 }
 
-typedef uint16_t __attribute__((may_alias, aligned(1))) u16_any;
-typedef uint32_t __attribute__((may_alias, aligned(1))) u32_any;
-
 static uint64_t six_bytes(const uint8_t *p)
 {
-	return *(const u32_any *)p | (uint64_t)*(const u16_any *)(p + 4) << 32;
+	return *(const soft_u32 *)p | (uint64_t)*(const soft_u16 *)(p + 4) << 32;
 }
 
 /* v->rip, and the recipe. */

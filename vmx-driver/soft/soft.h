@@ -35,6 +35,11 @@
 #include "vmx-driver/soft/vmcs.h"
 #include "vmx-driver/soft/x86.h"
 
+/* Values at any alignment in bytes that hold others as well (memcpy would be a call). */
+typedef uint16_t __attribute__((aligned(1), may_alias)) soft_u16;
+typedef uint32_t __attribute__((aligned(1), may_alias)) soft_u32;
+typedef uint64_t __attribute__((aligned(1), may_alias)) soft_u64;
+
 enum soft_rc {
 	SOFT_OK = 0,        /* done; v->rip is the next instruction */
 	SOFT_EXCEPTION = 1, /* v->exc is set; the instruction did not complete */

@@ -142,9 +142,6 @@ static inline bool soft_canonical(uint64_t la)
 bool soft_is_smp(const struct soft_vcpu *v);
 
 /* One access of the host's processor: whole for other vCPUs where the guest's would be. */
-typedef uint16_t __attribute__((aligned(1), may_alias)) soft_u16;
-typedef uint32_t __attribute__((aligned(1), may_alias)) soft_u32;
-typedef uint64_t __attribute__((aligned(1), may_alias)) soft_u64;
 static inline uint64_t soft_load_host(const void *host, unsigned size)
 {
 	switch (size) {

@@ -38,26 +38,23 @@ struct sys_desc {
 	uint16_t selector;
 };
 
-/* Values in byte arrays, at any alignment (memcpy would be a call where nothing is inlined). */
-struct sys_unaligned16 { uint16_t v; } __attribute__((packed, may_alias));
-struct sys_unaligned32 { uint32_t v; } __attribute__((packed, may_alias));
-struct sys_unaligned64 { uint64_t v; } __attribute__((packed, may_alias));
+/* Values in byte arrays. */
 static inline uint64_t sys_get(const void *at, unsigned size)
 {
 	if (size == 8)
-		return ((const struct sys_unaligned64 *)at)->v;
+		return *(const soft_u64 *)at;
 	if (size == 4)
-		return ((const struct sys_unaligned32 *)at)->v;
-	return ((const struct sys_unaligned16 *)at)->v;
+		return *(const soft_u32 *)at;
+	return *(const soft_u16 *)at;
 }
 static inline void sys_put(void *at, unsigned size, uint64_t value)
 {
 	if (size == 8)
-		((struct sys_unaligned64 *)at)->v = value;
+		*(soft_u64 *)at = value;
 	else if (size == 4)
-		((struct sys_unaligned32 *)at)->v = (uint32_t)value;
+		*(soft_u32 *)at = (uint32_t)value;
 	else
-		((struct sys_unaligned16 *)at)->v = (uint16_t)value;
+		*(soft_u16 *)at = (uint16_t)value;
 }
 static inline int sys_done(struct soft_vcpu *v)
 {
