@@ -37,7 +37,8 @@ UNIT_TESTS = \
 	tests/unit/test-soft-xmodify
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
-noinst_HEADERS += tests/unit/unit.h tests/unit/soft_guest.h tests/unit/soft_second.h
+noinst_HEADERS += tests/unit/unit.h tests/unit/soft_guest.h tests/unit/soft_modes.h \
+	tests/unit/soft_second.h
 
 # What several of them share.
 check_LTLIBRARIES += libstepper.la

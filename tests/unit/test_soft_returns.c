@@ -8,24 +8,13 @@
 #include <unistd.h>
 
 #include "common/checked.h"
-#include "tests/unit/soft_guest.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/soft_modes.h"
 
 #define CALLER 0x201000u /* PT1 entry 1: at CALLER_A or CALLER_B */
 #define CALLEE 0x202000u /* PT1 entry 2: at CALLEE_AT */
 #define CALLER_A 0x100000u
 #define CALLER_B 0x101000u
 #define CALLEE_AT 0x102000u
-
-static const uint32_t modes[] = {
-	0, VMX_SOFT_STEP_ONLY, VMX_SOFT_ONE_INSN, VMX_SOFT_NO_CHAIN, VMX_SOFT_NO_TLB, VMX_SOFT_TINY_CACHE,
-};
-
-static void start(struct guest *g, uint32_t mode)
-{
-	if (guest_create(g, mode) < 0)
-		CU_FAIL_FATAL("guest_create");
-}
 
 /* --- code alone ------------------------------------------------------------------------------------ */
 
@@ -74,17 +63,15 @@ static const struct {
 
 static void test_codes(void)
 {
-	for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
-		for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
-			struct guest g;
+	for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
+		struct guest g;
 
-			start(&g, modes[m]);
-			memcpy(g.ram + CODE, codes[i].from, (size_t)(codes[i].to - codes[i].from));
-			CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
-			CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), codes[i].rax);
-			CU_ASSERT_EQUAL(guest_reg(&g, VMX_RSP), STACK);
-			guest_destroy(&g);
-		}
+		soft_start(&g);
+		memcpy(g.ram + CODE, codes[i].from, (size_t)(codes[i].to - codes[i].from));
+		CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), codes[i].rax);
+		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RSP), STACK);
+		guest_destroy(&g);
 	}
 }
 
@@ -112,21 +99,19 @@ static unsigned remapped_sum(void)
 
 static void test_remap(void)
 {
-	for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
-		struct guest g;
+	struct guest g;
 
-		start(&g, modes[m]);
-		LOAD(&g, CODE, remap);
-		LOAD(&g, CALLER_A, caller);
-		LOAD(&g, CALLER_B, caller);
-		LOAD(&g, CALLEE_AT, callee);
-		g.ram[CALLER_B + (payload_caller_end - payload_caller) - 2] = 3; /* add $3 */
-		set_pte(&g, 1, CALLER_A | PTE_RW);
-		set_pte(&g, 2, CALLEE_AT | PTE_RW);
-		CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
-		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), remapped_sum());
-		guest_destroy(&g);
-	}
+	soft_start(&g);
+	LOAD(&g, CODE, remap);
+	LOAD(&g, CALLER_A, caller);
+	LOAD(&g, CALLER_B, caller);
+	LOAD(&g, CALLEE_AT, callee);
+	g.ram[CALLER_B + (payload_caller_end - payload_caller) - 2] = 3; /* add $3 */
+	set_pte(&g, 1, CALLER_A | PTE_RW);
+	set_pte(&g, 2, CALLEE_AT | PTE_RW);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), remapped_sum());
+	guest_destroy(&g);
 }
 
 /* The same for a large page, VA 4M: when it goes, branches to other pages are not forgotten. */
@@ -136,21 +121,19 @@ PAYLOAD(callee_large, "test $2,%cl\n jz 2f\n ret\n 2: xor $0x200000,%edx\n mov %
 
 static void test_remap_large(void)
 {
-	for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
-		struct guest g;
+	struct guest g;
 
-		start(&g, modes[m]);
-		LOAD(&g, CODE, remap_large);
-		LOAD(&g, 0x100000, caller);
-		LOAD(&g, 0x300000, caller);
-		LOAD(&g, CALLEE_AT, callee_large);
-		g.ram[0x300000 + (payload_caller_end - payload_caller) - 2] = 3;
-		q(&g, PD)[2] = 0x83;
-		set_pte(&g, 2, CALLEE_AT | PTE_RW);
-		CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
-		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), remapped_sum());
-		guest_destroy(&g);
-	}
+	soft_start(&g);
+	LOAD(&g, CODE, remap_large);
+	LOAD(&g, 0x100000, caller);
+	LOAD(&g, 0x300000, caller);
+	LOAD(&g, CALLEE_AT, callee_large);
+	g.ram[0x300000 + (payload_caller_end - payload_caller) - 2] = 3;
+	q(&g, PD)[2] = 0x83;
+	set_pte(&g, 2, CALLEE_AT | PTE_RW);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), remapped_sum());
+	guest_destroy(&g);
 }
 
 /* The kernel's CALL, the kernel's RET and the user's in turn: CLI is not the user's to do. */
@@ -162,22 +145,20 @@ PAYLOAD(to_user, "1: mov $0x202800,%esp\n call 2f\n cli\n mov %cs,%ecx\n test $3
 
 static void test_privilege(void)
 {
-	for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
-		struct guest g;
+	struct guest g;
 
-		start(&g, modes[m]);
-		LOAD(&g, CALLER_A, to_user);
-		set_gate(&g, 13, CALLER + 0x100, 0);
-		set_pte(&g, 1, CALLER_A | PTE_RW | PTE_USER);
-		set_pte(&g, 2, CALLEE_AT | PTE_RW | PTE_USER);
-		guest_set_reg(&g, VMX_RIP, CALLER);
-		guest_set_reg(&g, VMX_RAX, 0);
-		guest_set_reg(&g, VMX_RDX, 0);
-		CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
-		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RDX), 10);
-		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), 0);
-		guest_destroy(&g);
-	}
+	soft_start(&g);
+	LOAD(&g, CALLER_A, to_user);
+	set_gate(&g, 13, CALLER + 0x100, 0);
+	set_pte(&g, 1, CALLER_A | PTE_RW | PTE_USER);
+	set_pte(&g, 2, CALLEE_AT | PTE_RW | PTE_USER);
+	guest_set_reg(&g, VMX_RIP, CALLER);
+	guest_set_reg(&g, VMX_RAX, 0);
+	guest_set_reg(&g, VMX_RDX, 0);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RDX), 10);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), 0);
+	guest_destroy(&g);
 }
 
 /* A RET with no CALL in progress, to 0, where code is; and to what is no address, which faults. */
@@ -186,28 +167,26 @@ PAYLOAD(not_canonical, "mov $1,%eax\n shl $63,%rax\n push %rax\n mov %rsp,%rbx\n
 
 static void test_nowhere(void)
 {
-	for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
-		struct guest g;
-		uint64_t sp;
+	struct guest g;
+	uint64_t sp;
 
-		start(&g, modes[m]);
-		LOAD(&g, CODE, to_nowhere);
-		g.ram[0] = 0xf4;
-		CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
-		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RIP), 1);
-		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RSP), STACK);
-		LOAD(&g, CODE + 0x40, not_canonical);
-		g.ram[CODE + 0x100] = 0xf4;
-		set_gate(&g, 13, CODE + 0x100, 0);
-		guest_set_reg(&g, VMX_RIP, CODE + 0x40);
-		CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
-		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RIP), CODE + 0x101);
-		sp = guest_reg(&g, VMX_RSP); /* error code, RIP, CS, RFLAGS, RSP, SS */
-		CU_ASSERT_EQUAL(*q(&g, sp + 8),
-				CODE + 0x40 + (uint64_t)(payload_not_canonical_end - payload_not_canonical) - 1);
-		CU_ASSERT_EQUAL(*q(&g, sp + 32), guest_reg(&g, VMX_RBX));
-		guest_destroy(&g);
-	}
+	soft_start(&g);
+	LOAD(&g, CODE, to_nowhere);
+	g.ram[0] = 0xf4;
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RIP), 1);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RSP), STACK);
+	LOAD(&g, CODE + 0x40, not_canonical);
+	g.ram[CODE + 0x100] = 0xf4;
+	set_gate(&g, 13, CODE + 0x100, 0);
+	guest_set_reg(&g, VMX_RIP, CODE + 0x40);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RIP), CODE + 0x101);
+	sp = guest_reg(&g, VMX_RSP); /* error code, RIP, CS, RFLAGS, RSP, SS */
+	CU_ASSERT_EQUAL(*q(&g, sp + 8),
+			CODE + 0x40 + (uint64_t)(payload_not_canonical_end - payload_not_canonical) - 1);
+	CU_ASSERT_EQUAL(*q(&g, sp + 32), guest_reg(&g, VMX_RBX));
+	guest_destroy(&g);
 }
 
 /* --- calls without end ------------------------------------------------------------------------------ */
@@ -242,20 +221,18 @@ static void *kick_soon(void *cpu)
 
 static void test_kicked(void)
 {
-	for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
-		struct guest g;
-		pthread_t thread;
+	struct guest g;
+	pthread_t thread;
 
-		start(&g, modes[m]);
-		make_tree(&g);
-		alarm(30); /* a guest that cannot be stopped ends this program */
-		CU_ASSERT_EQUAL(pthread_create(&thread, NULL, kick_soon, g.cpu), 0);
-		CU_ASSERT_EQUAL(vmx_vcpu_resume(g.cpu, &g.exit), -ECANCELED);
-		CU_ASSERT_EQUAL(*q(&g, DATA), 1);
-		alarm(0);
-		pthread_join(thread, NULL);
-		guest_destroy(&g);
-	}
+	soft_start(&g);
+	make_tree(&g);
+	alarm(30); /* a guest that cannot be stopped ends this program */
+	CU_ASSERT_EQUAL(pthread_create(&thread, NULL, kick_soon, g.cpu), 0);
+	CU_ASSERT_EQUAL(vmx_vcpu_resume(g.cpu, &g.exit), -ECANCELED);
+	CU_ASSERT_EQUAL(*q(&g, DATA), 1);
+	alarm(0);
+	pthread_join(thread, NULL);
+	guest_destroy(&g);
 }
 
 int main(void)
@@ -269,5 +246,5 @@ int main(void)
 		{ "a tree of calls is stopped", test_kicked },
 		CU_TEST_INFO_NULL,
 	};
-	return UNIT_RUN(UNIT_SUITE("returns in translated code", tests));
+	return UNIT_RUN(SOFT_SUITES(tests));
 }

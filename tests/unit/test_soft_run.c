@@ -6,24 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "tests/unit/soft_guest.h"
-#include "tests/unit/unit.h"
-
-static uint32_t mode; /* vmx_vm_options.soft_debug of the suite that runs */
-
-static int mode_default(void) { mode = 0; return 0; }
-static int mode_step(void) { mode = VMX_SOFT_STEP_ONLY; return 0; }
-static int mode_one(void) { mode = VMX_SOFT_ONE_INSN; return 0; }
-static int mode_no_chain(void) { mode = VMX_SOFT_NO_CHAIN; return 0; }
-static int mode_no_tlb(void) { mode = VMX_SOFT_NO_TLB; return 0; }
-static int mode_tiny(void) { mode = VMX_SOFT_TINY_CACHE; return 0; }
-
-#define START(g) \
-	do { \
-		if (guest_create(&(g), mode) < 0) { \
-			CU_FAIL_FATAL("guest_create"); \
-		} \
-	} while (0)
+#include "tests/unit/soft_modes.h"
 
 /* --- data and devices ----------------------------------------------------------------------- */
 
@@ -35,7 +18,7 @@ static void test_real(void)
 	struct vmx_sregs s;
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	vmx_vm_reset(g.vm);
 	LOAD(&g, CODE, real);
 	CU_ASSERT_EQUAL(vmx_vcpu_read_state(g.cpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
@@ -65,7 +48,7 @@ static void test_sum(void)
 {
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	LOAD(&g, CODE, sum);
 	guest_set_reg(&g, VMX_RIP, KERNEL_HIGH + CODE);
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
@@ -93,7 +76,7 @@ static void test_device(void)
 	};
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	LOAD(&g, CODE, device);
 	*(uint32_t *)(void *)(g.ram + 0x1fdffc) = 0x11223344;
 	for (unsigned i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
@@ -126,7 +109,7 @@ static void test_bell(void)
 	struct guest g;
 	int fd = eventfd(0, EFD_NONBLOCK);
 
-	START(g);
+	soft_start(&g);
 	LOAD(&g, CODE, bell);
 	CU_ASSERT_EQUAL(vmx_vm_set_trap(g.vm, VMX_TRAP_BELL, 0xd0000040, 2, fd, 0), 0);
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
@@ -185,7 +168,7 @@ static void test_faults(void)
 	};
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	LOAD(&g, CODE, fault);
 	set_gate(&g, 14, CODE + 0x100, 0);
 	g.ram[0x100008] = 0xc3;
@@ -209,7 +192,7 @@ static void test_invlpg(void)
 {
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	LOAD(&g, CODE, invlpg);
 	set_gate(&g, 14, CODE + 0x100, 0);
 	set_pte(&g, 1, 0x100000 | PTE_RW);
@@ -229,7 +212,7 @@ static void test_triple(void)
 {
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	g.ram[CODE] = 0x0f;
 	g.ram[CODE + 1] = 0x0b;
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_SHUTDOWN);
@@ -251,7 +234,7 @@ static void test_smc(void)
 {
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	LOAD(&g, CODE, smc);
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 1275);
@@ -271,7 +254,7 @@ static void test_dirty(void)
 	uint64_t bits = 0;
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	LOAD(&g, CODE, dirty);
 	CU_ASSERT_EQUAL(vmx_vm_dirty(g.vm, 0, RAM_SIZE, NULL, 0), 0);
 	for (unsigned i = 0; i < 3; i++) {
@@ -290,7 +273,7 @@ static void test_remap(void)
 	struct guest g;
 	uint8_t *other = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	START(g);
+	soft_start(&g);
 	LOAD(&g, CODE, dirty);
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
 	CU_ASSERT_EQUAL(vmx_vm_map(g.vm, 0x31000, 4096, other, VMX_MAP_READ | VMX_MAP_WRITE), 0);
@@ -333,7 +316,7 @@ static void test_timer(void)
 	const struct vmx_exit_options none = { 0 };
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	vmx_vm_set_exit_options(g.vm, &none, NULL);
 	LOAD(&g, CODE, timer);
 	set_gate(&g, 0x40, CODE + 0x100, 0);
@@ -396,7 +379,7 @@ static int resume_and_post(struct guest *g, int what, uint64_t address, uint32_t
 
 static void start_wait(struct guest *g, unsigned vector)
 {
-	START(*g);
+	soft_start(g);
 	LOAD(g, CODE, wait);
 	set_gate(g, vector, CODE + 0x100, 0);
 }
@@ -497,7 +480,7 @@ static void test_second(void)
 	pthread_t thread;
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	vmx_vm_set_exit_options(g.vm, &none, NULL);
 	s.vm = g.vm;
 	LOAD(&g, CODE, boot2);
@@ -523,7 +506,7 @@ static void test_state(void)
 	uint64_t gpa;
 	struct guest g;
 
-	START(g);
+	soft_start(&g);
 	CU_ASSERT_EQUAL(vmx_vcpu_read_state(g.cpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
 	bad = s;
 	bad.cr0 &= ~1ull;
@@ -571,11 +554,5 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	return UNIT_RUN(
-		UNIT_SUITE_IN("step only", mode_step, tests),
-		UNIT_SUITE_IN("default", mode_default, tests),
-		UNIT_SUITE_IN("blocks of one instruction", mode_one, tests),
-		UNIT_SUITE_IN("no chaining", mode_no_chain, tests),
-		UNIT_SUITE_IN("no TLB", mode_no_tlb, tests),
-		UNIT_SUITE_IN("tiny code cache", mode_tiny, tests));
+	return UNIT_RUN(SOFT_SUITES(tests));
 }

@@ -7,8 +7,7 @@
  * and registers, memory, the fault's frame and each access to the device must agree.
  */
 #include "common/checked.h"
-#include "tests/unit/soft_guest.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/soft_modes.h"
 
 #define LOW_AT 0x100000u  /* guest-physical */
 #define HIGH_AT 0x110000u
@@ -331,7 +330,7 @@ static unsigned run_all(uint32_t mode, struct result *results, bool filled, stru
 	return wrong;
 }
 
-static void run_mode(uint32_t mode)
+static void test_stretches(void)
 {
 	struct result *results = calloc(RESULTS, sizeof(*results));
 	struct seen seen = { 0 };
@@ -339,25 +338,15 @@ static void run_mode(uint32_t mode)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(results);
 	run_all(VMX_SOFT_STEP_ONLY, results, false, &seen);
 	CU_ASSERT_TRUE(seen.whole > RESULTS / 3 && seen.faults > RESULTS / 8 && seen.device > RESULTS / 20);
-	CU_ASSERT_EQUAL(run_all(mode, results, true, &seen), 0);
+	CU_ASSERT_EQUAL(run_all(soft_mode, results, true, &seen), 0);
 	free(results);
 }
-
-static void test_translated(void) { run_mode(0); }
-static void test_one_insn(void) { run_mode(VMX_SOFT_ONE_INSN); }
-static void test_no_chain(void) { run_mode(VMX_SOFT_NO_CHAIN); }
-static void test_no_tlb(void) { run_mode(VMX_SOFT_NO_TLB); }
-static void test_tiny(void) { run_mode(VMX_SOFT_TINY_CACHE); }
 
 int main(void)
 {
 	CU_TestInfo tests[] = {
-		{ "translated", test_translated },
-		{ "blocks of one instruction", test_one_insn },
-		{ "no links", test_no_chain },
-		{ "no TLB", test_no_tlb },
-		{ "a tiny code cache", test_tiny },
+		{ "stretches of stack accesses", test_stretches },
 		CU_TEST_INFO_NULL,
 	};
-	return UNIT_RUN(UNIT_SUITE("stretches of stack accesses", tests));
+	return UNIT_RUN(SOFT_SUITES_TRANSLATED(tests));
 }

@@ -2,6 +2,7 @@
 /* test_soft_wait.c - two processors of the software engine that wait for each other. */
 #include <time.h>
 
+#include "tests/unit/soft_modes.h"
 #include "tests/unit/soft_second.h"
 
 #define NSEC_PER_SEC 1000000000ull
@@ -17,11 +18,6 @@ PAYLOAD(sleeps, "cli\n 1: hlt\n jmp 1b");
 PAYLOAD(changes, "mov $200,%ecx\n mov $" FUNCTION ",%edx\n 1: incb 1(%rdx)\n call *%rdx\n"
 		 "add %eax,0x30000\n loop 1b\n out %al,$0x10");
 PAYLOAD(function, "mov $0,%eax\n ret");
-
-static uint32_t debug_bits;
-
-static int mode_step(void) { debug_bits = VMX_SOFT_STEP_ONLY; return 0; }
-static int mode_default(void) { debug_bits = 0; return 0; }
 
 static uint64_t stat(struct guest *g, const char *name)
 {
@@ -58,7 +54,7 @@ static void test_one_host_cpu(void)
 		cpu++;
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
-	CU_ASSERT_EQUAL_FATAL(guest_create(&g, debug_bits), 0);
+	soft_start(&g);
 	LOAD(&g, CODE, even);
 	LOAD(&g, CODE + 0x1000, odd);
 	CU_ASSERT_EQUAL(sched_setaffinity(0, sizeof(one), &one), 0);
@@ -82,7 +78,7 @@ static void test_asleep(void)
 	struct second s;
 	struct guest g;
 
-	CU_ASSERT_EQUAL_FATAL(guest_create(&g, debug_bits), 0);
+	soft_start(&g);
 	CU_ASSERT_EQUAL(vmx_vm_set_exit_options(g.vm, &none, NULL), 0);
 	LOAD(&g, CODE, changes);
 	LOAD(&g, CODE + 0x1000, function);
@@ -92,7 +88,7 @@ static void test_asleep(void)
 		sched_yield();
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_IO);
 	CU_ASSERT_EQUAL((uint32_t)*q(&g, DATA), 200 * 201 / 2);
-	CU_ASSERT_TRUE(debug_bits & VMX_SOFT_STEP_ONLY || stat(&g, "pauses") >= 200);
+	CU_ASSERT_TRUE(soft_mode & VMX_SOFT_STEP_ONLY || stat(&g, "pauses") >= 200);
 	CU_ASSERT_EQUAL(stat(&g, "halts"), 1);
 	CU_ASSERT_EQUAL(vmx_vcpu_kick(s.cpu), 0);
 	pthread_join(s.thread, NULL);
@@ -107,8 +103,5 @@ int main(void)
 		{ "a sleeper is let sleep", test_asleep },
 		CU_TEST_INFO_NULL,
 	};
-
-	return UNIT_RUN(
-		UNIT_SUITE_IN("step only", mode_step, tests),
-		UNIT_SUITE_IN("default", mode_default, tests));
+	return UNIT_RUN(SOFT_SUITE_STEPPED(tests), SOFT_SUITE_TRANSLATED(tests));
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/checked.h"
+#include "tests/unit/soft_modes.h"
 #include "tests/unit/soft_second.h"
 
 #define READER (CODE + 0x800)
@@ -152,14 +153,13 @@ static void *stop_later(void *ram)
 	return NULL;
 }
 
-static void run(const struct scenario *sc, uint32_t mode)
+static void run(const struct scenario *sc)
 {
 	struct second reader;
 	pthread_t stopper;
 	struct guest g;
 
-	if (guest_create(&g, mode) < 0)
-		CU_FAIL_FATAL("guest_create");
+	soft_start(&g);
 	for (unsigned i = 0; i < ARRAY_SIZE(sc->part) && sc->part[i].from; i++)
 		memcpy(g.ram + sc->part[i].at, sc->part[i].from, (size_t)(sc->part[i].to - sc->part[i].from));
 	LOAD(&g, BREAKPOINT, breakpoint);
@@ -176,35 +176,23 @@ static void run(const struct scenario *sc, uint32_t mode)
 	CU_ASSERT_EQUAL(*shared(&g, WRONG), 0);
 	CU_ASSERT_TRUE(*shared(&g, VERSION) > 0);
 	if (*shared(&g, WRONG))
-		printf("\n    %s, mode %#x: wrong after %u versions\n", sc->name, mode, *shared(&g, VERSION));
+		printf("\n    %s: wrong after %u versions\n", sc->name, *shared(&g, VERSION));
 	if (!sc->traps)
 		CU_ASSERT_EQUAL(*shared(&g, TRAPS), 0);
 	guest_destroy(&g);
 }
 
-static void run_all(uint32_t mode)
+static void test_scenarios(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++)
-		run(&scenarios[i], mode);
+		run(&scenarios[i]);
 }
-
-static void test_translated(void) { run_all(0); }
-static void test_stepped(void) { run_all(VMX_SOFT_STEP_ONLY); }
-static void test_one_insn(void) { run_all(VMX_SOFT_ONE_INSN); }
-static void test_no_chain(void) { run_all(VMX_SOFT_NO_CHAIN); }
-static void test_no_tlb(void) { run_all(VMX_SOFT_NO_TLB); }
-static void test_tiny(void) { run_all(VMX_SOFT_TINY_CACHE); }
 
 int main(void)
 {
 	CU_TestInfo tests[] = {
-		{ "translated", test_translated },
-		{ "stepped", test_stepped },
-		{ "blocks of one instruction", test_one_insn },
-		{ "no links", test_no_chain },
-		{ "no TLB", test_no_tlb },
-		{ "a tiny code cache", test_tiny },
+		{ "code that another processor changes", test_scenarios },
 		CU_TEST_INFO_NULL,
 	};
-	return UNIT_RUN(UNIT_SUITE("code that another processor changes", tests));
+	return UNIT_RUN(SOFT_SUITES(tests));
 }

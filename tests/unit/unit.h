@@ -32,9 +32,4 @@ static inline int unit_run_but(CU_SuiteInfo *suites, unsigned skipped)
 	return failed || !run ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static inline int unit_run(CU_SuiteInfo *suites)
-{
-	return unit_run_but(suites, 0);
-}
-
 #endif
