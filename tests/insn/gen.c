@@ -415,13 +415,17 @@ static const uint16_t cpl3_only[] = {
 	ZYDIS_MNEMONIC_SWAPGS, ZYDIS_MNEMONIC_RSM, ZYDIS_MNEMONIC_CLAC, ZYDIS_MNEMONIC_STAC,
 };
 
+bool insn_privileged(const ZydisDecodedInstruction *d)
+{
+	return (d->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED) || d->meta.category == ZYDIS_CATEGORY_IO ||
+	       d->meta.category == ZYDIS_CATEGORY_IOSTRINGOP || d->mnemonic == ZYDIS_MNEMONIC_CLI ||
+	       d->mnemonic == ZYDIS_MNEMONIC_STI;
+}
+
 /* Segment registers, IOPL, privileges: CPL 0 is another world. */
 bool insn_cpl3_only(const struct insn *insn)
 {
-	if ((insn->d.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED) ||
-	    insn->d.meta.category == ZYDIS_CATEGORY_IO ||
-	    insn->d.meta.category == ZYDIS_CATEGORY_IOSTRINGOP ||
-	    insn->d.meta.category == ZYDIS_CATEGORY_SYSTEM)
+	if (insn_privileged(&insn->d) || insn->d.meta.category == ZYDIS_CATEGORY_SYSTEM)
 		return true;
 	for (unsigned i = 0; i < insn->d.operand_count_visible; i++) {
 		ZydisRegisterClass class = insn->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER ?
@@ -435,8 +439,7 @@ bool insn_cpl3_only(const struct insn *insn)
 		if (cpl3_only[i] == insn->d.mnemonic)
 			return true;
 	}
-	/* CLI, STI and what else depends on IOPL. */
-	return insn->d.mnemonic == ZYDIS_MNEMONIC_CLI || insn->d.mnemonic == ZYDIS_MNEMONIC_STI;
+	return false;
 }
 
 /* Two operands in memory, or one that is read in pieces: which fault comes first differs. */

@@ -100,6 +100,7 @@ struct outcome {
 	uint32_t error_code;
 	uint64_t cr2; /* of a #PF */
 	struct cpu out;
+	uint8_t code[ZYDIS_MAX_INSTRUCTION_LENGTH]; /* native side: what stands at out.rip in the end */
 	uint8_t mem[MEM_SIZE], stack[STACK_SIZE];
 	char why[96]; /* ENGINE_FAILED */
 };
@@ -181,6 +182,8 @@ void generate_sequence(struct test_case *tc, const struct forms *forms, uint64_t
 void generate_loop(struct test_case *tc, uint64_t seed, uint64_t index); /* loops.c, 64-bit */
 /* Segment registers, IOPL, privileges: means something else at CPL 0. */
 bool insn_cpl3_only(const struct insn *insn);
+/* Needs CPL 0 or IOPL. */
+bool insn_privileged(const ZydisDecodedInstruction *d);
 bool insn_any_fault(const struct insn *insn);
 /* The general-purpose register that the operand is and is written, or -1. */
 int insn_written_gpr(const ZydisDecodedOperand *op);

@@ -131,6 +131,8 @@ static void capture(const ucontext_t *uc, struct outcome *out)
 	out->error_code = (uint32_t)g[REG_ERR];
 	out->cr2 = (uint64_t)g[REG_CR2];
 	xstate_from_area((const uint8_t *)uc->uc_mcontext.fpregs, &out->out.xs);
+	if (out->out.rip - CODE_VA <= CODE_SIZE - sizeof(out->code))
+		memcpy(out->code, (const void *)out->out.rip, sizeof(out->code));
 	memcpy(out->mem, (const void *)MEM_VA, MEM_SIZE);
 	memcpy(out->stack, (const void *)STACK_VA, STACK_SIZE);
 	out->status = RAN;
