@@ -13,16 +13,21 @@ PAYLOAD(sites, "pushq $0x23\n pushq $0\n pushfq\n pushq $0x2b\n lea 1f(%rip),%ra
 	       "xor %rax,%rsi\n mov (%rsi),%rax\n add %rax,%rbx\n"
 	       "dec %ecx\n jnz 1b\n ud2");
 
-static uint64_t misses(struct guest *g)
+static uint64_t stat(struct guest *g, const char *name)
 {
 	struct vmx_stat stats[64];
 	size_t n = vmx_vm_stats(g->vm, stats, 64);
 
 	for (size_t i = 0; i < n && i < 64; i++)
-		if (strcmp(stats[i].name, "tlb_l0_misses") == 0)
+		if (strcmp(stats[i].name, name) == 0)
 			return stats[i].value;
-	CU_FAIL("no tlb_l0_misses");
+	CU_FAIL("no such statistic");
 	return 0;
+}
+
+static uint64_t misses(struct guest *g)
+{
+	return stat(g, "tlb_l0_misses");
 }
 
 /* How often L0 missed. */
@@ -97,12 +102,45 @@ static void test_shared(void)
 	guest_destroy(&g);
 }
 
+/* User mode: a read, and a write to the same object that is done when edi counts out. */
+PAYLOAD(refused, "pushq $0x23\n pushq $0\n pushfq\n pushq $0x2b\n lea 1f(%rip),%rax\n push %rax\n iretq\n"
+		 "1: mov (%rsi),%rax\n add %rax,%rbx\n cmp %ecx,%edi\n jne 2f\n movq $5,8(%rsi)\n"
+		 "2: dec %ecx\n jnz 1b\n ud2");
+
+/* The page may not be written to and is not, until the last turn: one walk, or some until that was seen. */
+static void test_refused(void)
+{
+	struct guest g;
+
+	if (guest_create(&g, 0) < 0)
+		CU_FAIL_FATAL("guest_create");
+	LOAD(&g, 0x101000, refused);
+	g.ram[CODE + 0x100] = 0xf4;
+	set_gate(&g, 6, CODE + 0x100, 0);
+	set_gate(&g, 14, CODE + 0x100, 0);
+	set_pte(&g, 1, 0x101000 | PTE_RW | PTE_USER);
+	set_pte(&g, 4, 0x104000 | 1 | PTE_USER);
+	*q(&g, 0x104000) = 3;
+	guest_set_reg(&g, VMX_RIP, USER_CODE);
+	guest_set_reg(&g, VMX_RSI, USER_DATA);
+	guest_set_reg(&g, VMX_RDI, 1);
+	guest_set_reg(&g, VMX_RCX, ROUNDS);
+	guest_set_reg(&g, VMX_RBX, 0);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 3 * ROUNDS);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RCX), 1); /* at the write */
+	CU_ASSERT_EQUAL(*q(&g, 0x104008), 0);
+	CU_ASSERT_TRUE(stat(&g, "tlb_fills") < ROUNDS / 100);
+	guest_destroy(&g);
+}
+
 int main(void)
 {
 	CU_TestInfo tests[] = {
 		{ "another page each time", test_often },
 		{ "another page now and then", test_seldom },
 		{ "a small page where a large one was", test_shared },
+		{ "a group that may not write and does not", test_refused },
 		CU_TEST_INFO_NULL,
 	};
 	return UNIT_RUN(UNIT_SUITE("how an access finds its page", tests));

@@ -150,7 +150,11 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
  * in one of its 4-KiB pages would have to be kept from writes); in L1, by the address. Where L0 misses
  * often it is counted for a while how many of the uses that is: then L1 is it, or L0 for good. */
 enum jit_site_mode { JIT_BY_L0, JIT_BY_LARGE, JIT_BY_L1, JIT_BY_L0_COUNTED, JIT_BY_L0_FOR_GOOD };
-#define JIT_SITE_MODE_BITS 3
+#define JIT_SITE_MODE 7u
+/* Beside its mode, of the first access of a group: the writes that follow it are mostly not done, and its
+ * page lets nobody write. So they are checked by themselves. */
+#define JIT_SITE_READS 8u
+#define JIT_SITE_NOTE_BITS 4
 static inline bool jit_mode_l0(enum jit_site_mode mode)
 {
 	return mode != JIT_BY_LARGE && mode != JIT_BY_L1;
@@ -162,6 +166,10 @@ static inline bool jit_mode_l0(enum jit_site_mode mode)
 #define JIT_MISS_USES 8u
 #define JIT_FEW_MISS_CYCLES 100u /* where uses are not counted */
 #define JIT_LOOP_MISS_CYCLES 300u /* for a loop, each of whose misses costs a turn of its ordinary body */
+/* So many refusals of groups are looked at together; a group that is refused more than once in so many
+ * cycles is the likeliest to meet with the last of them. */
+#define JIT_REFUSALS 128u
+#define JIT_REFUSAL_CYCLES 20000u
 #define JIT_PAGES_TOP 1024u /* gpa >> 30: guest memory up to 1 TiB */
 #define JIT_PAGES_LEAF (1u << 18)
 #define JIT_LINKS_MAX (4u * JIT_BLOCK_INSNS)
@@ -221,9 +229,9 @@ struct soft_cache {
 	struct jit_page ***pages; /* [gpa >> 30][(gpa >> 12) & 0x3ffff] */
 	struct jit_scratch *scratch;
 	bool chain, use_l0;
-	/* Accesses that are not JIT_BY_L0, by the guest-physical address of the instruction, hashed:
-	 * gpa << JIT_SITE_MODE_BITS | enum jit_site_mode. Hints: one may push out another. */
-	uint64_t site_modes[JIT_SITES];
+	/* Accesses that are not plain JIT_BY_L0, by the guest-physical address of the instruction, hashed:
+	 * gpa << JIT_SITE_NOTE_BITS | JIT_SITE_READS | enum jit_site_mode. Hints: one may push out another. */
+	uint64_t site_notes[JIT_SITES];
 	unsigned block_insns;
 	unsigned l0_next[SOFT_L0_KINDS / SOFT_L0_LINE]; /* how many slots of L0 each kind of site took */
 	unsigned l0_next_large;                         /* and those that are JIT_BY_LARGE */
@@ -240,14 +248,24 @@ struct jit_vcpu {
 	uint32_t generation;
 	volatile bool in_snippet; /* a native fault belongs to soft_exec_native() */
 	uint64_t missed_at[SOFT_L0_SIZE]; /* TSC when the misses of an L0 entry were last counted out */
+	/* Groups that were refused since then, a TSC. */
+	unsigned refusals;
+	uint64_t refused_at;
 	uint64_t retranslate; /* code at this guest-physical address is to be made anew, or JIT_NO_PAGE */
 	uint64_t gone; /* soft_cache.gone when its branch tables and soft_jit_run() last heeded it */
 };
 
-/* Where an instruction's address has its place in soft_cache.site_modes. */
-static inline unsigned jit_site_place(uint64_t gpa)
+/* Where an instruction's address has its place in soft_cache.site_notes. */
+static inline uint64_t *jit_site_place(struct soft_cache *cache, uint64_t gpa)
 {
-	return (uint32_t)(gpa ^ gpa >> 12) * 0x9e3779b1u >> 20;
+	return &cache->site_notes[(uint32_t)(gpa ^ gpa >> 12) * 0x9e3779b1u >> 20];
+}
+/* What is noted of it there: JIT_SITE_*. */
+static inline unsigned jit_site_note(struct soft_cache *cache, uint64_t gpa)
+{
+	uint64_t noted = __atomic_load_n(jit_site_place(cache, gpa), __ATOMIC_RELAXED);
+
+	return noted >> JIT_SITE_NOTE_BITS == gpa ? noted & ((1u << JIT_SITE_NOTE_BITS) - 1) : 0;
 }
 
 #define JIT_BRANCH_HASH 0x9e3779b1u

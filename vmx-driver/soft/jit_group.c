@@ -82,6 +82,11 @@ bool jit_in_group(const struct tr *t, const ZydisDecodedOperand *mem)
 	       (t->group.stack ? jit_is_stack(mem) : jit_same_address_regs(mem, t->group.mem));
 }
 
+static bool is_write(const ZydisDecodedOperand *mem)
+{
+	return mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+}
+
 /* Looks for accesses off one base from the current item on and emits their common check. */
 void jit_start_group(struct tr *t)
 {
@@ -91,12 +96,13 @@ void jit_start_group(struct tr *t)
 	ZydisDecodedOperand start;
 	int64_t lo, hi;
 	unsigned end = t->i, count = 0;
-	bool write = false, lasts;
+	bool write = false, reads, lasts;
 
 	if (!jit_can_group(head, first))
 		return;
 	/* what it takes to check the group again after a miss within it */
 	lasts = is_direct(first) && jit_mode_l0(jit_site_mode(t, head));
+	reads = jit_site_reads(t, head) && !is_write(first);
 	lo = hi = first->mem.disp.value;
 	for (unsigned k = t->i; k < s->count && k < t->i + GROUP_ITEMS; k++) {
 		struct item *it = &s->item[k];
@@ -107,11 +113,11 @@ void jit_start_group(struct tr *t)
 			int64_t to = mem->mem.disp.value + mem->size / 8;
 
 			to = to > hi ? to : hi;
-			if (to - from > GROUP_SPAN)
+			if (to - from > GROUP_SPAN || (reads && is_write(mem)))
 				break;
 			lo = from;
 			hi = to;
-			write |= (mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+			write |= is_write(mem);
 			end = k + 1;
 			count++;
 		} else if (!jit_keeps_scratch(it) && !(lasts && jit_can_be_within(t, it, mem))) {

@@ -87,20 +87,37 @@ static enum jit_site_mode next_mode(struct soft_vcpu *v, uint64_t la, uint32_t s
 	return JIT_BY_LARGE;
 }
 
-/* How the access of the instruction at a guest-physical address finds its page from now on. */
-static void set_mode(struct soft_vcpu *v, uint64_t gpa, enum jit_site_mode mode)
+/* The code of the instruction at a guest-physical address is made anew if that is something new about it. */
+static void note_site(struct soft_vcpu *v, uint64_t gpa, unsigned note)
 {
-	uint64_t *place = &soft_vm_of(v)->cache->site_modes[jit_site_place(gpa)];
-	uint64_t noted = gpa << JIT_SITE_MODE_BITS;
+	uint64_t noted = gpa << JIT_SITE_NOTE_BITS | note;
 
-	if (mode == JIT_BY_L0_COUNTED &&
-	    __atomic_load_n(place, __ATOMIC_RELAXED) == (noted | JIT_BY_L0_FOR_GOOD))
-		return;
-	noted |= mode;
-	if (__atomic_exchange_n(place, noted, __ATOMIC_RELAXED) == noted)
+	if (__atomic_exchange_n(jit_site_place(soft_vm_of(v)->cache, gpa), noted, __ATOMIC_RELAXED) == noted)
 		return;
 	jit_of(v)->retranslate = gpa;
 	atomic_fetch_or(&v->exit_req, SOFT_REQ_MODE);
+}
+
+/* How its access finds its page from now on. */
+static void set_mode(struct soft_vcpu *v, uint64_t gpa, enum jit_site_mode mode)
+{
+	unsigned note = jit_site_note(soft_vm_of(v)->cache, gpa);
+
+	if (mode != JIT_BY_L0_COUNTED || (note & JIT_SITE_MODE) != JIT_BY_L0_FOR_GOOD)
+		note_site(v, gpa, (note & JIT_SITE_READS) | mode);
+}
+
+/* Guest-physical address of the instruction at v->rip. Was it found? */
+static bool find_site(struct soft_vcpu *v, uint64_t *ret_gpa)
+{
+	struct soft_exc kept = v->exc;
+	unsigned got = 0;
+	uint8_t byte;
+
+	if (soft_fetch(v, v->rip, &byte, 0, &got, ret_gpa) == SOFT_OK)
+		return true;
+	v->exc = kept;
+	return false;
 }
 
 /* From this many cycles a miss on L0 is left as it is. Supervisor accesses share entries (jit_slot.c): the
@@ -115,14 +132,12 @@ static unsigned cycles_of(const struct soft_vcpu *v, uint32_t site)
 /* Counts how often L0 misses for this access while L1 has it. */
 static void count_misses(struct soft_vcpu *v, uint64_t la, uint32_t site)
 {
-	unsigned slot = (site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0), got = 0;
+	unsigned slot = (site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0);
 	unsigned cycles = cycles_of(v, site);
-	struct soft_exc kept = v->exc;
 	struct jit_vcpu *j = jit_of(v);
 	uint64_t now = __builtin_ia32_rdtsc(), gpa;
 	enum jit_site_mode mode;
 	bool often = now - j->missed_at[slot] < JIT_MISSES * cycles;
-	uint8_t byte;
 
 	if (v->l0_misses[slot] != 0)
 		return;
@@ -138,11 +153,26 @@ static void count_misses(struct soft_vcpu *v, uint64_t la, uint32_t site)
 	} else {
 		mode = cycles == JIT_MISS_CYCLES ? JIT_BY_L0_COUNTED : next_mode(v, la, site);
 	}
-	if (soft_fetch(v, v->rip, &byte, 0, &got, &gpa) != SOFT_OK) {
-		v->exc = kept;
+	if (find_site(v, &gpa))
+		set_mode(v, gpa, mode);
+}
+
+/* Counts the groups whose page does not let write, each of which costs a walk. Often it is the same one, as
+ * the writes in it are never done: to a constant, to what a fork left shared. */
+static void count_refusals(struct soft_vcpu *v, uint32_t site)
+{
+	struct jit_vcpu *j = jit_of(v);
+	uint64_t now, gpa;
+	bool often;
+
+	if (!(site & JIT_SITE_WRITE) || ++j->refusals < JIT_REFUSALS)
 		return;
-	}
-	set_mode(v, gpa, mode);
+	now = __builtin_ia32_rdtsc();
+	often = now - j->refused_at < JIT_REFUSALS * JIT_REFUSAL_CYCLES;
+	j->refusals = 0;
+	j->refused_at = now;
+	if (often && find_site(v, &gpa))
+		note_site(v, gpa, jit_site_note(soft_vm_of(v)->cache, gpa) | JIT_SITE_READS);
 }
 
 /* Called by the slow stub on a miss in L0 and L1. ret: return address into the cold path, where
@@ -182,6 +212,8 @@ int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_
 		__atomic_store_n(misses, *misses + 1, __ATOMIC_RELAXED);
 	} else {
 		rc = fill(v, la, site);
+		if (rc != SOFT_OK)
+			count_refusals(v, site);
 	}
 	if (rc == SOFT_OK || site & JIT_SITE_LOOP)
 		count_misses(v, la, site);

@@ -76,12 +76,18 @@ uint32_t jit_slot_of_base(struct tr *t, unsigned base, bool write)
 		     false);
 }
 
+/* What is noted of the instruction. */
+static unsigned note_of(const struct tr *t, const struct item *it)
+{
+	return t->cache->use_l0 ? jit_site_note(t->cache, (t->gpa & ~4095ull) + (it->rip & 4095)) : 0;
+}
+
 enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it)
 {
-	uint64_t gpa = (t->gpa & ~4095ull) + (it->rip & 4095), noted;
+	return note_of(t, it) & JIT_SITE_MODE;
+}
 
-	if (!t->cache->use_l0)
-		return JIT_BY_L0;
-	noted = __atomic_load_n(&t->cache->site_modes[jit_site_place(gpa)], __ATOMIC_RELAXED);
-	return noted >> JIT_SITE_MODE_BITS == gpa ? noted & ((1u << JIT_SITE_MODE_BITS) - 1) : JIT_BY_L0;
+bool jit_site_reads(const struct tr *t, const struct item *it)
+{
+	return note_of(t, it) & JIT_SITE_READS;
 }

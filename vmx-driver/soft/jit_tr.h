@@ -187,6 +187,8 @@ uint32_t jit_slot_of_page(struct tr *t, uint64_t page, bool write);
 uint32_t jit_slot_of_base(struct tr *t, unsigned base, bool write);
 /* How the instruction's accesses find their page. */
 enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it);
+/* Is a group that begins with it one of reads? */
+bool jit_site_reads(const struct tr *t, const struct item *it);
 
 /* jit_branch.c */
 /* v->rip = rip; leave with code. */
