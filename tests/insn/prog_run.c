@@ -40,7 +40,7 @@ static bool is_beyond(const struct program *p, unsigned cpl, const struct outcom
 struct shrink {
 	const struct program_sides *sides;
 	unsigned cpl;
-	struct program *p;
+	struct program *p; /* a copy: the whole one runs at the other CPL as well */
 	bool gone[OPS_MAX]; /* units */
 	struct outcome *out;
 };
@@ -101,20 +101,21 @@ static void show(struct shrink *s, const char *how)
 	fflush(stdout);
 }
 
-static int shrink_and_report(const struct program_sides *sides, struct program *p, unsigned cpl)
+static int shrink_and_report(const struct program_sides *sides, const struct program *p, unsigned cpl)
 {
 	struct shrink *s = calloc(1, sizeof(*s));
+	int r = -ENOMEM;
 
 	if (!s)
-		return -ENOMEM;
+		return r;
 	s->sides = sides;
 	s->cpl = cpl;
-	s->p = p;
+	s->p = malloc(sizeof(*p));
 	s->out = calloc(2, sizeof(*s->out));
-	if (!s->out) {
-		free(s);
-		return -ENOMEM;
-	}
+	if (!s->p || !s->out)
+		goto out;
+	*s->p = *p;
+	s->p->tc.program = s->p->image;
 	if (differs(s)) {
 		shrink(s);
 		if (!differs(s))
@@ -125,9 +126,12 @@ static int shrink_and_report(const struct program_sides *sides, struct program *
 		       ": differed once, not when run again\n", cpl, sides->how, p->seed, p->index,
 		       p->code.is32 ? "32" : "64");
 	}
+	r = 0;
+out:
+	free(s->p);
 	free(s->out);
 	free(s);
-	return 0;
+	return r;
 }
 
 /* --- running ---------------------------------------------------------------------------------------- */
