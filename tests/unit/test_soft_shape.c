@@ -58,7 +58,7 @@ static bool same(const struct soft_insn *a, const struct soft_insn *b)
 	       a->code == b->code && a->fp == b->fp && a->mem[0] == b->mem[0] &&
 	       a->mem[1] == b->mem[1] && a->lock == b->lock && a->allowed == b->allowed &&
 	       a->writes == b->writes && a->renamed == b->renamed && a->soft_op == b->soft_op &&
-	       a->snippet == b->snippet;
+	       a->snippet == b->snippet && !memcmp(&a->facts, &b->facts, sizeof(a->facts));
 }
 
 static void test_random(void)
@@ -79,6 +79,8 @@ static void test_random(void)
 		random_bytes(&rng, bytes);
 		ok = jit_shape_decode(shapes, soft_vm_from(vm), bytes, n, by_shape, &is_short);
 		ok_whole = soft_decode_into(soft_vm_from(vm), bytes, n, CODE_64, whole, &is_short_whole);
+		if (ok_whole)
+			jit_facts_find(whole);
 		valid += ok_whole;
 		if (ok == ok_whole && is_short == is_short_whole && (!ok || same(by_shape, whole)))
 			continue;

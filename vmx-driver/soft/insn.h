@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vmx-driver/soft/jit_facts.h"
+
 struct soft_vcpu;
 struct soft_insn;
 typedef int soft_op_fn(struct soft_vcpu *v, const struct soft_insn *insn);
@@ -36,6 +38,7 @@ struct soft_insn {
 	bool renamed;    /* jit's: its register operands are not those of its bytes */
 	const struct soft_op *soft_op; /* the C operation, or NULL: run natively */
 	void *snippet;   /* jit's: host code of soft_exec_native(), made on first use */
+	struct jit_facts facts; /* jit's: jit_facts_find() */
 	uint32_t snippet_generation; /* jit's: snippet is of this generation of its arena */
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT]; /* the last: most have but few */
 };

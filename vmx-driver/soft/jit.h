@@ -61,7 +61,6 @@ struct jit_link { /* a jump that may be bent to its target's code */
 #define JIT_MODE_BITS (JIT_UNGROUPED | JIT_LOOP)
 #define JIT_NO_PAGE (~0ull)
 #define JIT_NO_FRAME (~0u)
-#define JIT_NOBODYS 0xffu
 struct jit_page;
 struct jit_block {
 	/* What a search looks at is one line of the host's cache, or two. */
@@ -283,13 +282,19 @@ static inline struct jit_vcpu *jit_of(struct soft_vcpu *v)
 }
 
 /* --- data.c: one guest instruction copied with other registers and memory operand ----------- */
-/* Can it be copied at all (else the stepper's special cases must do it)? */
-bool jit_data_ok(const struct soft_insn *insn);
 /* How many scratch registers its register operands take: r9 and, where it has a memory operand, r10
  * or r11, whichever is not in its place. */
-unsigned jit_data_scratch(const struct soft_insn *insn);
+static inline unsigned jit_data_scratch(const struct soft_insn *insn)
+{
+	return insn->facts.scratch;
+}
 /* Is that host register exchanged with its own high byte around the copy? Then no address may use it. */
-bool jit_data_swaps(const struct soft_insn *insn, unsigned host);
+static inline bool jit_data_swaps(const struct soft_insn *insn, unsigned host)
+{
+	const struct jit_field *reg = &insn->facts.field[FIELD_REG];
+
+	return insn->facts.mem >= 0 && reg->high && reg->guest == host;
+}
 struct jit_place { /* the memory operand of a copied instruction: [base + index + disp] */
 	uint8_t base;
 	uint8_t index; /* + JIT_INDEX(host register), or 0 */
@@ -305,9 +310,29 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_p
  * flags if a segment base is added. next_rip is for RIP-relative ones. */
 void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 		 const ZydisDecodedOperand *op, uint64_t next_rip, bool with_segment);
-int jit_host_reg(unsigned guest); /* pinned or r8 for rsp; -1: in memory */
+/* Pinned or r8 for rsp; -1: in memory. */
+static inline int jit_host_reg(unsigned guest)
+{
+	if (guest == SOFT_RSP)
+		return 8;
+	return (guest & ~3u) == 8 ? -1 : (int)guest;
+}
 /* Guest register number of a general-purpose register, -1 if it is none; *ret_high: AH..BH. */
-int jit_guest_reg(ZydisRegister reg, bool *ret_high);
+static inline int jit_guest_reg(ZydisRegister reg, bool *ret_high)
+{
+	unsigned n = (unsigned)reg - ZYDIS_REGISTER_AL; /* AL..BL AH..BH SPL..R15B, then 16 of each size */
+
+	*ret_high = false;
+	if (n > ZYDIS_REGISTER_R15 - ZYDIS_REGISTER_AL)
+		return -1;
+	if (n >= ZYDIS_REGISTER_AX - ZYDIS_REGISTER_AL)
+		return (int)(n - (ZYDIS_REGISTER_AX - ZYDIS_REGISTER_AL)) & 15;
+	*ret_high = n >= 4 && n < 8;
+	return (int)(n < 4 ? n : n - 4);
+}
+_Static_assert(ZYDIS_REGISTER_AX == ZYDIS_REGISTER_AL + 20 && ZYDIS_REGISTER_EAX == ZYDIS_REGISTER_AX + 16 &&
+	       ZYDIS_REGISTER_RAX == ZYDIS_REGISTER_EAX + 16 && ZYDIS_REGISTER_R15 == ZYDIS_REGISTER_RAX + 15,
+	       "the order of registers in jit_guest_reg()");
 
 /* --- the rest ------------------------------------------------------------------------------- */
 void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b);

@@ -10,95 +10,17 @@
 
 #define NO_REG 0xffu
 
-/* A register field of the instruction that names a general-purpose register. */
-struct field {
-	bool gpr, high;
-	uint8_t guest;
-	uint8_t host;
-	uint8_t width; /* bytes */
-	bool read, written;
+struct fields { /* of the instruction, and the host's registers for them */
+	const struct jit_facts *facts;
+	const struct jit_field *f; /* facts->field */
+	uint8_t host[JIT_FIELDS];
+	bool mem; /* there is a memory operand */
 };
 
-struct fields {
-	struct field reg, rm, opcode, vvvv;
-	const ZydisDecodedOperand *mem;
-};
-
-int jit_host_reg(unsigned guest)
+static bool is_gpr(const struct fields *f, enum jit_field_name name)
 {
-	if (guest == SOFT_RSP)
-		return H_R8;
-	if (guest >= 8 && guest < 12)
-		return -1;
-	return (int)guest;
+	return f->f[name].guest != JIT_NOBODYS;
 }
-
-int jit_guest_reg(ZydisRegister reg, bool *ret_high)
-{
-	*ret_high = false;
-	if (reg >= ZYDIS_REGISTER_AL && reg <= ZYDIS_REGISTER_BL)
-		return reg - ZYDIS_REGISTER_AL;
-	if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH) {
-		*ret_high = true;
-		return reg - ZYDIS_REGISTER_AH;
-	}
-	if (reg >= ZYDIS_REGISTER_SPL && reg <= ZYDIS_REGISTER_R15B)
-		return reg - ZYDIS_REGISTER_SPL + 4;
-	if (reg >= ZYDIS_REGISTER_AX && reg <= ZYDIS_REGISTER_R15W)
-		return reg - ZYDIS_REGISTER_AX;
-	if (reg >= ZYDIS_REGISTER_EAX && reg <= ZYDIS_REGISTER_R15D)
-		return reg - ZYDIS_REGISTER_EAX;
-	if (reg >= ZYDIS_REGISTER_RAX && reg <= ZYDIS_REGISTER_R15)
-		return reg - ZYDIS_REGISTER_RAX;
-	return -1;
-}
-
-/* The destination's old value is never left in place. For all others it is loaded first: BSF of 0,
- * shifts by 0 and the like keep it. */
-static bool always_writes(ZydisMnemonic mnemonic)
-{
-	return mnemonic == ZYDIS_MNEMONIC_MOV || mnemonic == ZYDIS_MNEMONIC_MOVZX ||
-	       mnemonic == ZYDIS_MNEMONIC_MOVSX || mnemonic == ZYDIS_MNEMONIC_MOVSXD;
-}
-
-static void field_set(struct field *f, const struct soft_insn *insn, const ZydisDecodedOperand *op)
-{
-	int guest = jit_guest_reg(op->reg.value, &f->high);
-
-	if (guest < 0)
-		return;
-	f->gpr = true;
-	f->guest = (uint8_t)guest;
-	f->width = (uint8_t)(op->size / 8);
-	f->read = (op->actions & ZYDIS_OPERAND_ACTION_MASK_READ) || f->width < 4 ||
-		  !always_writes(insn->zi.mnemonic);
-	f->written = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
-	f->host = NO_REG;
-}
-
-static void fields_get(const struct soft_insn *insn, struct fields *f)
-{
-	*f = (struct fields){ 0 };
-	for (unsigned i = 0; i < insn->zi.operand_count_visible; i++) {
-		const ZydisDecodedOperand *op = &insn->op[i];
-
-		if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-			f->mem = op;
-			continue;
-		}
-		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-			continue;
-		switch (op->encoding) {
-		case ZYDIS_OPERAND_ENCODING_MODRM_REG: field_set(&f->reg, insn, op); break;
-		case ZYDIS_OPERAND_ENCODING_MODRM_RM: field_set(&f->rm, insn, op); break;
-		case ZYDIS_OPERAND_ENCODING_OPCODE: field_set(&f->opcode, insn, op); break;
-		case ZYDIS_OPERAND_ENCODING_NDSNDD: field_set(&f->vvvv, insn, op); break;
-		default: break;
-		}
-	}
-}
-
-/* --- what can be copied --------------------------------------------------------------------- */
 
 static bool is_moffs(const struct soft_insn *insn)
 {
@@ -107,164 +29,70 @@ static bool is_moffs(const struct soft_insn *insn)
 	       insn->zi.opcode >= 0xa0 && insn->zi.opcode <= 0xa3;
 }
 
-/* Instructions whose memory operand is not simply where its address says, or whose encoding hides
- * more registers than the operands show. The stepper knows them. */
-static bool is_special(const struct soft_insn *insn)
-{
-	switch (insn->zi.mnemonic) {
-	case ZYDIS_MNEMONIC_MASKMOVDQU:
-	case ZYDIS_MNEMONIC_MASKMOVQ:
-	case ZYDIS_MNEMONIC_VMASKMOVDQU:
-	case ZYDIS_MNEMONIC_VMASKMOVPS:
-	case ZYDIS_MNEMONIC_VMASKMOVPD:
-	case ZYDIS_MNEMONIC_VPMASKMOVD:
-	case ZYDIS_MNEMONIC_VPMASKMOVQ:
-	case ZYDIS_MNEMONIC_XLAT:
-		return true;
-	default:
-		return false;
-	}
-}
-
-static bool needs_rex(const struct soft_insn *insn, const struct fields *f)
-{
-	const struct field *all[] = { &f->reg, &f->rm, &f->opcode };
-
-	if (f->mem && insn->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY)
-		return true;
-	for (unsigned i = 0; i < 3; i++)
-		if (all[i]->gpr && !all[i]->high && (all[i]->guest >= 8 || all[i]->guest == SOFT_RSP))
-			return true;
-	return false;
-}
-
-bool jit_data_ok(const struct soft_insn *insn)
-{
-	struct fields f;
-	unsigned mems = 0;
-
-	if (insn->zi.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-	    insn->zi.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
-		return false;
-	if (is_special(insn))
-		return false;
-	/* their W=1 forms move 64 bits, which only 64-bit code can */
-	if (insn->code != CODE_64 && (insn->zi.attributes & ZYDIS_ATTRIB_HAS_VEX) && insn->zi.raw.vex.W &&
-	    (insn->zi.mnemonic == ZYDIS_MNEMONIC_VPEXTRD || insn->zi.mnemonic == ZYDIS_MNEMONIC_VPINSRD))
-		return false;
-	for (unsigned i = 0; i < insn->zi.operand_count; i++) {
-		const ZydisDecodedOperand *op = &insn->op[i];
-
-		if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-			if (op->mem.type == ZYDIS_MEMOP_TYPE_VSIB || i >= insn->zi.operand_count_visible)
-				return false;
-			mems++;
-		}
-		if (op->type == ZYDIS_OPERAND_TYPE_POINTER)
-			return false;
-	}
-	if (mems > 1)
-		return false;
-	fields_get(insn, &f);
-	if ((f.reg.high || f.rm.high || f.opcode.high) && needs_rex(insn, &f)) {
-		/* AH..BH cannot stand beside REX: exchanged with AL..BL around the copy, which
-		 * works for one register that the instruction does not use otherwise. */
-		if (!f.mem || f.rm.gpr || f.opcode.gpr)
-			return false;
-		/* AL is CMPXCHG's own: only without REX, which a jit address does not allow */
-		if (insn->zi.mnemonic == ZYDIS_MNEMONIC_CMPXCHG)
-			return false;
-	}
-	return true;
-}
-
 /* --- register allocation -------------------------------------------------------------------- */
 
-/* Gives a memory-resident guest register a scratch register; two fields of one register share it. */
-static void assign(struct field *f, uint8_t by_guest[16], const uint8_t *free_regs, unsigned *next)
-{
-	int host;
-
-	if (!f->gpr)
-		return;
-	host = f->high ? f->guest : jit_host_reg(f->guest);
-	if (host >= 0) {
-		f->host = (uint8_t)host;
-		return;
-	}
-	if (by_guest[f->guest] == NO_REG)
-		by_guest[f->guest] = free_regs[(*next)++];
-	f->host = by_guest[f->guest];
-}
-
-/* place: of the memory operand, whose registers are not free (at most two others are needed). */
-static unsigned assign_all(struct fields *f, const struct jit_place *place)
+/* Gives each memory-resident guest register a scratch register; two fields of one register share it.
+ * place: of the memory operand, whose registers are not free (at most two others are needed). */
+static void assign(struct fields *f, const struct jit_place *place)
 {
 	static const uint8_t any[] = { H_R9, H_R10, H_R11 }, beside_r10[] = { H_R9, H_R11, H_R11 };
 	const uint8_t *free_regs = f->mem && place->base == H_R10 ? beside_r10 : any;
-	uint8_t by_guest[16];
-	unsigned next = 0;
 
-	memset(by_guest, NO_REG, sizeof(by_guest));
-	assign(&f->reg, by_guest, free_regs, &next);
-	assign(&f->rm, by_guest, free_regs, &next);
-	assign(&f->opcode, by_guest, free_regs, &next);
-	assign(&f->vvvv, by_guest, free_regs, &next);
-	return next;
-}
+	for (unsigned i = 0; i < JIT_FIELDS; i++) {
+		const struct jit_field *x = &f->f[i];
+		unsigned k = 0;
 
-unsigned jit_data_scratch(const struct soft_insn *insn)
-{
-	struct fields f;
-
-	fields_get(insn, &f);
-	return assign_all(&f, &(struct jit_place){ .base = H_R10 });
+		if (x->guest == JIT_NOBODYS)
+			continue;
+		f->host[i] = x->high ? x->guest : (uint8_t)jit_host_reg(x->guest);
+		if (!(f->facts->resident >> i & 1))
+			continue;
+		while (k < i && (f->f[k].guest != x->guest || !(f->facts->resident >> k & 1)))
+			k++;
+		f->host[i] = k < i ? f->host[k] : *free_regs++;
+	}
 }
 
 static void transfer(struct jit_buf *b, const struct fields *f, bool store)
 {
-	const struct field *all[] = { &f->reg, &f->rm, &f->opcode, &f->vvvv };
 	unsigned done = 0;
 
-	for (unsigned i = 0; i < 4; i++) {
-		const struct field *x = all[i];
-		bool wanted;
+	for (unsigned i = 0; f->facts->resident >> i; i++) {
+		unsigned guest = f->f[i].guest;
+		bool wanted = false;
 
-		if (!x->gpr || x->high || jit_host_reg(x->guest) >= 0 || (done & 1u << x->guest))
+		if (!(f->facts->resident >> i & 1) || (done & 1u << guest))
 			continue;
-		wanted = false;
-		for (unsigned k = 0; k < 4; k++)
-			if (all[k]->gpr && !all[k]->high && all[k]->guest == x->guest)
-				wanted |= store ? all[k]->written : all[k]->read;
+		for (unsigned k = 0; k < JIT_FIELDS; k++)
+			if (f->f[k].guest == guest && !f->f[k].high)
+				wanted |= store ? f->f[k].written : f->f[k].read;
 		if (!wanted)
 			continue;
-		done |= 1u << x->guest;
+		done |= 1u << guest;
 		if (store)
-			e_put_gpr(b, x->host, x->guest);
+			e_put_gpr(b, f->host[i], guest);
 		else
-			e_get_gpr(b, x->host, x->guest);
+			e_get_gpr(b, f->host[i], guest);
 	}
 }
 
 /* Does the instruction leave the host register that is kept with what it is said to hold? */
 static bool keeps_kept(const struct jit_buf *b, const struct fields *f)
 {
-	const struct field *all[] = { &f->reg, &f->rm, &f->opcode, &f->vvvv };
-
-	for (unsigned i = 0; i < 4; i++)
-		if (all[i]->gpr && all[i]->host == b->kept_host &&
-		    (all[i]->written || all[i]->guest != b->kept_guest))
+	for (unsigned i = 0; i < JIT_FIELDS; i++)
+		if (f->f[i].guest != JIT_NOBODYS && f->host[i] == b->kept_host &&
+		    (f->f[i].written || f->f[i].guest != b->kept_guest))
 			return false;
 	return true;
 }
 
 /* --- encoding ------------------------------------------------------------------------------- */
 
-static unsigned reg_bits(const struct field *f, unsigned raw)
+static unsigned reg_bits(const struct fields *f, enum jit_field_name name, unsigned raw)
 {
-	if (!f->gpr)
+	if (!is_gpr(f, name))
 		return raw;
-	return f->high ? f->guest + 4u : f->host;
+	return f->f[name].high ? f->f[name].guest + 4u : f->host[name];
 }
 
 static bool is_blendv(const struct soft_insn *insn)
@@ -278,7 +106,7 @@ static bool is_blendv(const struct soft_insn *insn)
 static bool w_is_operand_size(const struct soft_insn *insn, const struct fields *f)
 {
 	if (insn->zi.mnemonic != ZYDIS_MNEMONIC_VPEXTRD && insn->zi.mnemonic != ZYDIS_MNEMONIC_VPINSRD &&
-	    (f->reg.gpr || f->rm.gpr || f->vvvv.gpr))
+	    (is_gpr(f, FIELD_REG) || is_gpr(f, FIELD_RM) || is_gpr(f, FIELD_VVVV)))
 		return true;
 	switch (insn->zi.mnemonic) {
 	case ZYDIS_MNEMONIC_VCVTSI2SD:
@@ -299,7 +127,7 @@ static void emit_modrm_tail(struct jit_buf *b, const struct soft_insn *insn, con
 	const ZydisDecodedInstruction *zi = &insn->zi;
 	unsigned tail;
 
-	if (swap_high && f->reg.high)
+	if (swap_high && f->f[FIELD_REG].high)
 		reg -= 4;
 	if (f->mem)
 		e_place(b, reg, *place);
@@ -372,12 +200,12 @@ static void emit_legacy(struct jit_buf *b, const struct soft_insn *insn, const s
 		return;
 	}
 	memcpy(opcode, insn->bytes + opcode_at, n);
-	reg = reg_bits(&f->reg, zi->raw.modrm.reg | raw_r);
+	reg = reg_bits(f, FIELD_REG, zi->raw.modrm.reg | raw_r);
 	emit_prefixes(b, insn);
 
 	if (insn->code != CODE_64 && n == 1 && opcode[0] >= 0x40 && opcode[0] <= 0x4f) {
 		/* INC/DEC of one byte are REX prefixes here */
-		rm = f->opcode.host;
+		rm = f->host[FIELD_OPCODE];
 		rex = 0x40 | (rm >= 8 ? 1 : 0);
 		if (rex != 0x40)
 			e1(b, rex);
@@ -394,20 +222,20 @@ static void emit_legacy(struct jit_buf *b, const struct soft_insn *insn, const s
 		has_modrm = true;
 	}
 	if (f->mem) {
-		rex = w | e_place_rex(f->reg.high ? 0 : reg, *place);
+		rex = w | e_place_rex(f->f[FIELD_REG].high ? 0 : reg, *place);
 	} else if (has_modrm) {
-		rm = reg_bits(&f->rm, zi->raw.modrm.rm | raw_b);
-		rex = 0x40 | w | (reg >= 8 && !f->reg.high ? 4 : 0) | (rm >= 8 && !f->rm.high ? 1 : 0);
+		rm = reg_bits(f, FIELD_RM, zi->raw.modrm.rm | raw_b);
+		rex = 0x40 | w | (reg >= 8 && !f->f[FIELD_REG].high ? 4 : 0) | (rm >= 8 && !f->f[FIELD_RM].high ? 1 : 0);
 	} else {
-		rm = reg_bits(&f->opcode, (opcode[n - 1] & 7u) | raw_b);
-		rex = 0x40 | w | (rm >= 8 && !f->opcode.high ? 1 : 0);
+		rm = reg_bits(f, FIELD_OPCODE, (opcode[n - 1] & 7u) | raw_b);
+		rex = 0x40 | w | (rm >= 8 && !f->f[FIELD_OPCODE].high ? 1 : 0);
 	}
 	/* SPL..DIL need a REX even when it says nothing. */
 	if (rex != 0x40 || (insn->code == CODE_64 && (zi->attributes & ZYDIS_ATTRIB_HAS_REX) &&
-			    !f->reg.high && !f->rm.high && !f->opcode.high))
+			    !f->f[FIELD_REG].high && !f->f[FIELD_RM].high && !f->f[FIELD_OPCODE].high))
 		e1(b, rex);
 	if (!has_modrm) {
-		if (f->opcode.gpr)
+		if (is_gpr(f, FIELD_OPCODE))
 			opcode[n - 1] = (uint8_t)((opcode[n - 1] & ~7u) | (rm & 7));
 		e_bytes(b, opcode, n);
 		e_bytes(b, insn->bytes + opcode_end, insn->len - opcode_end);
@@ -439,14 +267,14 @@ static void emit_vex(struct jit_buf *b, const struct soft_insn *insn, const stru
 		if (w_is_operand_size(insn, f))
 			w = 0;
 	}
-	reg = reg_bits(&f->reg, zi->raw.modrm.reg | raw_r);
-	if (f->vvvv.gpr)
-		vvvv = f->vvvv.host;
+	reg = reg_bits(f, FIELD_REG, zi->raw.modrm.reg | raw_r);
+	if (is_gpr(f, FIELD_VVVV))
+		vvvv = f->host[FIELD_VVVV];
 	if (f->mem) {
 		x = place->index & 8;
 		bb = place->base & 8;
 	} else {
-		rm = reg_bits(&f->rm, zi->raw.modrm.rm | raw_b);
+		rm = reg_bits(f, FIELD_RM, zi->raw.modrm.rm | raw_b);
 		bb = rm & 8;
 	}
 	r = reg & 8;
@@ -459,52 +287,38 @@ static void emit_vex(struct jit_buf *b, const struct soft_insn *insn, const stru
 }
 
 /* The bytes can stay as they are. */
-static bool verbatim(const struct soft_insn *insn, const struct fields *f)
+static bool verbatim(const struct soft_insn *insn)
 {
-	const struct field *all[] = { &f->reg, &f->rm, &f->opcode, &f->vvvv };
+	const struct jit_facts *facts = &insn->facts;
 
-	if (insn->code != CODE_64 || f->mem || insn->renamed)
-		return false;
-	for (unsigned i = 0; i < 4; i++)
-		if (all[i]->gpr && !all[i]->high && all[i]->host != all[i]->guest)
-			return false;
-	return true;
-}
-
-bool jit_data_swaps(const struct soft_insn *insn, unsigned host)
-{
-	struct fields f;
-
-	fields_get(insn, &f);
-	return f.mem && f.reg.high && f.reg.guest == host;
+	return facts->plain && !facts->resident && facts->mem < 0 && insn->code == CODE_64 && !insn->renamed;
 }
 
 void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_place place,
 		   unsigned *ret_point_state)
 {
+	struct fields f = { .facts = &insn->facts, .f = insn->facts.field, .mem = insn->facts.mem >= 0 };
+	unsigned high = f.f[FIELD_REG].guest;
+	bool swap = f.mem && f.f[FIELD_REG].high;
 	const uint8_t *from;
-	struct fields f;
-	bool swap;
 
 	*ret_point_state = 0;
-	fields_get(insn, &f);
-	assign_all(&f, &place);
+	assign(&f, &place);
 	transfer(b, &f, false);
 	from = b->p;
-	swap = f.mem && f.reg.high;
 	if (swap) { /* xchg al, ah: no flags */
-		e2(b, 0x86, 0xc0 | f.reg.guest << 3 | (f.reg.guest + 4u));
-		*ret_point_state = POINT_SWAPPED | (unsigned)f.reg.guest << 4;
+		e2(b, 0x86, 0xc0 | high << 3 | (high + 4u));
+		*ret_point_state = POINT_SWAPPED | high << 4;
 	}
-	if (verbatim(insn, &f))
+	if (verbatim(insn))
 		e_bytes(b, insn->bytes, insn->len);
 	else if (insn->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
 		emit_vex(b, insn, &f, &place);
 	else
 		emit_legacy(b, insn, &f, &place, swap);
 	if (swap)
-		e2(b, 0x86, 0xc0 | f.reg.guest << 3 | (f.reg.guest + 4u));
-	if (keeps_kept(b, &f))
+		e2(b, 0x86, 0xc0 | high << 3 | (high + 4u));
+	if (b->kept_at == from && keeps_kept(b, &f))
 		e_kept_over(b, from);
 	transfer(b, &f, true);
 }

@@ -482,5 +482,6 @@ void jit_loop_rename(struct tr *t, const struct loop *loop)
 			}
 		}
 		insn->writes = soft_written_gprs(insn);
+		jit_facts_find(insn);
 	}
 }

@@ -189,7 +189,8 @@ const void *jit_snippet_make(struct soft_vcpu *v, struct soft_insn *insn)
 	uint8_t *start;
 	unsigned state;
 
-	if (!jit_data_ok(insn) && !is_high_cmpxchg(insn))
+	jit_facts_find(insn);
+	if (!insn->facts.copied && !is_high_cmpxchg(insn))
 		return NULL;
 	if (j->snippets_used + SNIPPET_MAX > j->snippets_size) {
 		j->snippets_used = 0;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/checked.h"
+#include "vmx-driver/soft/jit.h"
 #include "vmx-driver/soft/jit_shape.h"
 #include "vmx-driver/soft/step.h"
 
@@ -166,18 +167,34 @@ static void put_address(ZydisDecodedOperandMem *mem, const struct head *h)
 	}
 }
 
+/* A register operand, and the field of the instruction that it is. */
+static void put_register(struct soft_insn *insn, enum shape_role role, const struct shape_part *part,
+			 const struct head *h)
+{
+	enum jit_field_name name = role == SHAPE_REG ? FIELD_REG : FIELD_RM;
+	struct jit_field *field = &insn->facts.field[name];
+	ZydisRegister reg = numbered(part->first, number_of(h, role), h->rex);
+
+	insn->op[part->op].reg.value = reg;
+	if (field->guest == JIT_NOBODYS)
+		return;
+	field->guest = (uint8_t)jit_guest_reg(reg, &field->high);
+	if (field->written)
+		insn->writes |= (uint16_t)(1u << field->guest);
+}
+
 static void put_registers(struct soft_insn *insn, const struct jit_shape *shape, const struct head *h)
 {
 	ZydisDecodedInstructionRaw *raw = &insn->zi.raw;
 
-	for (unsigned i = 0; i < insn->zi.operand_count; i++) {
-		enum shape_role role = shape->op[i].role;
-
-		if (role == SHAPE_MEMORY)
-			put_address(&insn->op[i].mem, h);
-		else if (role != SHAPE_FIXED)
-			insn->op[i].reg.value = numbered(shape->op[i].first, number_of(h, role), h->rex);
-	}
+	insn->writes = shape->writes;
+	if (shape->part[SHAPE_MEMORY].op >= 0)
+		put_address(&insn->op[shape->part[SHAPE_MEMORY].op].mem, h);
+	if (shape->part[SHAPE_REG].op >= 0)
+		put_register(insn, SHAPE_REG, &shape->part[SHAPE_REG], h);
+	if (shape->part[SHAPE_RM].op >= 0)
+		put_register(insn, SHAPE_RM, &shape->part[SHAPE_RM], h);
+	jit_facts_registers(&insn->facts);
 	if (h->rex) {
 		raw->rex.R = h->rex >> 2 & 1;
 		raw->rex.X = h->rex >> 1 & 1;
@@ -191,7 +208,6 @@ static void put_registers(struct soft_insn *insn, const struct jit_shape *shape,
 		raw->sib.index = h->sib >> 3 & 7;
 		raw->sib.base = h->sib & 7;
 	}
-	insn->writes = soft_written_gprs(insn);
 }
 
 static void put_values(struct soft_insn *insn, const struct jit_shape *shape, const uint8_t *p,
@@ -258,29 +274,52 @@ static bool find_values(struct jit_shape *shape, const struct soft_insn *insn, u
 	return true;
 }
 
-static bool find_role(struct jit_shape *shape, const struct soft_insn *insn, unsigned i,
-		      const struct head *h)
+/* The class of a register that comes from ModRM. False: another one than those. */
+static bool find_class(struct shape_part *part, const struct soft_insn *insn, enum shape_role role,
+		       const struct head *h)
 {
 	static const ZydisRegister firsts[] = { ZYDIS_REGISTER_AL, ZYDIS_REGISTER_AX, ZYDIS_REGISTER_EAX,
 						ZYDIS_REGISTER_RAX, ZYDIS_REGISTER_MM0,
 						ZYDIS_REGISTER_XMM0 };
-	const ZydisDecodedOperand *op = &insn->op[i];
-	enum shape_role role = SHAPE_FIXED;
+	const ZydisDecodedOperand *op = &insn->op[part->op];
 
-	if (op->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG)
-		role = SHAPE_REG;
-	else if (op->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM)
-		role = op->type == ZYDIS_OPERAND_TYPE_MEMORY ? SHAPE_MEMORY : SHAPE_RM;
-	shape->op[i].role = role;
-	if (role == SHAPE_FIXED || role == SHAPE_MEMORY)
-		return true;
 	for (size_t k = 0; k < ARRAY_SIZE(firsts); k++) {
-		shape->op[i].first = (uint16_t)firsts[k];
+		part->first = (uint16_t)firsts[k];
 		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		    op->reg.value == numbered(firsts[k], number_of(h, role), h->rex))
 			return true;
 	}
 	return false;
+}
+
+/* Which operands come from ModRM, and general registers that are written but not named there. */
+static bool find_parts(struct jit_shape *shape, const struct soft_insn *insn, const struct head *h)
+{
+	bool high;
+
+	shape->writes = 0;
+	for (unsigned i = 0; i < insn->zi.operand_count; i++) {
+		const ZydisDecodedOperand *op = &insn->op[i];
+		enum shape_role role = SHAPE_FIXED;
+
+		if (op->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG)
+			role = SHAPE_REG;
+		else if (op->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM)
+			role = op->type == ZYDIS_OPERAND_TYPE_MEMORY ? SHAPE_MEMORY : SHAPE_RM;
+		if (role == SHAPE_FIXED) {
+			if (op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			    (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
+			    jit_guest_reg(op->reg.value, &high) >= 0)
+				shape->writes |= (uint16_t)(1u << jit_guest_reg(op->reg.value, &high));
+			continue;
+		}
+		if (shape->part[role].op >= 0)
+			return false;
+		shape->part[role].op = (int8_t)i;
+		if (role != SHAPE_MEMORY && !find_class(&shape->part[role], insn, role, h))
+			return false;
+	}
+	return true;
 }
 
 /* Can the instruction stand for all of its shape? */
@@ -294,9 +333,10 @@ static bool make_shape(struct jit_shape *shape, const struct soft_insn *insn, co
 	    count > JIT_SHAPE_OPERANDS || !find_values(shape, insn, h->len))
 		return false;
 	shape->free = h->free;
-	for (unsigned i = 0; i < count && h->free; i++)
-		if (!find_role(shape, insn, i, h))
-			return false;
+	for (unsigned role = 0; role < SHAPE_FIXED; role++)
+		shape->part[role].op = -1;
+	if (h->free && !find_parts(shape, insn, h))
+		return false;
 	memcpy(shape->insn, insn, offsetof(struct soft_insn, op) + count * sizeof(insn->op[0]));
 	return true;
 }
@@ -324,6 +364,7 @@ bool jit_shape_decode(struct jit_shape *shapes, struct soft_vm *vm, const uint8_
 	}
 	if (!soft_decode_into(vm, bytes, n, CODE_64, ret, ret_short))
 		return false;
+	jit_facts_find(ret);
 	if (shape)
 		shape->key = make_shape(shape, ret, &h) ? h.key : 0;
 	return true;

@@ -16,22 +16,24 @@
 #define JIT_SHAPES 4096u
 #define JIT_SHAPE_OPERANDS 6u
 
-enum shape_role { SHAPE_FIXED, SHAPE_REG, SHAPE_RM, SHAPE_MEMORY };
+/* From which part of ModRM an operand comes; SHAPE_FIXED: from none. */
+enum shape_role { SHAPE_REG, SHAPE_RM, SHAPE_MEMORY, SHAPE_FIXED };
 
 struct jit_shape {
 	uint64_t key;     /* 0: empty */
 	int8_t disp, imm; /* the operands that have the values, or -1 */
 	bool free;        /* registers are the instruction's own */
-	struct {
-		enum shape_role role : 8; /* from which field of ModRM it comes */
+	uint16_t writes;  /* general registers that it writes beside them */
+	struct shape_part {
+		int8_t op;      /* which operand comes from there, or -1 */
 		uint16_t first; /* of REG and RM: register 0 of its class */
-	} op[JIT_SHAPE_OPERANDS];
+	} part[SHAPE_FIXED];
 	/* the beginning of a struct soft_insn, up to its last operand */
 	_Alignas(struct soft_insn) uint8_t insn[offsetof(struct soft_insn, op) +
 						JIT_SHAPE_OPERANDS * sizeof(ZydisDecodedOperand)];
 };
 
-/* soft_decode_into() for 64-bit code, by the shapes seen so far (JIT_SHAPES of them, all 0 at first).
+/* soft_decode_into() and jit_facts_find() for 64-bit code, by the shapes seen so far (JIT_SHAPES of them, all 0 at first).
  * Nobody else uses them meanwhile. */
 bool jit_shape_decode(struct jit_shape *shapes, struct soft_vm *vm, const uint8_t *bytes, unsigned n,
 		      struct soft_insn *ret, bool *ret_short);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jit_tr.h - one translation, shared by the files that make a block: jit_decode.c (what the
- * instructions are), jit_flags.c (where the guest's flags are), jit_flow.c (memory checks),
+ * jit_tr.h - one translation, shared by the files that make a block: jit_facts.c and jit_decode.c (what
+ * the instructions are), jit_flags.c (where the guest's flags are), jit_flow.c (memory checks),
  * jit_branch.c (ways out of a block), jit_insns.c (instructions), jit_group.c (several accesses under one check),
  * jit_translate.c.
  */
@@ -11,22 +11,11 @@
 #include "vmx-driver/soft/jit_emit.h"
 #include "vmx-driver/soft/jit_shape.h"
 
-enum kind {
-	K_DATA,   /* copied */
-	K_NONE,   /* does nothing */
-	K_LEA,
-	K_BITMEM, /* BT BTS BTR BTC with a memory operand and a register bit offset */
-	K_PUSH, K_POP, K_LEAVE, K_PUSHF, K_CLI,
-	K_CALL, K_RET, K_JMP, K_JCC,
-	K_OP,     /* an operation in C */
-	K_STEP,   /* the stepper must */
-};
-
 enum where { IN_MEM = 1, IN_REG = 2 }; /* bits: where current guest flags are */
 
 struct item {
 	struct soft_insn insn;
-	enum kind kind;
+	enum jit_kind kind;
 	uint64_t rip;
 	uint32_t needs;    /* arithmetic flags that must be in RFLAGS before */
 	uint32_t writes;   /* flags it leaves in RFLAGS: none or all */
@@ -112,9 +101,15 @@ static inline bool jit_is_sti(const struct item *it)
 bool jit_ends_block(const struct item *it);
 bool jit_is_gpr64(const ZydisDecodedOperand *op);
 /* The operand in memory that the instruction accesses, or NULL. */
-const ZydisDecodedOperand *jit_memory_operand(const struct soft_insn *insn);
+static inline const ZydisDecodedOperand *jit_memory_operand(const struct soft_insn *insn)
+{
+	return insn->facts.accessed >= 0 ? &insn->op[insn->facts.accessed] : NULL;
+}
 /* Does it write (a part of) that general-purpose register? */
-bool jit_writes_guest(const struct item *it, unsigned guest);
+static inline bool jit_writes_guest(const struct item *it, unsigned guest)
+{
+	return it->insn.writes >> guest & 1;
+}
 /* Target of a CALL, JMP or Jcc with an immediate operand, and is it one? */
 uint64_t jit_branch_target(const struct item *it);
 bool jit_is_direct(const struct item *it);

@@ -4,7 +4,7 @@ noinst_LTLIBRARIES += libsoftgeneral.la libsoft.la
 libsoftgeneral_la_SOURCES =
 libsoftgeneral_la_CFLAGS = $(AM_CFLAGS) -O2 -mgeneral-regs-only -fno-builtin -ffreestanding \
 	-fno-stack-protector -fcf-protection=none $(GENERAL_CFLAGS)
-libsoft_la_SOURCES = vmx-driver/soft/soft.h vmx-driver/soft/insn.h vmx-driver/soft/lock.h \
+libsoft_la_SOURCES = vmx-driver/soft/soft.h vmx-driver/soft/insn.h vmx-driver/soft/jit_facts.h vmx-driver/soft/lock.h \
 	vmx-driver/soft/tlb.h vmx-driver/soft/x86.h
 libsoft_la_LIBADD = libsoftgeneral.la $(ZYDIS_LIBS)
 libsoftgeneral_la_SOURCES += vmx-driver/soft/jit_find.c vmx-driver/soft/jit_recipe.c \
@@ -14,7 +14,7 @@ libsoft_la_SOURCES += vmx-driver/soft/jit.h vmx-driver/soft/jit_emit.h vmx-drive
 	vmx-driver/soft/jit_point.c vmx-driver/soft/jit_region.c \
 	vmx-driver/soft/jit_stubs.c vmx-driver/soft/jit_translate.c vmx-driver/soft/jit_tr.h \
 	vmx-driver/soft/jit_branch.c vmx-driver/soft/jit_decode.c vmx-driver/soft/jit_flow.c vmx-driver/soft/jit_group.c \
-	vmx-driver/soft/jit_flags.c vmx-driver/soft/jit_insns.c vmx-driver/soft/jit_recipe.h \
+	vmx-driver/soft/jit_facts.c vmx-driver/soft/jit_flags.c vmx-driver/soft/jit_insns.c vmx-driver/soft/jit_recipe.h \
 	vmx-driver/soft/jit_shape.c vmx-driver/soft/jit_shape.h \
 	vmx-driver/soft/jit_loop.c vmx-driver/soft/jit_loop.h vmx-driver/soft/jit_loop_emit.c \
 	vmx-driver/soft/jit_slot.c vmx-driver/soft/jit_stack.c
