@@ -120,6 +120,22 @@ static bool w_is_operand_size(const struct soft_insn *insn, const struct fields 
 	}
 }
 
+/* The instruction's bytes from there on. */
+static void emit_rest(struct jit_buf *b, const struct soft_insn *insn, unsigned from)
+{
+	unsigned at = from < sizeof(insn->bytes) / 2 ? from : sizeof(insn->bytes) / 2;
+	uint64_t rest;
+
+	if (from == insn->len)
+		return;
+	if (insn->len - at > sizeof(rest)) {
+		e_bytes(b, insn->bytes + from, insn->len - from);
+		return;
+	}
+	memcpy(&rest, insn->bytes + at, sizeof(rest));
+	e_word(b, rest >> 8 * (from - at), insn->len - from);
+}
+
 /* ModRM, SIB and the tail (immediates). */
 static void emit_modrm_tail(struct jit_buf *b, const struct soft_insn *insn, const struct fields *f,
 			    unsigned reg, unsigned rm, const struct jit_place *place, bool swap_high)
@@ -144,7 +160,7 @@ static void emit_modrm_tail(struct jit_buf *b, const struct soft_insn *insn, con
 		e1(b, insn->bytes[tail] & 0x7f); /* only 8 registers */
 		return;
 	}
-	e_bytes(b, insn->bytes + tail, insn->len - tail);
+	emit_rest(b, insn, tail);
 }
 
 /* Legacy prefixes that stay: operand size, REP forms, LOCK. In 16-bit code the sense of 66 turns. */
@@ -199,7 +215,8 @@ static void emit_legacy(struct jit_buf *b, const struct soft_insn *insn, const s
 		b->full = true;
 		return;
 	}
-	memcpy(opcode, insn->bytes + opcode_at, n);
+	for (unsigned i = 0; i < n; i++)
+		opcode[i] = insn->bytes[opcode_at + i];
 	reg = reg_bits(f, FIELD_REG, zi->raw.modrm.reg | raw_r);
 	emit_prefixes(b, insn);
 
@@ -238,7 +255,7 @@ static void emit_legacy(struct jit_buf *b, const struct soft_insn *insn, const s
 		if (is_gpr(f, FIELD_OPCODE))
 			opcode[n - 1] = (uint8_t)((opcode[n - 1] & ~7u) | (rm & 7));
 		e_bytes(b, opcode, n);
-		e_bytes(b, insn->bytes + opcode_end, insn->len - opcode_end);
+		emit_rest(b, insn, opcode_end);
 		return;
 	}
 	e_bytes(b, opcode, n);
@@ -294,6 +311,25 @@ static bool verbatim(const struct soft_insn *insn)
 	return facts->plain && !facts->resident && facts->mem < 0 && insn->code == CODE_64 && !insn->renamed;
 }
 
+static void emit_verbatim(struct jit_buf *b, const struct soft_insn *insn)
+{
+	const uint8_t *from = b->p;
+	bool keeps = b->kept_at == from;
+
+	for (unsigned i = 0; i < JIT_FIELDS && keeps; i++) {
+		const struct jit_field *x = &insn->facts.field[i];
+
+		keeps = x->guest == JIT_NOBODYS || x->guest != b->kept_host ||
+			(!x->written && x->guest == b->kept_guest);
+	}
+	if (insn->len <= 8)
+		emit_rest(b, insn, 0);
+	else
+		e_bytes(b, insn->bytes, insn->len);
+	if (keeps)
+		e_kept_over(b, from);
+}
+
 void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_place place,
 		   unsigned *ret_point_state)
 {
@@ -303,16 +339,19 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_p
 	const uint8_t *from;
 
 	*ret_point_state = 0;
+	if (verbatim(insn)) {
+		emit_verbatim(b, insn);
+		return;
+	}
 	assign(&f, &place);
-	transfer(b, &f, false);
+	if (f.facts->resident)
+		transfer(b, &f, false);
 	from = b->p;
 	if (swap) { /* xchg al, ah: no flags */
 		e2(b, 0x86, 0xc0 | high << 3 | (high + 4u));
 		*ret_point_state = POINT_SWAPPED | high << 4;
 	}
-	if (verbatim(insn))
-		e_bytes(b, insn->bytes, insn->len);
-	else if (insn->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+	if (insn->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
 		emit_vex(b, insn, &f, &place);
 	else
 		emit_legacy(b, insn, &f, &place, swap);
@@ -320,7 +359,8 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_p
 		e2(b, 0x86, 0xc0 | high << 3 | (high + 4u));
 	if (b->kept_at == from && keeps_kept(b, &f))
 		e_kept_over(b, from);
-	transfer(b, &f, true);
+	if (f.facts->resident)
+		transfer(b, &f, true);
 }
 
 /* --- effective addresses -------------------------------------------------------------------- */

@@ -76,21 +76,44 @@ static bool alone_after_sti(const struct tr *t, const struct item *it)
 	       (it->kind == K_CALL || it->kind == K_RET || it->kind == K_JMP);
 }
 
+/* Does it end, or may it end, where only v->aflags will do? */
+static bool needs_saved_flags(const struct tr *t, const struct item *it)
+{
+	switch (it->kind) {
+	case K_RET:
+	case K_OP:
+	case K_PUSHF:
+	case K_BITMEM:
+		return true;
+	case K_CALL:
+	case K_JMP:
+		return !jit_is_direct(it) || !jit_linkable(t, jit_branch_target(it));
+	default:
+		return false;
+	}
+}
+
+/* Left to the stepper. */
+static void leave(struct item *it)
+{
+	it->kind = K_STEP;
+	it->needs = it->writes = 0;
+	it->saves = false;
+}
+
 static void classify(const struct tr *t, struct item *it)
 {
 	const struct soft_insn *insn = &it->insn;
 	const struct jit_facts *facts = &insn->facts;
 
 	it->kind = facts->kind;
-	if (!insn->allowed || !fp_usable(t, insn))
-		it->kind = K_STEP;
-	else if (it->kind == K_CLI && (t->mode & MODE_USER))
-		it->kind = K_OP; /* CPL 1 and 2, where IOPL decides, are the stepper's */
-	if (alone_after_sti(t, it))
-		it->kind = K_STEP;
-	it->needs = it->writes = 0;
-	if (it->kind != facts->kind)
+	if (!insn->allowed || !fp_usable(t, insn) || alone_after_sti(t, it)) {
+		leave(it);
 		return;
+	}
+	if (it->kind == K_CLI && (t->mode & MODE_USER))
+		it->kind = K_OP; /* CPL 1 and 2, where IOPL decides, are the stepper's */
+	it->saves = needs_saved_flags(t, it);
 	it->needs = facts->needs;
 	it->writes = facts->writes;
 	if (facts->count >= 0 && (insn->op[facts->count].imm.value.u & 31) == 0)
@@ -113,10 +136,9 @@ void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 		if (!decode_one(t, it, page, page2, at)) {
 			if (s->count && jit_near_end(rip))
 				break; /* perhaps only the page ends: a block of its own finds out */
-			it->kind = K_STEP;
+			leave(it);
 			it->insn.len = 1;
 			rip++;
-			it->needs = it->writes = 0;
 			s->count++;
 			s->open_end = false;
 			break;
@@ -136,7 +158,7 @@ void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 	s->end_rip = rip;
 	/* What follows STI has to be in its block: nothing else knows of its shadow. */
 	if (s->open_end && s->count && jit_is_sti(&s->item[s->count - 1])) {
-		s->item[s->count - 1].kind = K_STEP;
+		leave(&s->item[s->count - 1]);
 		s->open_end = false;
 	}
 }

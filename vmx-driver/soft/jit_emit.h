@@ -23,6 +23,16 @@ static inline void e_bytes(struct jit_buf *b, const void *bytes, size_t n)
 	memcpy(b->p, bytes, n);
 	b->p += n;
 }
+/* The first n bytes of the word, at most 8. */
+static inline void e_word(struct jit_buf *b, uint64_t word, size_t n)
+{
+	if ((size_t)(b->end - b->p) < sizeof(word)) {
+		e_bytes(b, &word, n);
+		return;
+	}
+	memcpy(b->p, &word, sizeof(word));
+	b->p += n;
+}
 static inline void e1(struct jit_buf *b, unsigned v)
 {
 	uint8_t x = (uint8_t)v;
@@ -59,21 +69,20 @@ static inline void e_nop(struct jit_buf *b, unsigned len)
 /* op reg, gs:[disp32] with 64-bit (w) or 32-bit operands */
 static inline void e_gs(struct jit_buf *b, bool w, unsigned opcode, unsigned reg, uint32_t disp)
 {
-	unsigned rex = 0x40 | (w ? 8 : 0) | (reg >= 8 ? 4 : 0);
+	unsigned rex = 0x40 | (w ? 8 : 0) | (reg >= 8 ? 4 : 0), n = rex != 0x40 ? 2 : 1;
+	uint32_t rest = opcode | (0x04 | (reg & 7) << 3) << 8 | 0x25u << 16;
 
-	e1(b, 0x65);
-	if (rex != 0x40)
-		e1(b, rex);
-	e3(b, opcode, 0x04 | (reg & 7) << 3, 0x25);
+	e_word(b, 0x65 | rex << 8 | (uint64_t)rest << 8 * n, n + 3);
 	e4(b, disp);
 }
 /* op reg, gs:[index + disp32] */
 static inline void e_gs_idx(struct jit_buf *b, bool w, unsigned opcode, unsigned reg, unsigned index,
 			    uint32_t disp)
 {
-	e2(b, 0x65, 0x40 | (w ? 8 : 0) | (reg >= 8 ? 4 : 0) | (index >= 8 ? 1 : 0));
-	e2(b, opcode, 0x80 | (reg & 7) << 3 | (index & 7)); /* index is never rsp/r12 here */
-	e4(b, disp);
+	uint32_t word = 0x65 | (0x40u | (w ? 8 : 0) | (reg >= 8 ? 4 : 0) | (index >= 8 ? 1 : 0)) << 8 |
+			opcode << 16 | (0x80 | (reg & 7) << 3 | (index & 7)) << 24;
+
+	e_word(b, word | (uint64_t)disp << 32, 8); /* index is never rsp/r12 here */
 }
 /* op reg, gs:[r11 * 8 + disp32] */
 static inline void e_gs_r11x8(struct jit_buf *b, bool w, unsigned opcode, unsigned reg, uint32_t disp)
@@ -96,10 +105,9 @@ static inline void e_store_gpr(struct jit_buf *b, unsigned host, unsigned guest)
 static inline void e_rr(struct jit_buf *b, bool w, unsigned opcode, unsigned dst, unsigned src)
 {
 	unsigned rex = 0x40 | (w ? 8 : 0) | (src >= 8 ? 4 : 0) | (dst >= 8 ? 1 : 0);
+	unsigned n = rex != 0x40, word = opcode | (0xc0 | (src & 7) << 3 | (dst & 7)) << 8;
 
-	if (rex != 0x40)
-		e1(b, rex);
-	e2(b, opcode, 0xc0 | (src & 7) << 3 | (dst & 7));
+	e_word(b, n ? rex | word << 8 : word, n + 2);
 }
 /* Is a guest register in r9 that code from here on may use? */
 static inline bool e_kept_r9(const struct jit_buf *b)
@@ -173,8 +181,7 @@ static inline void e_alu_imm(struct jit_buf *b, bool w, unsigned ext, unsigned r
 
 	if (rex != 0x40)
 		e1(b, rex);
-	e2(b, 0x81, 0xc0 | ext << 3 | (reg & 7));
-	e4(b, imm);
+	e_word(b, 0x81 | (0xc0 | ext << 3 | (reg & 7)) << 8 | (uint64_t)imm << 16, 6);
 }
 static inline void e_shift_imm(struct jit_buf *b, bool w, unsigned ext, unsigned reg, unsigned count)
 {
@@ -187,22 +194,23 @@ static inline void e_shift_imm(struct jit_buf *b, bool w, unsigned ext, unsigned
 /* ModRM, SIB and displacement of a place; its REX bits are X (index) and B (base >= 8). */
 static inline void e_place(struct jit_buf *b, unsigned reg, struct jit_place place)
 {
-	unsigned low = place.base & 7, mod = 2;
+	unsigned low = place.base & 7, mod = 2, n = 1;
+	uint64_t word;
 
 	if (place.disp == 0 && low != 5)
 		mod = 0;
 	else if (place.disp == (int8_t)place.disp)
 		mod = 1;
-	if (place.index)
-		e2(b, mod << 6 | (reg & 7) << 3 | 4, place.log2 << 6 | (place.index & 7) << 3 | low);
-	else if (low == 4)
-		e2(b, mod << 6 | (reg & 7) << 3 | 4, 0x24);
-	else
-		e1(b, mod << 6 | (reg & 7) << 3 | low);
-	if (mod == 1)
-		e1(b, (uint8_t)place.disp);
-	else if (mod == 2)
-		e4(b, (uint32_t)place.disp);
+	word = mod << 6 | (reg & 7) << 3;
+	if (place.index || low == 4) {
+		unsigned index = place.index ? place.log2 << 6 | (place.index & 7) << 3 : 0x20;
+
+		word |= 4 | (index | low) << 8;
+		n = 2;
+	} else {
+		word |= low;
+	}
+	e_word(b, word | (uint64_t)(uint32_t)place.disp << 8 * n, n + (mod == 2 ? 4 : mod));
 }
 static inline unsigned e_place_rex(unsigned reg, struct jit_place place)
 {
@@ -269,31 +277,23 @@ static inline void e_l1_index(struct jit_buf *b, unsigned reg)
 }
 _Static_assert(sizeof(struct soft_l1) == 1u << (12 - 7), "the shift in e_l1_index()");
 /* Direct jumps and calls; target as an address of the writable mapping. */
-static inline void e_rel32(struct jit_buf *b, const uint8_t *target_rw)
-{
-	e4(b, (uint32_t)(target_rw - (b->p + 4)));
-}
 static inline void e_jmp(struct jit_buf *b, const uint8_t *target_rw)
 {
-	e1(b, 0xe9);
-	e_rel32(b, target_rw);
+	e_word(b, 0xe9 | (uint64_t)(uint32_t)(target_rw - (b->p + 5)) << 8, 5);
 }
 static inline void e_call(struct jit_buf *b, const uint8_t *target_rw)
 {
-	e1(b, 0xe8);
-	e_rel32(b, target_rw);
+	e_word(b, 0xe8 | (uint64_t)(uint32_t)(target_rw - (b->p + 5)) << 8, 5);
 }
 /* Forward jumps: emit with hole, then fix. Returns where the rel32 stands. */
 static inline uint8_t *e_jcc_fwd(struct jit_buf *b, unsigned cc)
 {
-	e2(b, 0x0f, 0x80 | cc);
-	e4(b, 0);
+	e_word(b, 0x0f | (0x80 | cc) << 8, 6);
 	return b->p - 4;
 }
 static inline uint8_t *e_jmp_fwd(struct jit_buf *b)
 {
-	e1(b, 0xe9);
-	e4(b, 0);
+	e_word(b, 0xe9, 5);
 	return b->p - 4;
 }
 static inline void e_fix(struct jit_buf *b, uint8_t *rel32, const uint8_t *target)

@@ -28,21 +28,22 @@ void jit_facts_registers(struct jit_facts *facts)
 {
 	uint32_t in_memory = 0;
 
-	facts->resident = 0;
+	facts->resident = facts->scratch = 0;
 	facts->plain = true;
 	for (unsigned i = 0; i < JIT_FIELDS; i++) {
-		const struct jit_field *f = &facts->field[i];
-		int host = f->high ? f->guest : jit_host_reg(f->guest);
+		unsigned guest = facts->field[i].guest;
+		int host;
 
-		if (f->guest == JIT_NOBODYS || host == f->guest)
+		if (guest == JIT_NOBODYS || facts->field[i].high)
 			continue;
-		facts->plain &= host < 0;
-		if (host < 0) {
-			facts->resident |= (uint8_t)(1u << i);
-			in_memory |= 1u << f->guest;
-		}
+		host = jit_host_reg(guest);
+		facts->plain &= host == (int)guest || host < 0;
+		if (host >= 0)
+			continue;
+		facts->resident |= (uint8_t)(1u << i);
+		facts->scratch += !(in_memory >> guest & 1);
+		in_memory |= 1u << guest;
 	}
-	facts->scratch = (uint8_t)__builtin_popcount(in_memory);
 }
 
 static void find_operands(struct soft_insn *insn)

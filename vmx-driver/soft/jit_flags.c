@@ -27,7 +27,7 @@ static enum fate fate_of(const struct tr *t, unsigned i)
 	for (unsigned k = i + 1; k < s->count; k++) {
 		const struct item *it = &s->item[k];
 
-		if (jit_needs_saved_flags(t, it))
+		if (it->saves)
 			return FATE_SAVED;
 		switch (it->kind) {
 		case K_NONE:
@@ -237,7 +237,7 @@ void jit_flags_before(struct tr *t, unsigned i)
 {
 	const struct item *it = &t->s->item[i];
 
-	if (jit_needs_saved_flags(t, it)) {
+	if (it->saves) {
 		jit_flags_to_mem(t);
 		return;
 	}
@@ -253,9 +253,8 @@ void jit_flags_before(struct tr *t, unsigned i)
 		t->recipe = 0; /* RFLAGS will do */
 		return;
 	}
-	for (unsigned guest = 0; guest < 16; guest++)
-		if (jit_writes_guest(it, guest))
-			keep_operand(t, guest);
+	for (unsigned writes = it->insn.writes; writes; writes &= writes - 1)
+		keep_operand(t, (unsigned)__builtin_ctz(writes));
 }
 
 /* --- making recipes -------------------------------------------------------------------------- */

@@ -28,22 +28,6 @@ void jit_point_here(struct tr *t, unsigned state)
 	}
 }
 
-bool jit_needs_saved_flags(const struct tr *t, const struct item *it)
-{
-	switch (it->kind) {
-	case K_RET:
-	case K_OP:
-	case K_PUSHF:
-	case K_BITMEM:
-		return true;
-	case K_CALL:
-	case K_JMP:
-		return !jit_is_direct(it) || !jit_linkable(t, jit_branch_target(it));
-	default:
-		return false;
-	}
-}
-
 uint8_t *jit_stub(const struct tr *t, uint8_t *rx)
 {
 	return t->cache->rw + (rx - t->cache->rx);

@@ -41,18 +41,15 @@ struct head {
 	unsigned len;
 	uint64_t key;
 	uint8_t rex, modrm, sib;
-	bool has_modrm, has_sib, free;
+	bool has_sib, free;
 };
 
 static bool is_prefix(uint8_t byte)
 {
-	switch (byte) {
-	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x66: case 0x67:
-	case 0xf0: case 0xf2: case 0xf3:
-		return true;
-	default:
-		return false;
-	}
+	/* 26 2e 36 3e, 64 to 67, f0 f2 f3 */
+	static const uint32_t bits[8] = { [1] = 0x40404040, [3] = 0x000000f0, [7] = 0x000d0000 };
+
+	return bits[byte >> 5] >> (byte & 31) & 1;
 }
 
 /* What a ModRM (and SIB) byte says but for numbers of registers. Zydis names the stack segment where
@@ -73,64 +70,88 @@ static uint8_t kind_of(const struct head *h, bool group)
 	return (uint8_t)(mod << 6 | kind << 3 | reg);
 }
 
-/* False: none that is short enough. */
-static bool parse_head(const uint8_t *p, unsigned n, struct head *h)
-{
-	unsigned i = 0, map = 0, at = 0;
-	uint8_t opcode, bytes[8] = { 0 };
-	bool addr32 = false;
+/* So many bytes, and zeros where the instruction may be read beyond them. */
+struct bytes {
+	uint8_t p[24];
+};
 
-	*h = (struct head){ 0 };
-	n = n > HEAD_MAX ? HEAD_MAX : n;
-	for (; i < n && is_prefix(p[i]); i++)
+static struct bytes bytes_of(const uint8_t *p, unsigned n)
+{
+	struct bytes bytes = { { 0 } };
+
+	if (n == 15) {
+		memcpy(bytes.p, p, 8);
+		memcpy(bytes.p + 7, p + 7, 8);
+	} else {
+		memcpy(bytes.p, p, n);
+	}
+	return bytes;
+}
+
+static uint64_t byte_at(unsigned at, unsigned value)
+{
+	return (uint64_t)value << 8 * at;
+}
+
+/* The head without what all of its shape have in their own way. */
+static uint64_t key_of(const struct bytes *bytes, const struct head *h, unsigned map, unsigned at, uint8_t opcode)
+{
+	uint64_t key;
+
+	memcpy(&key, bytes->p, sizeof(key));
+	key &= byte_at(h->len, 1) - 1;
+	if (h->free) {
+		if (h->rex)
+			key &= ~byte_at(at - 2 - map, 7);
+		key &= ~byte_at(at, h->has_sib ? 0xffff : 0xff);
+		key |= byte_at(at, kind_of(h, has(is_group, map, opcode)));
+	}
+	return key | byte_at(7, h->len | (unsigned)h->free << 3 | (unsigned)h->has_sib << 4);
+}
+
+/* False: none that is short enough. */
+static bool parse_head(const struct bytes *bytes, unsigned n, struct head *h)
+{
+	const uint8_t *p = bytes->p;
+	unsigned i = 0, map = 0, at = 0;
+	bool addr32 = false;
+	uint8_t opcode;
+
+	h->rex = 0;
+	h->has_sib = h->free = false;
+	for (; i < HEAD_MAX && is_prefix(p[i]); i++)
 		addr32 |= p[i] == 0x67;
-	if (i < n && (p[i] & 0xf0) == 0x40)
+	if ((p[i] & 0xf0) == 0x40)
 		h->rex = p[i++];
-	if (i + 1 < n && p[i] == 0x0f) {
+	if (p[i] == 0x0f) {
 		map = 1;
 		i++;
 	}
-	if (i >= n)
-		return false;
 	opcode = p[i++];
 	i += map && (opcode == 0x38 || opcode == 0x3a);
-	h->has_modrm = has(has_modrm, map, opcode);
-	if (h->has_modrm) {
-		if (i >= n)
-			return false;
+	if (has(has_modrm, map, opcode)) {
 		h->modrm = p[at = i++];
 		h->has_sib = h->modrm < 0xc0 && (h->modrm & 7) == 4;
-		if (h->has_sib && i < n)
-			h->sib = p[i];
+		h->sib = p[i];
 		i += h->has_sib;
-	}
-	if (i > n)
-		return false;
-	memcpy(bytes, p, i);
-	/* AH to BH as the source of MOVZX and MOVSX are special (decode.c). */
-	h->free = h->has_modrm && !addr32 && has(any_register, map, opcode) &&
-		  !(map && (opcode & 0xf7) == 0xb6 && !h->rex && h->modrm >= 0xc4);
-	if (h->free) {
-		if (h->rex)
-			bytes[at - 2 - map] &= 0xf8;
-		bytes[at] = kind_of(h, has(is_group, map, opcode));
-		if (h->has_sib)
-			bytes[at + 1] = 0;
+		/* AH to BH as the source of MOVZX and MOVSX are special (decode.c). */
+		h->free = !addr32 && has(any_register, map, opcode) &&
+			  !(map && (opcode & 0xf7) == 0xb6 && !h->rex && h->modrm >= 0xc4);
 	}
 	h->len = i;
-	bytes[7] = (uint8_t)(i | (unsigned)h->free << 3 | (unsigned)h->has_sib << 4);
-	memcpy(&h->key, bytes, sizeof(h->key));
+	if (i > n || i > HEAD_MAX)
+		return false;
+	h->key = key_of(bytes, h, map, at, opcode);
 	return true;
 }
 
 static uint64_t value_at(const uint8_t *p, unsigned bits, bool is_signed)
 {
-	uint64_t val = 0;
+	uint64_t val;
 
-	memcpy(&val, p, bits / 8);
-	if (!is_signed || bits == 64)
-		return val;
-	return (uint64_t)((int64_t)(val << (64 - bits)) >> (64 - bits));
+	memcpy(&val, p, sizeof(val));
+	val <<= 64 - bits;
+	return is_signed ? (uint64_t)((int64_t)val >> (64 - bits)) : val >> (64 - bits);
 }
 
 /* --- what an instruction has of its own ------------------------------------------------------- */
@@ -210,6 +231,17 @@ static void put_registers(struct soft_insn *insn, const struct jit_shape *shape,
 	}
 }
 
+static void put_bytes(struct soft_insn *insn, const struct bytes *bytes)
+{
+	uint64_t part[2];
+
+	memcpy(part, bytes->p, sizeof(part));
+	if (insn->len < 8)
+		part[0] &= byte_at(insn->len, 1) - 1;
+	part[1] &= insn->len < 8 ? 0 : byte_at(insn->len - 8u, 1) - 1;
+	memcpy(insn->bytes, part, sizeof(part));
+}
+
 static void put_values(struct soft_insn *insn, const struct jit_shape *shape, const uint8_t *p,
 		       unsigned head)
 {
@@ -224,7 +256,6 @@ static void put_values(struct soft_insn *insn, const struct jit_shape *shape, co
 					       raw->imm[0].is_signed);
 		insn->op[shape->imm].imm.value.u = raw->imm[0].value.u;
 	}
-	memcpy(insn->bytes, p, insn->len);
 }
 
 /* --- a shape from an instruction -------------------------------------------------------------- */
@@ -247,7 +278,8 @@ static int only_operand(const struct soft_insn *insn, ZydisOperandType type)
 	return found;
 }
 
-static bool find_values(struct jit_shape *shape, const struct soft_insn *insn, unsigned head)
+static bool find_values(struct jit_shape *shape, const struct soft_insn *insn, const struct bytes *bytes,
+			unsigned head)
 {
 	const ZydisDecodedInstructionRaw *raw = &insn->zi.raw;
 	unsigned disp = raw->disp.size, imm = raw->imm[0].size;
@@ -257,13 +289,13 @@ static bool find_values(struct jit_shape *shape, const struct soft_insn *insn, u
 		int k = only_operand(insn, ZYDIS_OPERAND_TYPE_MEMORY);
 
 		if (k < 0 || raw->disp.offset != head || raw->disp.value != insn->op[k].mem.disp.value ||
-		    (uint64_t)raw->disp.value != value_at(insn->bytes + head, disp, true))
+		    (uint64_t)raw->disp.value != value_at(bytes->p + head, disp, true))
 			return false;
 		shape->disp = (int8_t)k;
 	}
 	if (imm) {
 		int k = only_operand(insn, ZYDIS_OPERAND_TYPE_IMMEDIATE);
-		const uint8_t *at = insn->bytes + head + disp / 8;
+		const uint8_t *at = bytes->p + head + disp / 8;
 
 		if (k < 0 || raw->imm[0].offset != head + disp / 8 ||
 		    raw->imm[0].value.u != insn->op[k].imm.value.u ||
@@ -323,14 +355,15 @@ static bool find_parts(struct jit_shape *shape, const struct soft_insn *insn, co
 }
 
 /* Can the instruction stand for all of its shape? */
-static bool make_shape(struct jit_shape *shape, const struct soft_insn *insn, const struct head *h)
+static bool make_shape(struct jit_shape *shape, const struct soft_insn *insn, const struct bytes *bytes,
+		       const struct head *h)
 {
 	const ZydisDecodedInstructionRaw *raw = &insn->zi.raw;
 	unsigned count = insn->zi.operand_count;
 
 	if (insn->zi.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || raw->imm[1].size ||
 	    h->len + (raw->disp.size + raw->imm[0].size) / 8 != insn->len || raw->disp.size > 32 ||
-	    count > JIT_SHAPE_OPERANDS || !find_values(shape, insn, h->len))
+	    count > JIT_SHAPE_OPERANDS || !find_values(shape, insn, bytes, h->len))
 		return false;
 	shape->free = h->free;
 	for (unsigned role = 0; role < SHAPE_FIXED; role++)
@@ -341,13 +374,14 @@ static bool make_shape(struct jit_shape *shape, const struct soft_insn *insn, co
 	return true;
 }
 
-bool jit_shape_decode(struct jit_shape *shapes, struct soft_vm *vm, const uint8_t *bytes, unsigned n,
+bool jit_shape_decode(struct jit_shape *shapes, struct soft_vm *vm, const uint8_t *p, unsigned n,
 		      struct soft_insn *ret, bool *ret_short)
 {
+	struct bytes bytes = bytes_of(p, n);
 	struct jit_shape *shape = NULL;
 	struct head h;
 
-	if (parse_head(bytes, n, &h)) {
+	if (parse_head(&bytes, n, &h)) {
 		const struct soft_insn *insn;
 
 		shape = &shapes[(h.key * 0x9e3779b97f4a7c15ull >> 32) % JIT_SHAPES];
@@ -355,17 +389,18 @@ bool jit_shape_decode(struct jit_shape *shapes, struct soft_vm *vm, const uint8_
 		if (shape->key == h.key && insn->len <= n) {
 			memcpy(ret, insn, offsetof(struct soft_insn, op) +
 						  insn->zi.operand_count * sizeof(insn->op[0]));
-			put_values(ret, shape, bytes, h.len);
+			put_values(ret, shape, bytes.p, h.len);
+			put_bytes(ret, &bytes);
 			if (shape->free)
 				put_registers(ret, shape, &h);
 			*ret_short = false;
 			return true;
 		}
 	}
-	if (!soft_decode_into(vm, bytes, n, CODE_64, ret, ret_short))
+	if (!soft_decode_into(vm, p, n, CODE_64, ret, ret_short))
 		return false;
 	jit_facts_find(ret);
 	if (shape)
-		shape->key = make_shape(shape, ret, &h) ? h.key : 0;
+		shape->key = make_shape(shape, ret, &bytes, &h) ? h.key : 0;
 	return true;
 }

@@ -142,13 +142,15 @@ void jit_start_stack_group(struct tr *t)
 {
 	const struct jit_scratch *s = t->s;
 	const struct item *head = &s->item[t->i];
-	bool lasts = jit_mode_l0(jit_site_mode(t, head));
-	struct plan p = { .end = t->i }, best = p;
+	struct plan p = { .end = t->i }, best;
 	struct access a;
 	int64_t by;
+	bool lasts;
 
 	if (!is_access(head, &a))
 		return;
+	lasts = jit_mode_l0(jit_site_mode(t, head));
+	best = p;
 	p.lo = p.hi = a.disp;
 	for (unsigned k = t->i; k < s->count && k < t->i + GROUP_ITEMS; k++) {
 		const struct item *it = &s->item[k];
@@ -198,8 +200,11 @@ unsigned jit_push_run(struct tr *t)
 {
 	struct jit_scratch *s = t->s;
 	struct jit_buf *b = &t->b;
-	unsigned n = 0, end = run_end(t);
+	unsigned n = 0, end;
 
+	if (s->item[t->i].kind != K_PUSH)
+		return 0;
+	end = run_end(t);
 	while (t->i + n < end && s->item[t->i + n].kind == K_PUSH &&
 	       jit_is_gpr64(&s->item[t->i + n].insn.op[0]) &&
 	       s->item[t->i + n].insn.op[0].reg.value != ZYDIS_REGISTER_RSP)
@@ -230,9 +235,12 @@ unsigned jit_pop_run(struct tr *t)
 {
 	struct jit_scratch *s = t->s;
 	struct jit_buf *b = &t->b;
-	unsigned n = 0, end = run_end(t);
+	unsigned n = 0, end;
 	bool ret;
 
+	if (s->item[t->i].kind != K_POP)
+		return 0;
+	end = run_end(t);
 	while (t->i + n < end && s->item[t->i + n].kind == K_POP &&
 	       s->item[t->i + n].insn.op[0].reg.value != ZYDIS_REGISTER_RSP)
 		n++;

@@ -19,6 +19,7 @@ struct item {
 	uint64_t rip;
 	uint32_t needs;    /* arithmetic flags that must be in RFLAGS before */
 	uint32_t writes;   /* flags it leaves in RFLAGS: none or all */
+	bool saves;        /* it ends, or may end, where only v->aflags will do */
 };
 
 struct group { /* items before `end` share one check of memory */
@@ -140,8 +141,6 @@ jit_recipe jit_flags_split(struct tr *t, const struct item *it, struct jit_place
 void jit_point_here(struct tr *t, unsigned state);
 /* The recipe for whoever leaves here, or stays away while the flags are settled: 0 for v->aflags. */
 jit_recipe jit_recipe_now(const struct tr *t);
-/* The item ends, or may end, where only v->aflags will do. */
-bool jit_needs_saved_flags(const struct tr *t, const struct item *it);
 uint8_t *jit_stub(const struct tr *t, uint8_t *rx);
 /* What seldom runs stands in the other half of the cache, so that what runs often is dense. */
 void jit_cold_begin(struct tr *t);
