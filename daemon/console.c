@@ -3,11 +3,13 @@
  * console.c - COM1 for everybody: a ring of what the guest said lately, and readers that come and go.
  *
  * Each reader has a place in the stream of all bytes ever said. One that falls behind by more than
- * the ring loses the oldest bytes; the guest never waits for a reader. Input waits for the guest.
+ * the ring loses the oldest bytes, and is told so where they are missing; the guest never waits for a
+ * reader. Input waits for the guest.
  */
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,7 +30,10 @@ struct reader {
 	uv_poll_t poll;
 	int fd;
 	int events;
-	uint64_t at;       /* next byte of the stream to send */
+	uint64_t at;       /* next byte of the stream to send, after the note */
+	uint64_t lost;     /* bytes before it that no note has told of */
+	char note[96];
+	size_t note_len, note_sent;
 	bool input_ended;
 	bool closing;
 	size_t input_len;  /* bytes for the guest that it has not taken */
@@ -118,26 +123,61 @@ static void update_reader(struct reader *r)
 		uv_poll_stop(&r->poll);
 }
 
+/* What the ring has no more is left out; a note that has not begun to go tells of it. */
+static void skip_lost(struct reader *r)
+{
+	const struct console *c = r->console;
+
+	if (c->total - r->at > RING_SIZE) {
+		r->lost += c->total - RING_SIZE - r->at;
+		r->at = c->total - RING_SIZE;
+	}
+	if (!r->lost || r->note_len)
+		return;
+	r->note_len = (size_t)snprintf(r->note, sizeof(r->note),
+				       "\r\n[vmxd: %llu bytes are missing here: read too slowly]\r\n",
+				       (unsigned long long)r->lost);
+	r->note_sent = 0;
+	r->lost = 0;
+}
+
+/* The next bytes for the reader, in one piece. 0: it has all. */
+static size_t next_bytes(const struct reader *r, const char **ret_bytes)
+{
+	const struct console *c = r->console;
+	size_t from = r->at % RING_SIZE, n = RING_SIZE - from;
+
+	if (r->note_len) {
+		*ret_bytes = r->note + r->note_sent;
+		return r->note_len - r->note_sent;
+	}
+	*ret_bytes = c->ring + from;
+	return n < c->total - r->at ? n : (size_t)(c->total - r->at);
+}
+
 /* Sends what the socket takes. False: the reader is gone. */
 static bool send_some(struct reader *r)
 {
-	struct console *c = r->console;
+	const char *bytes;
+	size_t n;
 
-	if (c->total - r->at > RING_SIZE)
-		r->at = c->total - RING_SIZE;
-	while (r->at < c->total) {
-		size_t from = r->at % RING_SIZE, n = RING_SIZE - from;
-		ssize_t sent;
+	skip_lost(r);
+	while ((n = next_bytes(r, &bytes))) {
+		ssize_t sent = send(r->fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		if (n > c->total - r->at)
-			n = (size_t)(c->total - r->at);
-		sent = send(r->fd, c->ring + from, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (sent < 0 && errno == EINTR)
 			continue;
 		if (sent < 0)
 			return errno == EAGAIN || errno == ENOBUFS;
-		r->at += (uint64_t)sent;
-		c->progress = clock_monotonic_ns();
+		r->console->progress = clock_monotonic_ns();
+		if (!r->note_len) {
+			r->at += (uint64_t)sent;
+			continue;
+		}
+		r->note_sent += (size_t)sent;
+		if (r->note_sent == r->note_len)
+			r->note_len = 0;
+		skip_lost(r);
 	}
 	return true;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -127,17 +128,55 @@ static void test_last_byte(struct rig *rig, struct client *client)
 	rig_call(rig, client, "vm.delete", "{\"name\":\"q\"}", NULL, NULL);
 }
 
-/* A reader that does not read: the guest goes on, the oldest is dropped, the newest is there. */
+/* Reads up to the text. How many bytes the guest had said by its end: those that came, and those that the
+ * console's notes say are missing. */
+static uint64_t said_until(int fd, const char *text, uint64_t *ret_missing)
+{
+	static const char before[] = "\r\n[vmxd: ", after[] = " bytes are missing here: read too slowly]\r\n";
+	static char seen[4 * 1024 * 1024];
+	const struct timeval limit = { .tv_sec = 30 };
+	const char *note = seen, *found = NULL;
+	uint64_t said;
+	size_t n = 0;
+	ssize_t got;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	while (!found && n < sizeof(seen) - 1 && (got = read(fd, seen + n, sizeof(seen) - 1 - n)) > 0) {
+		n += (size_t)got;
+		seen[n] = '\0';
+		found = strstr(seen, text);
+	}
+	*ret_missing = 0;
+	if (!found)
+		return 0;
+	said = (uint64_t)(found - seen) + strlen(text);
+	while ((note = strstr(note, before))) {
+		char *end;
+
+		*ret_missing += strtoull(note + strlen(before), &end, 10);
+		if (strncmp(end, after, strlen(after)) != 0)
+			return 0;
+		end += strlen(after);
+		said -= (uint64_t)(end - note);
+		note = end;
+	}
+	return said + *ret_missing;
+}
+
+/* Readers that do not read: the guest goes on, the oldest is dropped, the newest is there, and who reads
+ * after all is told what is missing. */
 static void test_slow_reader(struct rig *rig, struct client *client)
 {
 	uint64_t start = clock_monotonic_ns();
 	json_object *info = NULL;
-	int fd;
+	uint64_t said, missing;
+	int fd, idle;
 
 	rig_call(rig, client, "vm.create", "{\"name\":\"f\",\"kernel\":\"@K\",\"engine\":\"soft\","
 		 "\"cmdline\":\"flood=20000000 say=PAST shell\"}", NULL, NULL);
 	rig_call(rig, client, "vm.start", "{\"name\":\"f\",\"console\":true}", NULL, NULL);
 	fd = client_take_fd(client);
+	idle = attach(rig, client, "f");
 	for (int i = 0; i < 600; i++) { /* another reader sees that the guest came through */
 		int other = attach(rig, client, "f");
 		bool past = read_until(other, "PAST", 300);
@@ -152,11 +191,15 @@ static void test_slow_reader(struct rig *rig, struct client *client)
 	rig_call(rig, client, "vm.info", "{\"name\":\"f\"}", &info, NULL);
 	CHECK(rig, strcmp(json_get_str(info, "state", ""), "running") == 0, "state");
 	json_object_put(info);
+	said = said_until(fd, "PAST\r\n", &missing);
+	CHECK(rig, said == 20000000 + 6 && missing, "%llu bytes said, %llu missing",
+	      (unsigned long long)said, (unsigned long long)missing);
 	/* Its end waits for a reader that reads nothing, but not for ever. */
 	start = clock_monotonic_ns();
 	end_vm(rig, client, "f");
 	CHECK(rig, clock_monotonic_ns() - start < 20 * NSEC_PER_SEC, "the end takes too long");
 	close(fd);
+	close(idle);
 }
 
 /* More readers than there is room for: the surplus is closed, the others live. */
