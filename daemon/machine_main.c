@@ -223,6 +223,7 @@ static int confine(struct machine *m, char **ret_error)
 	int r;
 
 	*ret_error = NULL;
+	machine_thread_take_turns(m->log, (unsigned)json_get_int(m->config, "cpus", 1));
 	m->threads = (struct thread_hook){ .begin = begin_thread, .opaque = m };
 	if (strcmp(json_get_str(m->config, "engine", ""), "kvm") == 0) {
 		options.kvm = true;

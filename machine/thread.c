@@ -2,10 +2,13 @@
 #include "machine/thread.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+
+#include "common/log.h"
 
 struct start {
 	const struct thread_hook *hook;
@@ -55,4 +58,28 @@ int machine_thread_create(pthread_t *ret_thread, const struct thread_hook *hook,
 	if (r)
 		free(start);
 	return -r;
+}
+
+int machine_thread_take_turns(struct log *log, unsigned vcpus)
+{
+	struct sched_param param, none = { 0 };
+	int policy = SCHED_RR;
+	cpu_set_t host;
+
+	/* With SCHED_RESET_ON_FORK, which is a bit beside it, other threads have no such policy. */
+	if (sched_getscheduler(0) != SCHED_FIFO || sched_getparam(0, &param) < 0 ||
+	    sched_getaffinity(0, sizeof(host), &host) < 0 || vcpus < (unsigned)CPU_COUNT(&host))
+		return -1;
+	if (sched_setscheduler(0, policy, &param) < 0) {
+		policy = SCHED_OTHER;
+		if (sched_setscheduler(0, policy, &none) < 0)
+			return -1;
+	}
+	log_line(log, LOG_LEVEL_WARNING,
+		 "started with SCHED_FIFO, under which a guest with %u vCPU(s) that spins may keep all %d host "
+		 "processor(s) for ever: %s; to keep SCHED_FIFO give the VM fewer vCPUs or more processors",
+		 vcpus, CPU_COUNT(&host),
+		 policy == SCHED_RR ? "running with SCHED_RR and the same priority" :
+				      "running without real-time priority, as SCHED_RR is not allowed");
+	return policy;
 }

@@ -6,6 +6,8 @@
 
 #include <pthread.h>
 
+struct log;
+
 /* Every kind of thread that a VM's process may have. What each may ask of the kernel is in
  * daemon/sandbox_rules.c; a new kind is one line here and its bit in the rows there. */
 enum thread_kind {
@@ -34,5 +36,11 @@ int machine_thread_create(pthread_t *ret_thread, const struct thread_hook *hook,
 			  void *opaque);
 /* For a thread that was created without a hook, because it has more to set up first. */
 void machine_thread_begin(const struct thread_hook *hook, enum thread_kind kind);
+
+/* SCHED_FIFO never takes a host processor from a vCPU whose guest spins until another thread has done
+ * something. Where there are as many vCPUs as host processors or more, the calling thread, and so what it
+ * creates later, changes to SCHED_RR with the same priority or, if it may not, to SCHED_OTHER. Returns the
+ * new policy; -1: it stays as it was. Before the sandbox. */
+int machine_thread_take_turns(struct log *log, unsigned vcpus);
 
 #endif

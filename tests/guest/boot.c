@@ -33,6 +33,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "devices/board.h"
+#include "machine/thread.h"
 
 struct look { /* for a text on the console, over the boundaries of reads */
 	const char *text; /* NULL: for nothing */
@@ -329,6 +330,7 @@ int main(int argc, char **argv)
 
 	parse(&run, argc, argv);
 	run.log = log_new(STDERR_FILENO, run.level, "boot");
+	machine_thread_take_turns(run.log, run.config.cpus);
 	run.event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0 ||
 	    run.event < 0)

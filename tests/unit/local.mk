@@ -34,7 +34,8 @@ UNIT_TESTS = \
 	tests/unit/test-soft-sys-xsave \
 	tests/unit/test-soft-vmcs \
 	tests/unit/test-soft-wait \
-	tests/unit/test-soft-xmodify
+	tests/unit/test-soft-xmodify \
+	tests/unit/test-thread
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 noinst_HEADERS += tests/unit/unit.h tests/unit/soft_guest.h tests/unit/soft_modes.h \
@@ -70,6 +71,8 @@ tests_unit_test_acpi_SOURCES = tests/unit/test_acpi.c
 tests_unit_test_acpi_LDADD = libmachine.la $(CUNIT_LIBS)
 tests_unit_test_loop_SOURCES = tests/unit/test_loop.c
 tests_unit_test_loop_LDADD = libmachine.la $(CUNIT_LIBS)
+tests_unit_test_thread_SOURCES = tests/unit/test_thread.c
+tests_unit_test_thread_LDADD = libmachine.la $(CUNIT_LIBS)
 tests_unit_test_machine_pci_SOURCES = tests/unit/test_machine_pci.c
 tests_unit_test_machine_pci_LDADD = libmachine.la $(CUNIT_LIBS)
 tests_unit_test_machine_boot_SOURCES = tests/unit/test_machine_boot.c
