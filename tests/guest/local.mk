@@ -42,10 +42,17 @@ TESTS += tests/guest/share.sh
 EXTRA_DIST += tests/guest/share.sh
 # Several processors under load; the program inside is static, for any guest.
 check_PROGRAMS += tests/guest/smp-stress
-tests_guest_smp_stress_SOURCES = tests/guest/smp-stress.c
+tests_guest_smp_stress_SOURCES = tests/guest/smp-stress.c tests/guest/smp-memory.c tests/guest/smp-code.c \
+	tests/guest/smp-stress.h
 tests_guest_smp_stress_CFLAGS = -std=gnu17 -O2 -g -pthread $(WARN_CFLAGS)
 tests_guest_smp_stress_CPPFLAGS =
 tests_guest_smp_stress_LDFLAGS = -all-static -pthread
+# The code cache fills up and over; as static.
+check_PROGRAMS += tests/guest/code-storm
+tests_guest_code_storm_SOURCES = tests/guest/code-storm.c
+tests_guest_code_storm_CFLAGS = -std=gnu17 -O2 -g -pthread $(WARN_CFLAGS)
+tests_guest_code_storm_CPPFLAGS =
+tests_guest_code_storm_LDFLAGS = -all-static -pthread
 TESTS += tests/guest/smp.sh
 EXTRA_DIST += tests/guest/smp.sh
 TESTS += tests/guest/memory.py

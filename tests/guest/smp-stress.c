@@ -25,18 +25,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE 4096u
+#include "smp-stress.h"
+
 #define LEAF_STATUS 42
+#define PATIENCE 60 /* seconds: on a busy host somebody may not have had a turn yet */
 
-struct shared { /* between processes */
-	_Atomic bool stop;
-	_Atomic uint64_t done[16]; /* by worker */
-	uint64_t checksum; /* of work(), known before all starts */
-};
+struct shared *sh;
 
-static struct shared *sh;
-
-static _Noreturn void wrong(const char *what, uint64_t got, uint64_t want)
+_Noreturn void wrong(const char *what, uint64_t got, uint64_t want)
 {
 	printf("smp-stress: WRONG: %s is %#llx, not %#llx\n", what, (unsigned long long)got,
 	       (unsigned long long)want);
@@ -45,7 +41,7 @@ static _Noreturn void wrong(const char *what, uint64_t got, uint64_t want)
 	abort();
 }
 
-static void same(const char *what, uint64_t got, uint64_t want)
+void same(const char *what, uint64_t got, uint64_t want)
 {
 	if (got != want)
 		wrong(what, got, want);
@@ -77,7 +73,7 @@ static uint64_t work(unsigned rounds)
 	return h;
 }
 
-static void on_cpu(unsigned n)
+void on_cpu(unsigned n)
 {
 	cpu_set_t set;
 
@@ -86,13 +82,32 @@ static void on_cpu(unsigned n)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-static void *thread(void *(*fn)(void *), void *arg)
+pthread_t thread(void *(*fn)(void *), void *arg)
 {
 	pthread_t t;
 
 	if (pthread_create(&t, NULL, fn, arg))
 		wrong("pthread_create", (uint64_t)errno, 0);
-	return (void *)t;
+	return t;
+}
+
+void *map(void *at, size_t bytes, int prot, int fd, size_t offset)
+{
+	int flags = (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) | (at ? MAP_FIXED : 0);
+	void *p = mmap(at, bytes, prot, flags, fd, (off_t)offset);
+
+	if (p == MAP_FAILED)
+		wrong("mmap", (uint64_t)errno, 0);
+	return p;
+}
+
+int memory_file(size_t bytes)
+{
+	int fd = memfd_create("smp-stress", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0)
+		wrong("a memory file", (uint64_t)errno, 0);
+	return fd;
 }
 
 /* --- workers -------------------------------------------------------------------------------- */
@@ -139,17 +154,17 @@ static void *remap_reader(void *arg)
 
 static void remaps(unsigned me)
 {
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	struct remap m = { .number = 0 };
-	void *reader, *fresh;
+	pthread_t reader;
+	void *fresh;
 
 	on_cpu(0);
-	m.at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+	m.at = map(NULL, PAGE, PROT_READ | PROT_WRITE, -1, 0);
 	reader = thread(remap_reader, &m);
 	while (!sh->stop) {
 		uint64_t next = m.number + 1;
 
-		fresh = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+		fresh = map(NULL, PAGE, PROT_READ | PROT_WRITE, -1, 0);
 		*(_Atomic uint64_t *)fresh = next;
 		if (mremap(fresh, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)m.at) != (void *)m.at)
 			wrong("mremap", (uint64_t)errno, 0);
@@ -157,7 +172,7 @@ static void remaps(unsigned me)
 		sh->done[me]++;
 	}
 	m.stop = true;
-	pthread_join((pthread_t)reader, NULL);
+	pthread_join(reader, NULL);
 }
 
 /* Maps, fills, protects, reads, unprotects, unmaps: on several processors in one address space. */
@@ -167,8 +182,7 @@ static void *map_thread(void *arg)
 	unsigned pages = 1 + me;
 
 	while (!sh->stop) {
-		uint64_t *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
-				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		uint64_t *p = map(NULL, pages * PAGE, PROT_READ | PROT_WRITE, -1, 0);
 
 		for (unsigned i = 0; i < pages; i++) {
 			same("fresh memory", p[i * 512 + 7], 0);
@@ -188,11 +202,11 @@ static void *map_thread(void *arg)
 
 static void maps(unsigned me)
 {
-	void *other = thread(map_thread, &me), *third = thread(map_thread, &me);
+	pthread_t other = thread(map_thread, &me), third = thread(map_thread, &me);
 
 	map_thread(&me);
-	pthread_join((pthread_t)other, NULL);
-	pthread_join((pthread_t)third, NULL);
+	pthread_join(other, NULL);
+	pthread_join(third, NULL);
 }
 
 static void pipes(unsigned me)
@@ -263,7 +277,7 @@ static void counts(unsigned me)
 {
 	while (!sh->stop) {
 		struct counting c = { .lock = PTHREAD_MUTEX_INITIALIZER };
-		void *other = thread(count_thread, &c);
+		pthread_t other = thread(count_thread, &c);
 
 		for (unsigned i = 0; i < 3000; i++) {
 			pthread_mutex_lock(&c.lock);
@@ -272,7 +286,7 @@ static void counts(unsigned me)
 			c.atomic++;
 		}
 		turns(&c, 0);
-		pthread_join((pthread_t)other, NULL);
+		pthread_join(other, NULL);
 		same("a count under a lock", c.plain, 6000);
 		same("an atomic count", c.atomic, 6000);
 		sh->done[me]++;
@@ -334,7 +348,7 @@ struct code {
 	_Atomic bool stop;
 };
 
-static uint32_t call(const uint8_t *fn)
+uint32_t call(const uint8_t *fn)
 {
 	uint32_t eax;
 
@@ -342,7 +356,7 @@ static uint32_t call(const uint8_t *fn)
 	return eax;
 }
 
-static void serialize(void)
+void serialize(void)
 {
 	uint32_t a = 0, b, c = 0, d;
 
@@ -368,12 +382,10 @@ static void *code_caller(void *arg)
 static void codes(unsigned me)
 {
 	struct code k = { .version = 0 };
-	void *caller;
+	pthread_t caller;
 
 	on_cpu(2);
-	k.fn = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (k.fn == MAP_FAILED)
-		wrong("executable memory", (uint64_t)errno, 0);
+	k.fn = map(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, -1, 0);
 	memcpy(k.fn, "\x90\x90\x90\xb8\0\0\0\0\xc3", 9); /* mov $version, %eax; ret */
 	caller = thread(code_caller, &k);
 	while (!sh->stop) {
@@ -387,7 +399,7 @@ static void codes(unsigned me)
 			sched_yield();
 	}
 	k.stop = true;
-	pthread_join((pthread_t)caller, NULL);
+	pthread_join(caller, NULL);
 }
 
 static const struct {
@@ -396,8 +408,18 @@ static const struct {
 } workers[] = {
 	{ "forks", forks }, { "remaps", remaps }, { "maps", maps },	{ "pipes", pipes },
 	{ "counts", counts }, { "wander", wander }, { "patches", patches }, { "codes", codes },
+	{ "windows", windows }, { "snapshots", snapshots }, { "moves", moves }, { "dirties", dirties },
+	{ "swaps", swaps }, { "splits", splits },
 };
 #define WORKERS (sizeof(workers) / sizeof(workers[0]))
+
+static bool all_did(void)
+{
+	for (unsigned i = 0; i < WORKERS; i++)
+		if (!sh->done[i])
+			return false;
+	return true;
+}
 
 int main(int argc, char **argv)
 {
@@ -410,7 +432,7 @@ int main(int argc, char **argv)
 		fputs("smp-stress SECONDS\n", stderr);
 		return 2;
 	}
-	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	sh = map(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, memory_file(sizeof(*sh)), 0);
 	sh->checksum = work(50);
 	for (unsigned i = 0; i < WORKERS; i++) {
 		pid[i] = fork();
@@ -420,6 +442,8 @@ int main(int argc, char **argv)
 		}
 	}
 	sleep((unsigned)atoi(argv[1]));
+	for (unsigned i = 0; i < PATIENCE && !all_did(); i++)
+		sleep(1);
 	sh->stop = true;
 	for (unsigned i = 0; i < WORKERS; i++) {
 		int status = 1;
