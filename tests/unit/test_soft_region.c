@@ -218,6 +218,58 @@ static void test_pages(void)
 	free_rig(r);
 }
 
+/* The blocks of a page: the oldest first, none of a region that was emptied, the last one known. */
+static unsigned check_page(struct rig *r, uint64_t gpa)
+{
+	const struct jit_page *page = jit_page_get(r->cache, gpa);
+	jit_ref last = 0;
+	unsigned n = 0;
+
+	for (const struct jit_block *b = jit_block_at(r->cache, page->blocks[0]); b;
+	     b = jit_block_at(r->cache, b->next[0]), n++) {
+		const struct jit_block *before = jit_block_at(r->cache, last);
+
+		CU_ASSERT_TRUE(jit_block_listed(b, 0));
+		CU_ASSERT_PTR_EQUAL(jit_block_of_host(r->cache, jit_host(r->cache, b)), b);
+		CU_ASSERT_TRUE(!before || before->rip < b->rip);
+		CU_ASSERT_EQUAL(page->of_blocks & jit_block_lines(b, 0), jit_block_lines(b, 0));
+		last = jit_ref_of(r->cache, b);
+	}
+	if (n)
+		CU_ASSERT_EQUAL(page->last[0], last);
+	return n;
+}
+
+/* One page of code at many addresses, as each program has a library elsewhere. */
+static void test_library(void)
+{
+	struct rig *r = new_rig();
+	uint64_t evicted = 0;
+	unsigned listed = 0;
+
+	r->keys = 40;
+	while (r->cache->n_evictions < 2 * r->cache->region_count) {
+		make(r);
+		if (r->cache->n_evictions == evicted)
+			continue;
+		evicted = r->cache->n_evictions;
+		listed = check_page(r, gpa_of(r, 0));
+		CU_ASSERT_TRUE(listed > r->keys && listed < r->made);
+	}
+	/* some are killed: the first, the last, one between; others follow behind the last */
+	soft_code_written(&r->vm, NULL, gpa_of(r, r->made - 1), 1);
+	CU_ASSERT_FALSE(soft_code_overlaps(&r->vm, gpa_of(r, r->made - 1), 1));
+	CU_ASSERT_TRUE(check_page(r, gpa_of(r, 0)) < listed);
+	make(r);
+	check_page(r, gpa_of(r, 0));
+	soft_code_written(&r->vm, NULL, gpa_of(r, 0) & ~4095ull, 4096);
+	CU_ASSERT_EQUAL(check_page(r, gpa_of(r, 0)), 0);
+	CU_ASSERT_FALSE(soft_code_overlaps(&r->vm, gpa_of(r, 0) & ~4095ull, 4096));
+	make(r);
+	CU_ASSERT_EQUAL(check_page(r, gpa_of(r, 0)), 1);
+	free_rig(r);
+}
+
 /* Who may be inside is waited for; who has been told, or told itself, is not. */
 static void test_others(void)
 {
@@ -366,6 +418,7 @@ int main(void)
 	CU_TestInfo tests[] = {
 		{ "the oldest go, a region at a time", test_order },
 		{ "writes find blocks until they are gone", test_pages },
+		{ "one page of code at many addresses", test_library },
 		{ "vCPUs that may be inside are waited for", test_others },
 		{ "branch tables forget a region", test_branches },
 		{ "instructions of operations", test_kept },

@@ -100,7 +100,8 @@ struct jit_page { /* a guest page that holds code */
 	/* No TLB lets writes through: so it stays when its code is gone, until somebody wants to write.
 	 * To claim it again takes no section then. */
 	bool guarded;
-	jit_ref blocks[2]; /* by jit_block.next[]: that begin here, that come over from the page before */
+	/* By jit_block.next[], the oldest first: that begin here, that come over from the page before. */
+	jit_ref blocks[2], last[2];
 };
 
 /* How a block calls an operation in C. */
@@ -440,8 +441,9 @@ void jit_insns_forget(struct soft_vm *vm, struct soft_cache *cache, uint64_t tur
 struct jit_page *jit_page_get(struct soft_cache *cache, uint64_t gpa);
 /* The lines of a page that hold code are those of its blocks. cache->lock held. */
 void jit_page_narrow(struct jit_page *page);
-/* After some of its blocks died or left it. cache->lock held. */
-void jit_page_recount(const struct soft_cache *cache, struct jit_page *page);
+/* Takes those blocks off its list k, the oldest of all, that have their metadata in [first, first + size).
+ * cache->lock held. */
+void jit_page_leave(struct soft_cache *cache, struct jit_page *page, unsigned k, jit_ref first, size_t size);
 struct jit_page *jit_page_make(struct soft_cache *cache, uint64_t gpa);
 uint64_t jit_line_mask(uint64_t gpa, uint64_t n); /* 64-byte lines of [gpa, gpa+n) in its page */
 /* Lines of its page k that it was translated from. */

@@ -19,6 +19,7 @@
 #define TINY_CACHE (160ull << 10)
 #define KEPT_RESERVE (1u << 20)
 #define KILLED_AT_ONCE 64u /* blocks, in one section: each has a place in every vCPU's branch tables */
+#define COUNTED_AT_ONCE 32u
 #define CODE_LEAST 64u
 #define HASH_PER_BYTES 512u /* of the cache */
 
@@ -240,8 +241,12 @@ void jit_block_add(struct soft_vm *vm, struct jit_block *block)
 
 		if (page) {
 			jit_block_list(block, k, true);
-			block->next[k] = page->blocks[k];
-			page->blocks[k] = ref;
+			block->next[k] = 0;
+			if (page->blocks[k])
+				jit_block_at(cache, page->last[k])->next[k] = ref;
+			else
+				page->blocks[k] = ref;
+			page->last[k] = ref;
 			page->of_blocks |= jit_block_lines(block, k);
 		}
 	}
@@ -322,13 +327,36 @@ static bool may_run(const struct soft_cache *cache, const struct jit_block *bloc
 	return !block->dead && (!block->epoch || block->epoch == cache->epoch);
 }
 
-void jit_page_recount(const struct soft_cache *cache, struct jit_page *page)
+/* The lines of its first blocks, `most` of them. False: there are more. */
+static bool count_lines(const struct soft_cache *cache, const struct jit_page *page, unsigned most,
+			uint64_t *ret_lines)
 {
-	page->of_blocks = 0;
-	for (unsigned k = 0; k < 2; k++)
+	*ret_lines = 0;
+	for (unsigned k = 0; k < 2; k++) {
 		for (struct jit_block *block = jit_block_at(cache, page->blocks[k]); block;
-		     block = jit_block_at(cache, block->next[k]))
-			page->of_blocks |= may_run(cache, block) ? jit_block_lines(block, k) : 0;
+		     block = jit_block_at(cache, block->next[k])) {
+			if (!most--)
+				return false;
+			*ret_lines |= may_run(cache, block) ? jit_block_lines(block, k) : 0;
+		}
+	}
+	return true;
+}
+
+/* A library's page has many blocks, each of a process that had it elsewhere. Then a line that none of them
+ * has any more counts as code until somebody writes there. */
+void jit_page_leave(struct soft_cache *cache, struct jit_page *page, unsigned k, jit_ref first, size_t size)
+{
+	uint64_t lines;
+
+	while (page->blocks[k] && page->blocks[k] - first < size) {
+		struct jit_block *block = jit_block_at(cache, page->blocks[k]);
+
+		page->blocks[k] = block->next[k];
+		jit_block_list(block, k, false);
+	}
+	if (count_lines(cache, page, COUNTED_AT_ONCE, &lines))
+		page->of_blocks = lines;
 	jit_page_narrow(page);
 }
 
@@ -339,6 +367,8 @@ static bool kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
 	unsigned n = 0;
 
 	for (unsigned k = 0; k < 2; k++) {
+		jit_ref last = 0;
+
 		for (jit_ref *p = &page->blocks[k]; *p;) {
 			struct jit_block *block = jit_block_at(vm->cache, *p);
 
@@ -348,14 +378,18 @@ static bool kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
 				kill_block(vm, block);
 			}
 			if (block->dead) {
+				if (!block->next[k])
+					page->last[k] = last;
 				*p = block->next[k];
 				jit_block_list(block, k, false);
 			} else {
+				last = *p;
 				p = &block->next[k];
 			}
 		}
 	}
-	jit_page_recount(vm->cache, page);
+	(void)count_lines(vm->cache, page, ~0u, &page->of_blocks);
+	jit_page_narrow(page);
 	return true;
 }
 

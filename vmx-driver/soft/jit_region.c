@@ -221,27 +221,11 @@ static bool all_left(struct soft_vm *vm, const struct soft_vcpu *v)
 	return true;
 }
 
-/* Step 3: takes all blocks of the region out of one of that page's lists. */
-static void leave_page(struct soft_cache *cache, unsigned region, struct jit_page *page, unsigned k)
-{
-	jit_ref first = jit_ref_of(cache, meta_of(cache, region));
-
-	for (jit_ref *p = &page->blocks[k]; *p;) {
-		struct jit_block *block = jit_block_at(cache, *p);
-
-		if (*p - first >= cache->meta_size) {
-			p = &block->next[k];
-			continue;
-		}
-		*p = block->next[k];
-		jit_block_list(block, k, false);
-	}
-	jit_page_recount(cache, page);
-}
-
+/* Step 3. A region's blocks are older than all others. */
 static void leave_pages(struct soft_cache *cache, unsigned region)
 {
 	const struct jit_region *r = &cache->regions[region];
+	jit_ref first = jit_ref_of(cache, meta_of(cache, region));
 
 	for (uint32_t i = 0; i < r->count;) {
 		soft_lock(&cache->lock);
@@ -250,8 +234,8 @@ static void leave_pages(struct soft_cache *cache, unsigned region)
 
 			for (unsigned k = 0; k < 2; k++)
 				if (jit_block_listed(block, k))
-					leave_page(cache, region,
-						   jit_page_get(cache, jit_block_gpa(block, k)), k);
+					jit_page_leave(cache, jit_page_get(cache, jit_block_gpa(block, k)),
+						       k, first, cache->meta_size);
 		}
 		soft_unlock(&cache->lock);
 	}
