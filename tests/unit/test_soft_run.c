@@ -122,6 +122,28 @@ static void test_bell(void)
 	close(fd);
 }
 
+/* The bases of GS change places; flags and the registers that live in memory do not. */
+PAYLOAD(swapgs, "mov $0xc0000101,%ecx\n mov $0x30100,%eax\n xor %edx,%edx\n wrmsr\n inc %ecx\n"
+		"mov $0x30200,%eax\n wrmsr\n mov $0x1234,%r9d\n mov $0x5678,%r10d\n cmp %eax,%eax\n"
+		"swapgs\n sete %gs:0\n mov %r9,%gs:8\n mov %r10,%gs:16\n swapgs\n movb $7,%gs:0\n"
+		"swapgs\n dec %ecx\n rdmsr\n mov %eax,0x30300\n inc %ecx\n rdmsr\n mov %eax,0x30308\n hlt");
+
+static void test_swapgs(void)
+{
+	struct guest g;
+
+	soft_start(&g);
+	LOAD(&g, CODE, swapgs);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(g.ram[0x30200], 1);
+	CU_ASSERT_EQUAL(*q(&g, 0x30208), 0x1234);
+	CU_ASSERT_EQUAL(*q(&g, 0x30210), 0x5678);
+	CU_ASSERT_EQUAL(g.ram[0x30100], 7);
+	CU_ASSERT_EQUAL(*q(&g, 0x30300), 0x30200);
+	CU_ASSERT_EQUAL(*q(&g, 0x30308), 0x30100);
+	guest_destroy(&g);
+}
+
 /* --- page faults ---------------------------------------------------------------------------- */
 
 /* rsi: address, rbx: what to do. The handler notes error code and CR2 and goes to 9. */
@@ -536,6 +558,7 @@ static CU_TestInfo tests[] = {
 	{ "memory and stack", test_sum },
 	{ "devices", test_device },
 	{ "bells", test_bell },
+	{ "SWAPGS", test_swapgs },
 	{ "page faults", test_faults },
 	{ "INVLPG and MOV CR3", test_invlpg },
 	{ "triple fault", test_triple },

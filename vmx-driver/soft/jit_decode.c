@@ -111,7 +111,7 @@ static void classify(const struct tr *t, struct item *it)
 		leave(it);
 		return;
 	}
-	if (it->kind == K_CLI && (t->mode & MODE_USER))
+	if ((it->kind == K_CLI || it->kind == K_SWAPGS) && (t->mode & MODE_USER))
 		it->kind = K_OP; /* CPL 1 and 2, where IOPL decides, are the stepper's */
 	it->saves = needs_saved_flags(t, it);
 	it->needs = facts->needs;

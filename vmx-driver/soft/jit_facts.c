@@ -214,6 +214,8 @@ static enum jit_kind kind_of(const struct soft_insn *insn)
 		return zi->operand_width == 64 ? K_PUSHF : K_STEP;
 	case ZYDIS_MNEMONIC_CLI:
 		return K_CLI;
+	case ZYDIS_MNEMONIC_SWAPGS:
+		return K_SWAPGS;
 	case ZYDIS_MNEMONIC_POP:
 		if (zi->operand_width == 64 && jit_is_gpr64(&insn->op[0]))
 			return K_POP;

@@ -224,6 +224,18 @@ static void emit_cli(struct tr *t)
 	e4(b, (uint32_t)~FL_IF);
 }
 
+static void emit_swapgs(struct tr *t)
+{
+	uint32_t base = GS_OFF(seg) + SOFT_GS * (uint32_t)sizeof(struct vmx_segment) +
+			(uint32_t)offsetof(struct vmx_segment, base);
+	struct jit_buf *b = &t->b;
+
+	e_load(b, H_R9, base);
+	e_load(b, H_R10, GS_OFF(kernel_gs_base));
+	e_store(b, H_R9, GS_OFF(kernel_gs_base));
+	e_store(b, H_R10, base);
+}
+
 static void emit_pop(struct tr *t, struct item *it)
 {
 	struct jit_buf *b = &t->b;
@@ -429,6 +441,7 @@ void jit_emit_item(struct tr *t, struct item *it)
 	case K_POP: emit_pop(t, it); break;
 	case K_PUSHF: emit_pushf(t); break;
 	case K_CLI: emit_cli(t); break;
+	case K_SWAPGS: emit_swapgs(t); break;
 	case K_LEAVE: emit_leave_insn(t); break;
 	case K_CALL: emit_call(t, it); break;
 	case K_RET: emit_ret(t, it); break;
