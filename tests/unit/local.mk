@@ -13,6 +13,7 @@ UNIT_TESTS = \
 	tests/unit/test-protocol-rpc \
 	tests/unit/test-soft-cache \
 	tests/unit/test-soft-code16 \
+	tests/unit/test-soft-code32 \
 	tests/unit/test-soft-ept \
 	tests/unit/test-soft-exclusive \
 	tests/unit/test-soft-lapic \
@@ -127,6 +128,8 @@ tests_unit_test_soft_sites_SOURCES = tests/unit/test_soft_sites.c
 tests_unit_test_soft_sites_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_stack_SOURCES = tests/unit/test_soft_stack.c
 tests_unit_test_soft_stack_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_code32_SOURCES = tests/unit/test_soft_code32.c
+tests_unit_test_soft_code32_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_code16_SOURCES = tests/unit/test_soft_code16.c
 tests_unit_test_soft_code16_LDADD = libvmxdriver.la $(ZYDIS_LIBS) $(CUNIT_LIBS)
 

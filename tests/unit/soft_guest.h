@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/unit/unit.h"
 #include "vmx-driver/vmx.h"
 
 #define RAM_SIZE 0x400000u
@@ -165,6 +166,19 @@ static inline uint64_t guest_reg(struct guest *g, enum vmx_reg name)
 static inline void guest_set_reg(struct guest *g, enum vmx_reg name, uint64_t value)
 {
 	vmx_vcpu_set_regs(g->cpu, &name, 1, &value);
+}
+
+/* A statistic of the engine (vmx_vm_stats()). */
+static inline uint64_t guest_stat(struct guest *g, const char *name)
+{
+	struct vmx_stat stats[128];
+	size_t n = vmx_vm_stats(g->vm, stats, 128);
+
+	for (size_t i = 0; i < n && i < 128; i++)
+		if (strcmp(stats[i].name, name) == 0)
+			return stats[i].value;
+	CU_FAIL("no such statistic");
+	return 0;
 }
 
 /* Resumes once; the reason of the exit, or the negative error. */

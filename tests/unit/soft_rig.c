@@ -266,6 +266,10 @@ void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx)
 	(void)ctx;
 	rig_of(v)->flushes++;
 }
+void soft_tlb_flush_ctx(struct soft_vcpu *v, unsigned ctx)
+{
+	soft_ibtc_flush(v, ctx);
+}
 void soft_events_recheck(struct soft_vcpu *v)
 {
 	(void)v;

@@ -13,23 +13,6 @@ PAYLOAD(sites, "pushq $0x23\n pushq $0\n pushfq\n pushq $0x2b\n lea 1f(%rip),%ra
 	       "xor %rax,%rsi\n mov (%rsi),%rax\n add %rax,%rbx\n"
 	       "dec %ecx\n jnz 1b\n ud2");
 
-static uint64_t stat(struct guest *g, const char *name)
-{
-	struct vmx_stat stats[64];
-	size_t n = vmx_vm_stats(g->vm, stats, 64);
-
-	for (size_t i = 0; i < n && i < 64; i++)
-		if (strcmp(stats[i].name, name) == 0)
-			return stats[i].value;
-	CU_FAIL("no such statistic");
-	return 0;
-}
-
-static uint64_t misses(struct guest *g)
-{
-	return stat(g, "tlb_l0_misses");
-}
-
 /* How often L0 missed. */
 static uint64_t run(uint32_t mask)
 {
@@ -52,7 +35,7 @@ static uint64_t run(uint32_t mask)
 	guest_set_reg(&g, VMX_RBX, 0);
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 3 * ROUNDS);
-	n = misses(&g);
+	n = guest_stat(&g, "tlb_l0_misses");
 	guest_destroy(&g);
 	return n;
 }
@@ -98,7 +81,7 @@ static void test_shared(void)
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RDX), 4);
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), 5);
-	CU_ASSERT_TRUE(misses(&g) < ROUNDS / 4);
+	CU_ASSERT_TRUE(guest_stat(&g, "tlb_l0_misses") < ROUNDS / 4);
 	guest_destroy(&g);
 }
 
@@ -130,7 +113,7 @@ static void test_refused(void)
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 3 * ROUNDS);
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RCX), 1); /* at the write */
 	CU_ASSERT_EQUAL(*q(&g, 0x104008), 0);
-	CU_ASSERT_TRUE(stat(&g, "tlb_fills") < ROUNDS / 100);
+	CU_ASSERT_TRUE(guest_stat(&g, "tlb_fills") < ROUNDS / 100);
 	guest_destroy(&g);
 }
 

@@ -206,13 +206,47 @@ static void test_flags(void)
 	CU_ASSERT_TRUE(r->v.mode & MODE_SLOW);
 	CU_ASSERT_TRUE(r->v.mode & MODE_NM);
 	rig_free(r);
-	r = rig_new(CODE_32);
-	CU_ASSERT_EQUAL(r->v.mode, (uint32_t)(CODE_32 | MODE_SSE | MODE_AVX | MODE_SLOW | MODE_FLAT |
-					      MODE_SS32));
-	rig_free(r);
-	r = rig_new(CODE_16);
+}
+
+/* Which 32-bit code is translated. */
+static void test_legacy_mode(void)
+{
+	static const struct {
+		unsigned seg;
+		uint64_t base;
+		uint32_t limit;
+		uint16_t attributes;
+		uint32_t mode;
+	} cases[] = {
+		{ SOFT_DS, 0, ~0u, 0xc093, MODE_FLAT | MODE_SS32 },
+		{ SOFT_DS, 0, ~0u, 0xc092, MODE_FLAT | MODE_SS32 },
+		{ SOFT_DS, 0, ~0u, 0xc091, MODE_SLOW | MODE_SS32 }, /* not writable */
+		{ SOFT_ES, 0, ~0u, 0xc097, MODE_SLOW | MODE_SS32 }, /* grows down */
+		{ SOFT_ES, 0, ~0u, 0xc09b, MODE_SLOW | MODE_SS32 }, /* code */
+		{ SOFT_ES, 1, ~0u, 0xc093, MODE_SLOW | MODE_SS32 },
+		{ SOFT_DS, 0, ~0u - 1, 0xc093, MODE_SLOW | MODE_SS32 },
+		{ SOFT_SS, 0, ~0u, 0x8093, MODE_SLOW | MODE_FLAT }, /* 16-bit stack */
+		{ SOFT_CS, 0, ~0u, 0xc099, MODE_FLAT | MODE_SS32 },
+		{ SOFT_CS, 16, ~0u, 0xc09b, MODE_SLOW | MODE_SS32 },
+		{ SOFT_FS, 16, 0xfff, 0xc093, MODE_FLAT | MODE_SS32 },
+	};
+	struct rig *r = rig_new(CODE_16);
+
 	CU_ASSERT_EQUAL(r->v.mode, (uint32_t)(CODE_16 | MODE_SSE | MODE_AVX | MODE_SLOW | MODE_REAL));
 	rig_free(r);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct vmx_segment *s;
+
+		r = rig_new(CODE_32);
+		s = &r->v.seg[cases[i].seg];
+		s->base = cases[i].base;
+		s->limit = cases[i].limit;
+		s->attributes = cases[i].attributes;
+		soft_update_mode(&r->v);
+		CU_ASSERT_EQUAL(r->v.mode, CODE_32 | MODE_SSE | MODE_AVX | cases[i].mode);
+		CU_ASSERT_EQUAL(r->v.seg_whole[0], cases[i].seg != SOFT_FS);
+		rig_free(r);
+	}
 }
 
 static void test_fp_checks(void)
@@ -529,6 +563,7 @@ int main(void)
 	};
 	static CU_TestInfo state[] = {
 		{ "flags and mode", test_flags },
+		{ "32-bit code that is translated", test_legacy_mode },
 		{ "FP checks", test_fp_checks },
 		{ "VEX in real mode", test_real_mode_vex },
 		CU_TEST_INFO_NULL,

@@ -65,11 +65,13 @@ static bool is_lapic_page(const struct soft_vcpu *v, uint64_t gpa)
 
 /* Does the page lie in a large one whose SOFT_LARGE_SIZE bytes around it are one piece of host memory?
  * EPT may map each of its 4-KiB pages elsewhere. */
-static bool is_large(const struct soft_vcpu *v, const struct vmx_slot *s, const struct page *p)
+static bool is_large(const struct soft_vcpu *v, uint64_t la, bool narrow, const struct vmx_slot *s,
+		     const struct page *p)
 {
 	uint64_t lo = p->gpa & ~(uint64_t)(SOFT_LARGE_SIZE - 1);
 
 	return p->walk.level > 1 && !v->nonroot && lo >= s->gpa &&
+	       (!narrow || soft_narrow_piece(la, SOFT_LARGE_SHIFT)) &&
 	       lo - s->gpa + SOFT_LARGE_SIZE <= s->size &&
 	       !is_lapic_page(v, (v->apic_base & (SOFT_LARGE_SIZE - 1) & PAGE_BASE) | lo);
 }
@@ -80,8 +82,10 @@ static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct
 	struct soft_l1 *e = soft_l1_entry(v, ctx, la);
 	const struct soft_walk *w = &p->walk;
 	uint64_t page = la & PAGE_BASE;
-	bool write;
+	bool narrow = soft_tlb_narrow(&v->tlb[ctx]), write;
 
+	if (narrow && !soft_narrow_piece(la, 12))
+		return;
 	write = w->write && w->dirty && (s->flags & VMX_MAP_WRITE) &&
 		!soft_code_page(soft_vm_of(v), p->gpa & PAGE_BASE) &&
 		(!s->dirty || soft_is_dirty(s, p->gpa));
@@ -92,7 +96,7 @@ static void fill_l1(struct soft_vcpu *v, unsigned ctx, uint64_t la, const struct
 	e->tag_w = write ? page : SOFT_TAG_INVALID;
 	e->delta = (uint64_t)(uintptr_t)p->host - la;
 	e->gpa = (p->gpa & PAGE_BASE) | (w->global ? SOFT_L1_GLOBAL : 0) |
-		 (is_large(v, s, p) ? SOFT_L1_LARGE : 0);
+		 (is_large(v, la, narrow, s, p) ? SOFT_L1_LARGE : 0);
 	soft_tlb_note(v, ctx, la, w, false);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* flags.c - RFLAGS, and the mode word that is derived from the processor's state. */
+#include "vmx-driver/soft/mmu.h"
 #include "vmx-driver/soft/step.h"
 
 #define FL_EXIST                                                                              \
@@ -25,11 +26,21 @@ void soft_set_rflags(struct soft_vcpu *v, uint64_t rflags)
 		soft_events_recheck(v);
 }
 
-static bool segment_flat(const struct vmx_segment *seg)
+/* 4 GiB of data that may be read and written. Expand-down would give the limit another meaning. */
+static bool segment_whole(const struct vmx_segment *seg)
 {
-	/* Expand-down data would give limit 4 GiB another meaning. */
-	return seg->base == 0 && seg->limit == 0xffffffff && !seg->unusable &&
-	       !((seg->attributes & 0xc) == 0x4);
+	return seg->limit == 0xffffffff && !seg->unusable && (seg->attributes & 0x9e) == 0x92;
+}
+
+static bool segments_flat(const struct soft_vcpu *v)
+{
+	static const uint8_t data[] = { SOFT_DS, SOFT_ES, SOFT_SS };
+	const struct vmx_segment *cs = &v->seg[SOFT_CS];
+
+	for (unsigned i = 0; i < sizeof(data); i++)
+		if (v->seg[data[i]].base || !segment_whole(&v->seg[data[i]]))
+			return false;
+	return !cs->base && cs->limit == 0xffffffff && !cs->unusable;
 }
 
 static uint32_t code_mode(const struct soft_vcpu *v)
@@ -43,18 +54,20 @@ static uint32_t code_mode(const struct soft_vcpu *v)
 	return cs->attributes & ATTR_DB ? CODE_32 : CODE_16;
 }
 
-static uint32_t legacy_mode(const struct soft_vcpu *v)
+static uint32_t legacy_mode(struct soft_vcpu *v, uint32_t code)
 {
-	uint32_t mode = MODE_SLOW;
+	const uint32_t fast = MODE_SS32 | MODE_FLAT;
+	uint32_t mode = 0;
 
 	if (!(v->cr0 & CR0_PE) || (v->rflags & FL_VM))
 		mode |= MODE_REAL;
 	if ((v->seg[SOFT_SS].attributes & ATTR_DB) && !(v->rflags & FL_VM))
 		mode |= MODE_SS32;
-	if (segment_flat(&v->seg[SOFT_CS]) && segment_flat(&v->seg[SOFT_DS]) &&
-	    segment_flat(&v->seg[SOFT_ES]) && segment_flat(&v->seg[SOFT_SS]))
+	if (segments_flat(v))
 		mode |= MODE_FLAT;
-	return mode;
+	v->seg_whole[0] = segment_whole(&v->seg[SOFT_FS]);
+	v->seg_whole[1] = segment_whole(&v->seg[SOFT_GS]);
+	return code == CODE_32 && mode == fast ? mode : mode | MODE_SLOW;
 }
 
 void soft_update_mode(struct soft_vcpu *v)
@@ -63,7 +76,7 @@ void soft_update_mode(struct soft_vcpu *v)
 	unsigned ctx = CTX_KERNEL;
 
 	if (mode != CODE_64)
-		mode |= legacy_mode(v);
+		mode |= legacy_mode(v, mode);
 	if (v->cpl == 3) {
 		mode |= MODE_USER;
 		ctx = CTX_USER;
@@ -90,8 +103,11 @@ void soft_update_mode(struct soft_vcpu *v)
 	v->mode = mode;
 	v->ctx = (uint8_t)ctx;
 	v->ibtc = v->tlb[ctx].ibtc;
-	if (v->tlb[ctx].ibtc_mode != mode) {
+	if (v->tlb[ctx].ibtc_mode == mode)
+		return;
+	if ((mode & MODE_CODE) != CODE_64 && !soft_tlb_narrow(&v->tlb[ctx]))
+		soft_tlb_flush_ctx(v, ctx); /* there may be what a narrow one must not have */
+	else
 		soft_ibtc_flush(v, ctx);
-		v->tlb[ctx].ibtc_mode = mode;
-	}
+	v->tlb[ctx].ibtc_mode = mode;
 }

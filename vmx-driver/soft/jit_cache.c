@@ -169,7 +169,8 @@ const struct soft_insn *jit_insn_keep(struct soft_cache *cache, const struct sof
 		hash = hash * 31 + insn->bytes[i];
 	slot = &cache->kept[hash % JIT_KEPT_SIZE];
 	for (kept = *slot; kept; kept = kept->next)
-		if (kept->insn.len == insn->len && memcmp(kept->insn.bytes, insn->bytes, insn->len) == 0)
+		if (kept->insn.len == insn->len && kept->insn.code == insn->code &&
+		    memcmp(kept->insn.bytes, insn->bytes, insn->len) == 0)
 			break;
 	if (kept) {
 		kept->turn = cache->turn;

@@ -446,7 +446,9 @@ void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 	    (op->mem.segment == ZYDIS_REGISTER_FS || op->mem.segment == ZYDIS_REGISTER_GS)) {
 		unsigned seg = op->mem.segment == ZYDIS_REGISTER_FS ? SOFT_FS : SOFT_GS;
 
-		e_gs(b, true, 0x03, dst, GS_OFF(seg) + (uint32_t)(seg * sizeof(struct vmx_segment)) +
-					   (uint32_t)offsetof(struct vmx_segment, base));
+		/* outside 64-bit code the sum wraps at 4 GiB */
+		e_gs(b, insn->code == CODE_64, 0x03, dst,
+		     GS_OFF(seg) + (uint32_t)(seg * sizeof(struct vmx_segment)) +
+			     (uint32_t)offsetof(struct vmx_segment, base));
 	}
 }

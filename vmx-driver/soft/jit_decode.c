@@ -29,6 +29,13 @@ bool jit_is_gpr64(const ZydisDecodedOperand *op)
 	       op->reg.value <= ZYDIS_REGISTER_R15;
 }
 
+bool jit_is_word(const struct soft_insn *insn, const ZydisDecodedOperand *op)
+{
+	return insn->code == CODE_64 ? jit_is_gpr64(op) :
+				       op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+					       op->reg.value >= ZYDIS_REGISTER_EAX && op->reg.value <= ZYDIS_REGISTER_EDI;
+}
+
 bool jit_ends_block(const struct item *it)
 {
 	switch (it->kind) {
@@ -46,25 +53,36 @@ bool jit_ends_block(const struct item *it)
 	}
 }
 
+static bool decode_bytes(const struct tr *t, struct item *it, const uint8_t *bytes, unsigned n, bool *ret_short)
+{
+	struct soft_vm *vm = soft_vm_of(t->v);
+	unsigned code = t->mode & MODE_CODE;
+
+	if (code == CODE_64)
+		return jit_shape_decode(t->s->shape, vm, bytes, n, &it->insn, ret_short);
+	if (!soft_decode_into(vm, bytes, n, code, &it->insn, ret_short))
+		return false;
+	jit_facts_find(&it->insn);
+	return true;
+}
+
 /* Decodes the instruction at offset `at` of the page. An instruction that goes on in the next page
  * is a block of its own. False: not here. */
 static bool decode_one(struct tr *t, struct item *it, const uint8_t *page, const uint8_t *page2,
 		       unsigned at)
 {
-	struct soft_vm *vm = soft_vm_of(t->v);
 	unsigned here = 4096 - at < 15 ? 4096 - at : 15;
 	bool too_short = false;
 	uint8_t both[30];
 
-	if (jit_shape_decode(t->s->shape, vm, page + at, here, &it->insn, &too_short))
+	if (decode_bytes(t, it, page + at, here, &too_short))
 		return true;
 	if (!too_short || !page2 || t->s->count)
 		return false;
 	memcpy(both, page + at, here);
 	memcpy(both + here, page2, 15);
-	if (!soft_decode_into(vm, both, 15, CODE_64, &it->insn, &too_short))
+	if (!decode_bytes(t, it, both, 15, &too_short))
 		return false;
-	jit_facts_find(&it->insn);
 	t->crosses = true;
 	return true;
 }
@@ -155,7 +173,7 @@ void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 		if (jit_is_sti(it) && s->count + 1 < limit)
 			limit = s->count + 1;
 	}
-	s->end_rip = rip;
+	s->end_rip = t->word == 8 ? rip : (uint32_t)rip;
 	/* What follows STI has to be in its block: nothing else knows of its shadow. */
 	if (s->open_end && s->count && jit_is_sti(&s->item[s->count - 1])) {
 		leave(&s->item[s->count - 1]);
@@ -165,7 +183,9 @@ void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 
 uint64_t jit_branch_target(const struct item *it)
 {
-	return it->rip + it->insn.len + it->insn.op[0].imm.value.u;
+	uint64_t target = it->rip + it->insn.len + it->insn.op[0].imm.value.u;
+
+	return it->insn.code == CODE_64 ? target : (uint32_t)target;
 }
 
 bool jit_is_direct(const struct item *it)

@@ -216,23 +216,29 @@ static inline unsigned e_place_rex(unsigned reg, struct jit_place place)
 {
 	return 0x40 | (reg >= 8 ? 4 : 0) | (place.index & 8 ? 2 : 0) | (place.base >= 8 ? 1 : 0);
 }
-/* mov reg, [place] (opcode 8b) or mov [place], reg (89), 64-bit */
-static inline void e_mem(struct jit_buf *b, unsigned opcode, unsigned reg, struct jit_place place)
+/* mov reg, [place] (opcode 8b) or mov [place], reg (89) */
+static inline void e_mem_w(struct jit_buf *b, bool w, unsigned opcode, unsigned reg, struct jit_place place)
 {
-	e2(b, 8 | e_place_rex(reg, place), opcode);
+	e2(b, (w ? 8 : 0) | e_place_rex(reg, place), opcode);
 	e_place(b, reg, place);
 }
-/* lea dst, [base + disp], 64-bit; a move if there is nothing to add */
-static inline void e_lea(struct jit_buf *b, unsigned dst, unsigned base, int32_t disp)
+static inline void e_mem(struct jit_buf *b, unsigned opcode, unsigned reg, struct jit_place place)
+{
+	e_mem_w(b, true, opcode, reg, place);
+}
+/* lea dst, [base + disp]; a move if there is nothing to add */
+static inline void e_lea_w(struct jit_buf *b, bool w, unsigned dst, unsigned base, int32_t disp)
 {
 	struct jit_place place = { .base = (uint8_t)base, .disp = disp };
 
-	if (disp == 0) {
-		e_mov(b, dst, base);
-		return;
-	}
-	e2(b, 8 | e_place_rex(dst, place), 0x8d);
-	e_place(b, dst, place);
+	if (disp == 0)
+		e_rr(b, w, 0x89, dst, base);
+	else
+		e_mem_w(b, w, 0x8d, dst, place);
+}
+static inline void e_lea(struct jit_buf *b, unsigned dst, unsigned base, int32_t disp)
+{
+	e_lea_w(b, true, dst, base, disp);
 }
 /* mov qword gs:[disp], imm64 through r11 when it does not fit */
 static inline void e_store_imm(struct jit_buf *b, uint32_t disp, uint64_t imm)

@@ -185,7 +185,7 @@ static bool has_reg_bit_offset(const struct soft_insn *insn)
 }
 
 /* MOV and POP: nothing comes between it and the next instruction, and that one should know. */
-static bool loads_ss(const struct soft_insn *insn)
+bool jit_loads_ss(const struct soft_insn *insn)
 {
 	return (insn->zi.mnemonic == ZYDIS_MNEMONIC_MOV || insn->zi.mnemonic == ZYDIS_MNEMONIC_POP) &&
 	       insn->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -195,7 +195,11 @@ static bool loads_ss(const struct soft_insn *insn)
 static enum jit_kind kind_of(const struct soft_insn *insn)
 {
 	const ZydisDecodedInstruction *zi = &insn->zi;
+	const unsigned width = insn->code == CODE_64 ? 64 : 32;
+	enum jit_kind kind;
 
+	if (insn->code == CODE_32 && jit_kind32(insn, &kind))
+		return kind;
 	switch (zi->mnemonic) {
 	case ZYDIS_MNEMONIC_NOP:
 	case ZYDIS_MNEMONIC_ENDBR64:
@@ -204,24 +208,25 @@ static enum jit_kind kind_of(const struct soft_insn *insn)
 	case ZYDIS_MNEMONIC_LEA:
 		return K_LEA;
 	case ZYDIS_MNEMONIC_PUSH:
-		if (zi->operand_width != 64)
+		if (zi->operand_width != width)
 			return K_STEP;
-		if (jit_is_gpr64(&insn->op[0]) || insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ||
+		if (jit_is_word(insn, &insn->op[0]) || insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ||
 		    insn->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			return K_PUSH;
 		return insn->soft_op ? K_OP : K_STEP;
+	case ZYDIS_MNEMONIC_PUSHFD:
 	case ZYDIS_MNEMONIC_PUSHFQ:
-		return zi->operand_width == 64 ? K_PUSHF : K_STEP;
+		return zi->operand_width == width ? K_PUSHF : K_STEP;
 	case ZYDIS_MNEMONIC_CLI:
 		return K_CLI;
 	case ZYDIS_MNEMONIC_SWAPGS:
 		return K_SWAPGS;
 	case ZYDIS_MNEMONIC_POP:
-		if (zi->operand_width == 64 && jit_is_gpr64(&insn->op[0]))
+		if (zi->operand_width == width && jit_is_word(insn, &insn->op[0]))
 			return K_POP;
 		return insn->soft_op ? K_OP : K_STEP;
 	case ZYDIS_MNEMONIC_LEAVE:
-		return zi->operand_width == 64 ? K_LEAVE : K_STEP;
+		return zi->operand_width == width ? K_LEAVE : K_STEP;
 	default:
 		break;
 	}
@@ -237,7 +242,7 @@ static enum jit_kind kind_of(const struct soft_insn *insn)
 	if (has_reg_bit_offset(insn))
 		return zi->address_width == 64 ? K_BITMEM : K_STEP;
 	if (insn->soft_op)
-		return loads_ss(insn) ? K_STEP : K_OP;
+		return jit_loads_ss(insn) ? K_STEP : K_OP;
 	return insn->facts.copied ? K_DATA : K_STEP;
 }
 

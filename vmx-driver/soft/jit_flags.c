@@ -31,9 +31,7 @@ static enum fate fate_of(const struct tr *t, unsigned i)
 			return FATE_SAVED;
 		switch (it->kind) {
 		case K_NONE:
-			break;
 		case K_LEA:
-			seen |= it->insn.zi.address_width != 64;
 			break;
 		case K_DATA:
 			seen |= jit_memory_operand(&it->insn) != NULL && !t->loop;
@@ -71,7 +69,7 @@ bool jit_flags_idle(const struct tr *t, unsigned i)
 		return false;
 	for (unsigned k = i + 1; k < s->count; k++) {
 		it = &s->item[k];
-		if (it->kind == K_NONE || (it->kind == K_LEA && it->insn.zi.address_width == 64))
+		if (it->kind == K_NONE || it->kind == K_LEA)
 			continue;
 		if (it->kind != K_DATA || it->needs || !cannot_trap(it))
 			return false;

@@ -134,7 +134,7 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	slow->recipe = jit_recipe_now(t);
 	slow->write = write;
 	slow->page = page;
-	slow->within = slow->indexed = false;
+	slow->within = slow->indexed = slow->narrow = false;
 	slow->kept = -1;
 	slow->l0 = slot_offset(t, slot);
 	return slow;
@@ -163,6 +163,7 @@ static uint32_t check_at(struct tr *t, uint32_t slot, unsigned base, int32_t dis
 	if (!slow)
 		return 0;
 	slow->group = group;
+	slow->narrow = t->word != 8 && base != H_R10;
 	slow->where = (struct jit_place){ .base = (uint8_t)base, .disp = disp };
 	if (t->cache->use_l0) {
 		e_lea(b, H_R11, base, disp);
@@ -333,8 +334,8 @@ struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsig
 	return checked_place(base, disp);
 }
 
-/* An address that is known: its page is compared with the tag at once. */
-static struct jit_place check_constant(struct tr *t, uint64_t la, unsigned size, bool write)
+/* Its page is compared with the tag at once. */
+struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, unsigned size, bool write)
 {
 	struct jit_buf *b = &t->b;
 	uint32_t slot = jit_slot_of_page(t, la >> 12, write), l0 = slot_offset(t, slot);
@@ -386,6 +387,8 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 	bool high;
 	int host;
 
+	if (t->word != 8)
+		return jit_emit_access32(t, it, mem, size, write);
 	if (jit_can_index(it, mem))
 		return jit_emit_check_indexed(t, it, mem, size, write, false);
 	if (it->insn.zi.address_width != 64 || mem->mem.index != ZYDIS_REGISTER_NONE ||
@@ -394,9 +397,9 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 		return jit_emit_check_r11(t, size, write, false);
 	}
 	if (mem->mem.base == ZYDIS_REGISTER_RIP)
-		return check_constant(t, next_rip + (uint64_t)disp, size, write);
+		return jit_emit_check_constant(t, next_rip + (uint64_t)disp, size, write);
 	if (!has_base && !has_segment)
-		return check_constant(t, (uint64_t)disp, size, write);
+		return jit_emit_check_constant(t, (uint64_t)disp, size, write);
 	if (!has_base) {
 		/* a processor's own data: the base stays the same, so pages of it are told apart */
 		uint32_t slot = jit_slot_of_page(t, (uint64_t)disp >> 12 ^ mem->mem.segment, write);
@@ -442,6 +445,19 @@ static void emit_slow_address(struct tr *t, const struct slow_path *slow)
 		e_lea(b, H_R10, slow->where.base, slow->where.disp);
 }
 
+/* r10, an address computed with 64 bits, wraps at 4 GiB; a group whose does is none: the hole of a jump that
+ * is taken then, else NULL. */
+static uint8_t *emit_wrap(struct jit_buf *b, const struct slow_path *slow)
+{
+	if (!slow->group) {
+		e_rr(b, false, 0x89, H_R10, H_R10);
+		return NULL;
+	}
+	e_rr(b, false, 0x89, H_R9, H_R10);
+	e_rr(b, true, 0x39, H_R9, H_R10); /* cmp */
+	return e_jcc_fwd(b, CC_NE);
+}
+
 /* What the check's own way leaves in r9. */
 static void emit_slow_kept(struct jit_buf *b, const struct slow_path *slow)
 {
@@ -455,7 +471,12 @@ static void emit_slow_back(struct tr *t, const struct slow_path *slow)
 	struct jit_buf *b = &t->b;
 
 	emit_slow_kept(b, slow);
-	if (slow->indexed)
+	if (slow->narrow && !slow->group) {
+		/* r11 += the address that was meant - the one that the place is of */
+		e_rr(b, true, 0x01, H_R11, H_R10);
+		e_lea(b, H_R10, slow->where.base, slow->where.disp);
+		e_rr(b, true, 0x29, H_R11, H_R10);
+	} else if (slow->indexed)
 		emit_add_base(t, slow, true);
 	else if (slow->where.base == H_R10 && slow->where.disp && !slow->page)
 		e_lea(b, H_R10, H_R10, -slow->where.disp);
@@ -503,10 +524,12 @@ void jit_emit_slow_paths(struct tr *t)
 
 	for (unsigned k = 0; k < s->slow_count; k++) {
 		struct slow_path *slow = &s->slow[k];
-		uint8_t *over;
+		uint8_t *over, *wraps = NULL;
 
 		e_fix(b, slow->hole, b->p);
 		emit_slow_address(t, slow);
+		if (slow->narrow)
+			wraps = emit_wrap(b, slow);
 		e_mov_imm(b, H_R9, slow->site);
 		if (slow->group)
 			e_call(b, jit_stub(t, t->cache->stubs.slow_group[t->ctx][slow->write][slow->page]));
@@ -521,6 +544,8 @@ void jit_emit_slow_paths(struct tr *t)
 			over = e_jcc_fwd(b, CC_B);
 			emit_slow_back(t, slow);
 			e_fix(b, over, b->p);
+			if (wraps)
+				e_fix(b, wraps, b->p);
 			emit_ungrouped(t, slow);
 			continue;
 		}

@@ -7,18 +7,18 @@
 #define GROUP_SPAN 120 /* bytes */
 
 /* The base is a host register as it stands. */
-static bool is_direct(const ZydisDecodedOperand *mem)
+static bool is_direct(const struct item *it, const ZydisDecodedOperand *mem)
 {
 	bool high;
 
-	return mem->mem.base != ZYDIS_REGISTER_NONE && mem->mem.index == ZYDIS_REGISTER_NONE &&
+	return jit_is_pointer(it, mem) && mem->mem.base != ZYDIS_REGISTER_NONE && mem->mem.index == ZYDIS_REGISTER_NONE &&
 	       jit_host_reg((unsigned)jit_guest_reg(mem->mem.base, &high)) >= 0;
 }
 
 bool jit_can_group(const struct item *it, const ZydisDecodedOperand *mem)
 {
 	return it->kind == K_DATA && mem && mem->size && mem->mem.segment != ZYDIS_REGISTER_FS &&
-	       mem->mem.segment != ZYDIS_REGISTER_GS && it->insn.zi.address_width == 64 &&
+	       mem->mem.segment != ZYDIS_REGISTER_GS && jit_own_width(it) &&
 	       mem->mem.base != ZYDIS_REGISTER_RIP &&
 	       (mem->mem.base != ZYDIS_REGISTER_NONE || mem->mem.index != ZYDIS_REGISTER_NONE) &&
 	       mem->mem.disp.value == (int32_t)mem->mem.disp.value;
@@ -50,7 +50,7 @@ bool jit_keeps_scratch(const struct item *it)
 	case K_DATA:
 		return !jit_memory_operand(&it->insn) && jit_data_scratch(&it->insn) <= 2;
 	case K_LEA:
-		return it->insn.zi.operand_width == 64 && it->insn.zi.address_width == 64 &&
+		return jit_own_width(it) && it->insn.zi.operand_width == it->insn.zi.address_width &&
 		       (ea->mem.base == ZYDIS_REGISTER_NONE || ea->mem.base == ZYDIS_REGISTER_RIP ||
 			jit_host_reg((unsigned)jit_guest_reg(ea->mem.base, &high)) >= 0) &&
 		       (ea->mem.index == ZYDIS_REGISTER_NONE ||
@@ -72,8 +72,8 @@ static bool is_resident(ZydisRegister reg)
 bool jit_can_be_within(const struct tr *t, const struct item *it, const ZydisDecodedOperand *mem)
 {
 	return t->cache->use_l0 && it->kind == K_DATA && mem && mem->size &&
-	       it->insn.zi.address_width == 64 && jit_data_scratch(&it->insn) <= 1 &&
-	       !is_resident(mem->mem.index);
+	       jit_own_width(it) && jit_data_scratch(&it->insn) <= 1 && !is_resident(mem->mem.index) &&
+	       (t->word == 8 || (mem->mem.segment != ZYDIS_REGISTER_FS && mem->mem.segment != ZYDIS_REGISTER_GS));
 }
 
 bool jit_in_group(const struct tr *t, const ZydisDecodedOperand *mem)
@@ -101,7 +101,7 @@ void jit_start_group(struct tr *t)
 	if (!jit_can_group(head, first))
 		return;
 	/* what it takes to check the group again after a miss within it */
-	lasts = is_direct(first) && jit_mode_l0(jit_site_mode(t, head));
+	lasts = is_direct(head, first) && jit_mode_l0(jit_site_mode(t, head));
 	reads = jit_site_reads(t, head) && !is_write(first);
 	lo = hi = first->mem.disp.value;
 	for (unsigned k = t->i; k < s->count && k < t->i + GROUP_ITEMS; k++) {
@@ -130,7 +130,7 @@ void jit_start_group(struct tr *t)
 		return;
 	jit_flags_clobber(t);
 	t->group = (struct group){ .end = end, .mem = first, .lo = lo, .size = (unsigned)(hi - lo) };
-	if (is_direct(first)) {
+	if (is_direct(head, first)) {
 		bool high;
 		int base = jit_host_reg((unsigned)jit_guest_reg(first->mem.base, &high));
 

@@ -72,7 +72,8 @@ static void emit_lea_insn(struct tr *t, struct item *it)
 	}
 	if (insn->zi.operand_width == 32) {
 		jit_emit_ea(b, dst, insn, &insn->op[1], it->rip + insn->len, false);
-		e_rr(b, false, 0x89, dst, dst);
+		if (insn->zi.address_width == 64)
+			e_rr(b, false, 0x89, dst, dst);
 	} else {
 		jit_emit_ea(b, H_R10, insn, &insn->op[1], it->rip + insn->len, false);
 		if (host < 0)
@@ -133,27 +134,37 @@ static void emit_bitmem(struct tr *t, struct item *it)
 	t->recipe = 0;
 }
 
-/* Checks 8 bytes of the stack, unless that is done. */
+/* RSP, or ESP. */
+static void emit_move_stack(struct tr *t, int32_t by)
+{
+	e_lea_w(&t->b, t->word == 8, H_R8, H_R8, by);
+}
+
+/* Loads or stores t->word bytes. */
+static void emit_word(struct tr *t, unsigned opcode, unsigned reg, struct jit_place place)
+{
+	e_mem_w(&t->b, t->word == 8, opcode, reg, place);
+}
+
+/* Checks t->word bytes of the stack, unless that is done. */
 static struct jit_place check_stack(struct tr *t, int32_t disp, bool write)
 {
 	if (jit_in_stack_group(t))
 		return jit_stack_place(disp);
 	jit_flags_clobber(t);
-	return jit_emit_check(t, H_R8, disp, 8, write);
+	return jit_emit_check(t, H_R8, disp, t->word, write);
 }
 
 static struct jit_place check_push(struct tr *t)
 {
-	return check_stack(t, -8, true);
+	return check_stack(t, -(int32_t)t->word, true);
 }
 
 static void emit_push_value(struct tr *t, unsigned reg, struct jit_place place)
 {
-	struct jit_buf *b = &t->b;
-
 	jit_point_here(t, 0);
-	e_mem(b, 0x89, reg, place);
-	e_lea(b, H_R8, H_R8, -8);
+	emit_word(t, 0x89, reg, place);
+	emit_move_stack(t, -(int32_t)t->word);
 }
 
 static void emit_push(struct tr *t, struct item *it)
@@ -165,9 +176,9 @@ static void emit_push(struct tr *t, struct item *it)
 
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		jit_flags_clobber(t);
-		place = jit_emit_access(t, it, op, 8, false);
+		place = jit_emit_access(t, it, op, t->word, false);
 		jit_point_here(t, 0);
-		e_mem(b, 0x8b, H_R9, place);
+		emit_word(t, 0x8b, H_R9, place);
 		e_store(b, H_R9, GS_OFF(scratch) + 8);
 	}
 	place = check_push(t);
@@ -247,11 +258,11 @@ static void emit_pop(struct tr *t, struct item *it)
 	place = check_stack(t, 0, false);
 	jit_point_here(t, 0);
 	if (guest == SOFT_RSP) { /* the popped value wins over the increment */
-		e_mem(b, 0x8b, H_R8, place);
+		emit_word(t, 0x8b, H_R8, place);
 		return;
 	}
-	e_mem(b, 0x8b, host >= 0 ? (unsigned)host : H_R9, place);
-	e_lea(b, H_R8, H_R8, 8);
+	emit_word(t, 0x8b, host >= 0 ? (unsigned)host : H_R9, place);
+	emit_move_stack(t, (int32_t)t->word);
 	if (host < 0)
 		e_put_gpr(b, H_R9, guest);
 }
@@ -262,10 +273,10 @@ static void emit_leave_insn(struct tr *t)
 	struct jit_place place;
 
 	jit_flags_clobber(t);
-	place = jit_emit_check(t, H_RBP, 0, 8, false);
+	place = jit_emit_check(t, H_RBP, 0, t->word, false);
 	jit_point_here(t, 0);
-	e_mem(b, 0x8b, H_R9, place);
-	e_lea(b, H_R8, H_RBP, 8);
+	emit_word(t, 0x8b, H_R9, place);
+	e_lea_w(b, t->word == 8, H_R8, H_RBP, (int32_t)t->word);
 	e_mov(b, H_RBP, H_R9);
 }
 
@@ -278,35 +289,44 @@ static void emit_branch_target(struct tr *t, struct item *it)
 
 	if (insn->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER) {
 		load_guest(b, H_R10, &insn->op[0]);
+		if (t->word != 8)
+			e_rr(b, false, 0x89, H_R10, H_R10);
 		return;
 	}
-	place = jit_emit_access(t, it, &insn->op[0], 8, false);
+	place = jit_emit_access(t, it, &insn->op[0], t->word, false);
 	jit_point_here(t, 0);
-	e_mem(b, 0x8b, H_R10, place);
+	emit_word(t, 0x8b, H_R10, place);
+}
+
+/* Nothing is pushed for a target in r10 that is not canonical: bits 63:47 all 0 or all 1. */
+static void emit_canonical(struct tr *t, const struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	uint8_t *hole;
+
+	e_shift_imm(b, true, 7, H_R10, 47);
+	e_lea(b, H_R10, H_R10, 1);
+	e_alu_imm(b, true, 7, H_R10, 1);
+	hole = e_jcc_fwd(b, CC_A);
+	jit_cold_begin(t);
+	e_fix(b, hole, b->p);
+	jit_emit_leave(t, it->rip, SOFT_STEP);
+	jit_cold_end(t);
 }
 
 static void emit_call(struct tr *t, struct item *it)
 {
 	struct jit_buf *b = &t->b;
-	uint64_t next = it->rip + it->insn.len;
+	uint64_t next = jit_next_rip(it);
 	struct jit_place place;
 	bool pair;
 
 	jit_flags_clobber(t);
 	if (!jit_is_direct(it)) {
-		uint8_t *hole;
-
 		emit_branch_target(t, it);
 		e_store(b, H_R10, GS_OFF(scratch) + 8);
-		/* nothing is pushed for a target that is not canonical: bits 63:47 all 0 or all 1 */
-		e_shift_imm(b, true, 7, H_R10, 47);
-		e_lea(b, H_R10, H_R10, 1);
-		e_alu_imm(b, true, 7, H_R10, 1);
-		hole = e_jcc_fwd(b, CC_A);
-		jit_cold_begin(t);
-		e_fix(b, hole, b->p);
-		jit_emit_leave(t, it->rip, SOFT_STEP);
-		jit_cold_end(t);
+		if (t->word == 8)
+			emit_canonical(t, it);
 	}
 	place = check_push(t);
 	e_mov_imm(b, H_R9, next);
@@ -316,7 +336,7 @@ static void emit_call(struct tr *t, struct item *it)
 		jit_emit_edge(t, jit_branch_target(it), jit_branch_target(it) <= it->rip, pair);
 	} else {
 		e_load(b, H_R10, GS_OFF(scratch) + 8);
-		jit_emit_indirect(t, -8, pair);
+		jit_emit_indirect(t, -(int32_t)t->word, pair);
 	}
 	if (pair)
 		jit_emit_call_back(t, next);
@@ -324,18 +344,17 @@ static void emit_call(struct tr *t, struct item *it)
 
 static void emit_ret(struct tr *t, struct item *it)
 {
-	struct jit_buf *b = &t->b;
 	const struct soft_insn *insn = &it->insn;
 	struct jit_place place;
-	int32_t extra = 8;
+	int32_t extra = (int32_t)t->word;
 
 	if (insn->zi.operand_count_visible && insn->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		extra += (int32_t)(insn->op[0].imm.value.u & 0xffff);
 	jit_flags_clobber(t);
 	place = check_stack(t, 0, false);
 	jit_point_here(t, 0);
-	e_mem(b, 0x8b, H_R10, place);
-	e_lea(b, H_R8, H_R8, extra);
+	emit_word(t, 0x8b, H_R10, place);
+	emit_move_stack(t, extra);
 	jit_emit_return(t, extra);
 }
 
@@ -412,7 +431,7 @@ static void emit_op(struct tr *t, struct item *it)
 	site->fn = it->insn.soft_op->fn;
 	site->insn = kept;
 	site->rip = it->rip;
-	site->next_rip = it->rip + it->insn.len;
+	site->next_rip = jit_next_rip(it);
 	jit_flags_clobber(t);
 	e_mov_imm(&t->b, H_R11, (uint64_t)(uintptr_t)site);
 	e_call(&t->b, jit_stub(t, cache->stubs.op));
@@ -431,11 +450,7 @@ void jit_emit_item(struct tr *t, struct item *it)
 	switch (it->kind) {
 	case K_DATA: emit_data(t, it); break;
 	case K_NONE: break;
-	case K_LEA:
-		if (it->insn.zi.address_width != 64)
-			jit_flags_clobber(t);
-		emit_lea_insn(t, it);
-		break;
+	case K_LEA: emit_lea_insn(t, it); break;
 	case K_BITMEM: emit_bitmem(t, it); break;
 	case K_PUSH: emit_push(t, it); break;
 	case K_POP: emit_pop(t, it); break;

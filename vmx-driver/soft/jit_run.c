@@ -175,6 +175,12 @@ static void count_refusals(struct soft_vcpu *v, uint32_t site)
 		note_site(v, gpa, jit_site_note(soft_vm_of(v)->cache, gpa) | JIT_SITE_READS);
 }
 
+/* 32-bit code: its addresses end at 4 GiB. */
+static bool is_narrow(const struct soft_vcpu *v)
+{
+	return (v->mode & MODE_CODE) != CODE_64;
+}
+
 /* Called by the slow stub on a miss in L0 and L1. ret: return address into the cold path, where
  * emit_note() (jit_flow.c) left the instruction's guest address and, unless it is 0, the recipe of the
  * flags. */
@@ -203,6 +209,8 @@ int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_
 	struct soft_exc kept = v->exc;
 	int rc;
 
+	if (is_narrow(v) && !soft_narrow_piece(la, 12))
+		return 1;
 	if (site & JIT_SITE_LOOP) {
 		uint32_t *misses = &v->l0_misses[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)];
 
@@ -260,7 +268,7 @@ static uint64_t next_page(struct soft_vcpu *v)
 	unsigned got;
 	uint8_t byte;
 
-	if (!jit_near_end(v->rip))
+	if (!jit_near_end(v->rip) || (is_narrow(v) && v->rip >= 0xfffff000u))
 		return JIT_NO_PAGE;
 	if (soft_fetch(v, (v->rip | 4095) + 1, &byte, 0, &got, &gpa) == SOFT_OK)
 		return gpa;
@@ -310,6 +318,8 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 		*ret_host = slot->host;
 		return SOFT_OK;
 	}
+	if (is_narrow(v) && v->rip >> 32)
+		return SOFT_STEP; /* set from outside: a fault */
 	rc = soft_fetch(v, v->rip, &byte, 0, &got, &key.gpa);
 	if (rc != SOFT_OK)
 		return rc;
@@ -333,11 +343,6 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 		ibtc_set(v, v->rip, block);
 	*ret_host = jit_host(cache, block);
 	return SOFT_OK;
-}
-
-static bool canonical(uint64_t la)
-{
-	return (uint64_t)((int64_t)(la << 16) >> 16) == la;
 }
 
 int soft_jit_run(struct soft_vcpu *v)
@@ -384,7 +389,7 @@ int soft_jit_run(struct soft_vcpu *v)
 			break;
 		case JIT_BRANCH:
 			soft_count(&v->n_branch_misses);
-			if (!canonical(v->rip)) { /* the branch itself faults */
+			if (!soft_canonical(v->rip)) { /* the branch itself faults */
 				v->gpr[SOFT_RSP] -= v->scratch[4];
 				v->rip = v->scratch[5];
 				return SOFT_STEP;

@@ -11,10 +11,12 @@
 #define GROUP_SPAN 160 /* bytes */
 #define RUN_MAX 12u
 #define DISTANCE (1 << 20) /* from where RSP is at the group's start */
+#define DISTANCE32 2000     /* so that ESP does not wrap: see soft_tlb_narrow() */
 
 bool jit_is_stack(const ZydisDecodedOperand *mem)
 {
-	return mem->mem.base == ZYDIS_REGISTER_RSP && mem->mem.index == ZYDIS_REGISTER_NONE;
+	return (mem->mem.base == ZYDIS_REGISTER_RSP || mem->mem.base == ZYDIS_REGISTER_ESP) &&
+	       mem->mem.index == ZYDIS_REGISTER_NONE;
 }
 
 struct jit_place jit_stack_place(int32_t disp)
@@ -27,27 +29,40 @@ bool jit_in_stack_group(const struct tr *t)
 	return t->group.stack && t->i < t->group.end;
 }
 
+static bool names_register(const struct item *it)
+{
+	return jit_is_word(&it->insn, &it->insn.op[0]);
+}
+
+/* Is the first operand RSP, or ESP in 32-bit code? */
+static bool is_rsp(const struct item *it)
+{
+	ZydisRegister reg = it->insn.op[0].reg.value;
+
+	return names_register(it) && (reg == ZYDIS_REGISTER_RSP || reg == ZYDIS_REGISTER_ESP);
+}
+
 /* How far an instruction that does not end the block moves RSP. False: not known. */
-static bool moves(const struct item *it, int64_t *ret_by)
+static bool moves(const struct tr *t, const struct item *it, int64_t *ret_by)
 {
 	const ZydisDecodedOperand *op = it->insn.op;
 
 	*ret_by = 0;
 	if (it->kind == K_PUSH) {
-		*ret_by = -8;
+		*ret_by = -(int64_t)t->word;
 		return true;
 	}
 	if (it->kind == K_POP) {
-		*ret_by = 8;
-		return op[0].reg.value != ZYDIS_REGISTER_RSP;
+		*ret_by = t->word;
+		return !is_rsp(it);
 	}
 	if (!jit_writes_guest(it, SOFT_RSP))
 		return true;
-	if (op[0].type != ZYDIS_OPERAND_TYPE_REGISTER || op[0].reg.value != ZYDIS_REGISTER_RSP)
+	if (!is_rsp(it))
 		return false;
 	if (it->kind == K_LEA && jit_is_stack(&op[1])) {
 		*ret_by = op[1].mem.disp.value;
-		return it->insn.zi.address_width == 64;
+		return jit_own_width(it);
 	}
 	if (it->kind != K_DATA || op[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		return false;
@@ -61,19 +76,19 @@ struct access { /* to [RSP + disp, +size) */
 	bool write;
 };
 
-static bool is_access(const struct item *it, struct access *a)
+static bool is_access(const struct tr *t, const struct item *it, struct access *a)
 {
 	const ZydisDecodedOperand *mem = jit_memory_operand(&it->insn);
 
-	*a = (struct access){ .size = 8 };
+	*a = (struct access){ .size = t->word };
 	switch (it->kind) {
 	case K_PUSH:
 	case K_CALL:
-		a->disp = -8;
+		a->disp = -(int64_t)t->word;
 		a->write = true;
 		return !mem;
 	case K_POP:
-		return it->insn.op[0].reg.value != ZYDIS_REGISTER_RSP;
+		return !is_rsp(it);
 	case K_RET:
 		return true;
 	case K_DATA:
@@ -110,14 +125,15 @@ static bool goes_along(const struct item *last, const struct item *it)
 static bool take(const struct tr *t, struct plan *p, const struct item *it, bool lasts)
 {
 	const ZydisDecodedOperand *mem = jit_memory_operand(&it->insn);
+	int64_t distance = t->word == 8 ? DISTANCE : DISTANCE32;
 	struct access a;
 
-	if (is_access(it, &a)) {
+	if (is_access(t, it, &a)) {
 		int64_t lo = p->rsp + a.disp, hi = lo + a.size;
 
 		lo = lo < p->lo ? lo : p->lo;
 		hi = hi > p->hi ? hi : p->hi;
-		if (hi - lo > GROUP_SPAN || lo < -DISTANCE || hi > DISTANCE)
+		if (hi - lo > GROUP_SPAN || lo < -distance || hi > distance)
 			return false;
 		p->lo = lo;
 		p->hi = hi;
@@ -144,10 +160,10 @@ void jit_start_stack_group(struct tr *t)
 	const struct item *head = &s->item[t->i];
 	struct plan p = { .end = t->i }, best;
 	struct access a;
-	int64_t by;
+	int64_t distance = t->word == 8 ? DISTANCE : DISTANCE32, by;
 	bool lasts;
 
-	if (!is_access(head, &a))
+	if (!is_access(t, head, &a))
 		return;
 	lasts = jit_mode_l0(jit_site_mode(t, head));
 	best = p;
@@ -160,10 +176,10 @@ void jit_start_stack_group(struct tr *t)
 		p.end = k + 1;
 		if (p.last == it && (int)(p.plain - p.within) > (int)(best.plain - best.within))
 			best = p;
-		if (jit_ends_block(it) || !moves(it, &by))
+		if (jit_ends_block(it) || !moves(t, it, &by))
 			break;
 		p.rsp += by;
-		if (p.rsp < -DISTANCE || p.rsp > DISTANCE)
+		if (p.rsp < -distance || p.rsp > distance)
 			break;
 		if (by && p.last != it)
 			p.last = NULL;
@@ -183,7 +199,7 @@ void jit_stack_moved(struct tr *t, unsigned n)
 	if (!jit_in_stack_group(t))
 		return;
 	for (unsigned k = t->i; k < t->i + n; k++)
-		if (moves(&t->s->item[k], &by))
+		if (moves(t, &t->s->item[k], &by))
 			t->group.lo -= by;
 }
 
@@ -201,20 +217,20 @@ unsigned jit_push_run(struct tr *t)
 	struct jit_scratch *s = t->s;
 	struct jit_buf *b = &t->b;
 	unsigned n = 0, end;
+	int32_t word = (int32_t)t->word;
 
 	if (s->item[t->i].kind != K_PUSH)
 		return 0;
 	end = run_end(t);
-	while (t->i + n < end && s->item[t->i + n].kind == K_PUSH &&
-	       jit_is_gpr64(&s->item[t->i + n].insn.op[0]) &&
-	       s->item[t->i + n].insn.op[0].reg.value != ZYDIS_REGISTER_RSP)
+	while (t->i + n < end && s->item[t->i + n].kind == K_PUSH && names_register(&s->item[t->i + n]) &&
+	       !is_rsp(&s->item[t->i + n]))
 		n++;
 	if (n < 2)
 		return 0;
 	jit_flags_before(t, t->i); /* all of them write RSP and nothing else */
 	if (!jit_in_stack_group(t)) {
 		jit_flags_clobber(t);
-		jit_emit_check_site(t, H_R8, -8 * (int32_t)n, 8 * n, true, true);
+		jit_emit_check_site(t, H_R8, -word * (int32_t)n, t->word * n, true, true);
 	}
 	jit_point_here(t, 0);
 	for (unsigned k = 0; k < n; k++) {
@@ -224,9 +240,10 @@ unsigned jit_push_run(struct tr *t)
 
 		if (host < 0)
 			e_get_gpr(b, H_R9, guest);
-		e_mem(b, 0x89, host < 0 ? H_R9 : (unsigned)host, jit_stack_place(-8 * (int32_t)(k + 1)));
+		e_mem_w(b, word == 8, 0x89, host < 0 ? H_R9 : (unsigned)host,
+			jit_stack_place(-word * (int32_t)(k + 1)));
 	}
-	e_lea(b, H_R8, H_R8, -8 * (int32_t)n);
+	e_lea_w(b, word == 8, H_R8, H_R8, -word * (int32_t)n);
 	return n;
 }
 
@@ -236,13 +253,13 @@ unsigned jit_pop_run(struct tr *t)
 	struct jit_scratch *s = t->s;
 	struct jit_buf *b = &t->b;
 	unsigned n = 0, end;
+	int32_t word = (int32_t)t->word;
 	bool ret;
 
 	if (s->item[t->i].kind != K_POP)
 		return 0;
 	end = run_end(t);
-	while (t->i + n < end && s->item[t->i + n].kind == K_POP &&
-	       s->item[t->i + n].insn.op[0].reg.value != ZYDIS_REGISTER_RSP)
+	while (t->i + n < end && s->item[t->i + n].kind == K_POP && !is_rsp(&s->item[t->i + n]))
 		n++;
 	ret = n && t->i + n < (jit_in_stack_group(t) ? t->group.end : s->count) && s->item[t->i + n].kind == K_RET &&
 	      s->item[t->i + n].insn.zi.operand_count_visible == 0;
@@ -254,7 +271,7 @@ unsigned jit_pop_run(struct tr *t)
 		jit_flags_before(t, t->i + k);
 	if (!jit_in_stack_group(t)) {
 		jit_flags_clobber(t);
-		jit_emit_check_site(t, H_R8, 0, 8 * (n + ret), false, true);
+		jit_emit_check_site(t, H_R8, 0, t->word * (n + ret), false, true);
 	}
 	jit_point_here(t, 0);
 	for (unsigned k = 0; k < n; k++) {
@@ -262,16 +279,17 @@ unsigned jit_pop_run(struct tr *t)
 		unsigned guest = (unsigned)jit_guest_reg(s->item[t->i + k].insn.op[0].reg.value, &high);
 		int host = jit_host_reg(guest);
 
-		e_mem(b, 0x8b, host < 0 ? H_R9 : (unsigned)host, jit_stack_place(8 * (int32_t)k));
+		e_mem_w(b, word == 8, 0x8b, host < 0 ? H_R9 : (unsigned)host,
+			jit_stack_place(word * (int32_t)k));
 		if (host < 0)
 			e_put_gpr(b, H_R9, guest);
 	}
 	if (ret)
-		e_mem(b, 0x8b, H_R10, jit_stack_place(8 * (int32_t)n));
-	e_lea(b, H_R8, H_R8, 8 * (int32_t)(n + ret));
+		e_mem_w(b, word == 8, 0x8b, H_R10, jit_stack_place(word * (int32_t)n));
+	e_lea_w(b, word == 8, H_R8, H_R8, word * (int32_t)(n + ret));
 	if (ret) {
 		t->i += n;
-		jit_emit_return(t, 8);
+		jit_emit_return(t, word);
 		return 1;
 	}
 	return n;

@@ -47,6 +47,7 @@ struct slow_path { /* cold part of a memory access */
 	int kept;           /* guest register that r9 holds (e_get_gpr()), or -1 */
 	bool indexed;       /* r11, which had the address, becomes the distance to host memory and the base */
 	int added;          /* guest register that is the base, or -1 */
+	bool narrow;        /* the address wraps at 4 GiB, but the place that it is of does not */
 	bool within;        /* a group, whose r11 must be right again afterwards; the address is r10's */
 	struct group around;
 };
@@ -80,6 +81,7 @@ struct tr { /* one translation */
 	uint8_t *start;
 	uint64_t gpa, rip;
 	uint32_t mode;
+	unsigned word; /* bytes of a near address and of what PUSH stores: 8, in 32-bit code 4 */
 	unsigned ctx;
 	unsigned insns_max;
 	unsigned where; /* enum where of guest flags now */
@@ -101,6 +103,10 @@ static inline bool jit_is_sti(const struct item *it)
 }
 bool jit_ends_block(const struct item *it);
 bool jit_is_gpr64(const ZydisDecodedOperand *op);
+/* A general-purpose register as wide as the stack of its code: of t->word bytes. */
+bool jit_is_word(const struct soft_insn *insn, const ZydisDecodedOperand *op);
+/* MOV and POP: nothing comes between it and the next instruction, and that one should know. */
+bool jit_loads_ss(const struct soft_insn *insn);
 /* The operand in memory that the instruction accesses, or NULL. */
 static inline const ZydisDecodedOperand *jit_memory_operand(const struct soft_insn *insn)
 {
@@ -111,9 +117,31 @@ static inline bool jit_writes_guest(const struct item *it, unsigned guest)
 {
 	return it->insn.writes >> guest & 1;
 }
+/* Are its addresses as wide as code of its kind usually has them? */
+static inline bool jit_own_width(const struct item *it)
+{
+	return it->insn.zi.address_width == (it->insn.code == CODE_64 ? 64 : 32);
+}
+/* Guest address of what follows the instruction. */
+static inline uint64_t jit_next_rip(const struct item *it)
+{
+	uint64_t next = it->rip + it->insn.len;
+
+	return it->insn.code == CODE_64 ? next : (uint32_t)next;
+}
 /* Target of a CALL, JMP or Jcc with an immediate operand, and is it one? */
 uint64_t jit_branch_target(const struct item *it);
 bool jit_is_direct(const struct item *it);
+
+/* jit_code32.c: what 32-bit code has of its own. */
+/* Has the instruction another kind than in 64-bit code? Then which. */
+bool jit_kind32(const struct soft_insn *insn, enum jit_kind *ret);
+/* Outside 64-bit code: is the address likely to be what its registers give with 64 bits? Those of
+ * pointers, and of what is near them, are; its check finds out. In 64-bit code all are. */
+bool jit_is_pointer(const struct item *it, const ZydisDecodedOperand *mem);
+/* jit_emit_access() in 32-bit code. */
+struct jit_place jit_emit_access32(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
+				   unsigned size, bool write);
 
 /* jit_flags.c; all of them clobber r9 */
 /* Guest flags into v->aflags / into RFLAGS, if they are not there. */
@@ -156,6 +184,8 @@ struct jit_place jit_emit_check_r11(struct tr *t, unsigned size, bool write, boo
 bool jit_can_index(const struct item *it, const ZydisDecodedOperand *mem);
 struct jit_place jit_emit_check_indexed(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
 					unsigned size, bool write, bool group);
+/* The same for one access to an address that is known. */
+struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, unsigned size, bool write);
 /* The same for one access; its place. */
 struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write);
 /* The same for an operand within a group that is not of it: r10 alone is used. */

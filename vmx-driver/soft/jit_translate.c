@@ -63,7 +63,7 @@ static void emit_block(struct tr *t)
 {
 	struct jit_scratch *s = t->s;
 
-	bool loops = t->cache->chain && t->cache->use_l0;
+	bool loops = t->cache->chain && t->cache->use_l0 && t->word == 8;
 
 	t->group.end = 0;
 	if (loops)
@@ -117,6 +117,7 @@ struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key,
 	struct jit_scratch *s = cache->scratch;
 	struct tr t = {
 		.v = v, .cache = cache, .s = s, .gpa = key->gpa, .rip = key->rip, .mode = key->mode,
+		.word = (key->mode & MODE_CODE) == CODE_64 ? 8 : 4,
 		.ctx = v->ctx, .gpa2 = key->gpa2, .where = key->recipe ? 0 : IN_MEM,
 		.recipe = key->recipe, .entry_recipe = key->recipe, .insns_max = source->insns,
 	};

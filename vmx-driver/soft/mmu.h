@@ -41,11 +41,6 @@ static inline bool soft_is_dirty(const struct vmx_slot *slot, uint64_t gpa)
 	return __atomic_load_n(&slot->dirty[page / 64], __ATOMIC_RELAXED) >> (page % 64) & 1;
 }
 
-static inline bool soft_canonical(uint64_t la)
-{
-	return (uint64_t)((int64_t)(la << 16) >> 16) == la;
-}
-
 /* The first context of the current operation. */
 static inline unsigned soft_ctx_half(const struct soft_vcpu *v)
 {
@@ -60,6 +55,19 @@ static inline unsigned soft_ctx_kind(unsigned ctx)
 static inline unsigned soft_ctx(const struct soft_vcpu *v, unsigned flags)
 {
 	return (flags & ACC_SYSTEM) ? soft_ctx_half(v) + CTX_KERNEL : v->ctx;
+}
+/* A context whose code is not 64-bit. Translated 32-bit code computes addresses with 64 bits, and while
+ * the stack pointer, which wraps at 4 GiB, moves by less than a page it goes on with the same distance to
+ * host memory. So that every address that is found here is the one meant, such a context has no entries
+ * from 4 GiB on, nor for the first and the last page below. */
+static inline bool soft_tlb_narrow(const struct soft_tlb *t)
+{
+	return (t->ibtc_mode & MODE_CODE) != CODE_64;
+}
+/* May it have one for the 1 << shift bytes around la? */
+static inline bool soft_narrow_piece(uint64_t la, unsigned shift)
+{
+	return la >> shift && la >> shift < 0xffffffffu >> shift;
 }
 /* The exec TLB of a context: one for both kernel ones. */
 static inline struct soft_xtlb *soft_xtlb_of(struct soft_vcpu *v, unsigned ctx)

@@ -108,12 +108,23 @@ static void load_branches(struct soft_vcpu *v, const struct soft_image *image)
 }
 _Static_assert(SOFT_IMAGE_BRANCHES <= SOFT_IBTC_LOG, "what is put back is in the log");
 
+static bool fits(const struct soft_tlb *t, const struct soft_l1 *e)
+{
+	return !soft_tlb_narrow(t) ||
+	       soft_narrow_piece(e->tag_r, e->gpa & SOFT_L1_LARGE ? SOFT_LARGE_SHIFT : 12);
+}
+
 /* Into tables in which nothing is left that is not global. */
 static void load(struct soft_vcpu *v, struct soft_image *image)
 {
+	/* A user context without anything is what the program's code was that comes back. */
+	if (v->ctx != CTX_USER)
+		v->tlb[CTX_USER].ibtc_mode = image->mode;
 	for (unsigned i = 0; i < image->page_count; i++) {
 		struct soft_tlb *t = &v->tlb[image->page[i].ctx];
 
+		if (!fits(t, &image->page[i].entry))
+			continue;
 		soft_tlb_log(t, image->page[i].slot, false);
 		t->l1[image->page[i].slot] = image->page[i].entry;
 		t->has_nonglobal = true;

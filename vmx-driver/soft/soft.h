@@ -3,12 +3,13 @@
  * soft.h - the software VMX processor: what its files share.
  *
  * Two executors run guest code over the same state:
- *   jit*.c   translated blocks (64-bit mode): guest instructions copied, memory accesses checked
- *            against per-site and hashed TLBs. Guest registers are pinned to host registers.
+ *   jit*.c   translated blocks (64-bit code, flat 32-bit code): guest instructions copied, memory
+ *            accesses checked against per-site and hashed TLBs. Guest registers are pinned to host
+ *            registers.
  *   step*.c  one instruction at a time, any mode: control flow, stack, strings in C; everything
  *            else ("data" instructions) is executed natively by soft_exec_native() with its memory
  *            operands redirected to v->opnd_ptr. It is the debug mode, the slow path of the jit,
- *            and all of 16-bit and 32-bit mode.
+ *            and all of 16-bit code and of code with segments.
  * Both call the same operations (system*.c, segment.c, exception.c, string.c) for what the
  * processor does in microcode.
  *
@@ -64,8 +65,10 @@ enum {
 	MODE_NM = 1u << 5,   /* CR0.TS or CR0.EM: x87/SSE/AVX need a check */
 	MODE_SSE = 1u << 6,  /* CR4.OSFXSR */
 	MODE_AVX = 1u << 7,  /* CR4.OSXSAVE and XCR0 has SSE and AVX */
-	MODE_SLOW = 1u << 8, /* stepper only: TF, breakpoints armed, alignment checks, 16/32-bit */
-	MODE_FLAT = 1u << 9, /* 16/32-bit: CS DS ES SS have base 0 and limit 4 GiB */
+	MODE_SLOW = 1u << 8, /* stepper only: TF, breakpoints armed, alignment checks, 16-bit code or
+			      * stack, 32-bit code without MODE_FLAT */
+	MODE_FLAT = 1u << 9, /* 16/32-bit: CS DS ES SS have base 0 and limit 4 GiB, for all but code
+			      * to read and write */
 	MODE_REAL = 1u << 10, /* CR0.PE=0 or EFLAGS.VM: segment registers load as selector * 16 */
 	MODE_NONROOT = 1u << 11, /* VMX non-root operation */
 };
@@ -177,6 +180,7 @@ struct soft_vcpu {
 	uint64_t tsc_offset;
 	uint8_t returns_stale; /* guest addresses may mean something else than when translated code was
 				* entered: whoever forgets branches (tlb.c) or changes the mode says so */
+	uint8_t seg_whole[2]; /* outside 64-bit code: FS and GS are 4 GiB to read and write */
 	struct soft_tlb tlb[CTX_COUNT];
 	uint32_t l0_misses[SOFT_L0_SIZE]; /* that L1 served; counts up to 0 */
 	uint32_t l0_uses[SOFT_L0_SIZE];   /* of sites that are JIT_SITE_COUNTED */
@@ -338,6 +342,10 @@ int soft_load_segment(struct soft_vcpu *v, unsigned seg, uint16_t selector);
 unsigned soft_stack_width(const struct soft_vcpu *v);
 
 /* --- memory (mmu.c, tlb.c: GENERAL, owner MMU) ---------------------------------------------- */
+static inline bool soft_canonical(uint64_t la)
+{
+	return (uint64_t)((int64_t)(la << 16) >> 16) == la;
+}
 enum { /* flags */
 	ACC_WRITE = 1u << 0,
 	ACC_EXEC = 1u << 1,

@@ -134,10 +134,6 @@ int soft_data_la(struct soft_vcpu *v, unsigned seg, uint64_t offset, unsigned si
 		 uint64_t *ret_la);
 /* True if the page at la can be written and is RAM, though soft_host_ptr() gave no pointer. */
 bool soft_is_ram(struct soft_vcpu *v, uint64_t la);
-static inline bool soft_canonical(uint64_t la)
-{
-	return (uint64_t)((int64_t)(la << 16) >> 16) == la;
-}
 /* More than one vCPU exists. */
 bool soft_is_smp(const struct soft_vcpu *v);
 

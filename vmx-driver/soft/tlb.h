@@ -36,7 +36,8 @@ enum {
 	SOFT_L1_GLOBAL = 1,
 	SOFT_L1_LARGE = 2, /* all SOFT_LARGE_SIZE bytes around it may be read with the same delta */
 };
-#define SOFT_LARGE_SIZE (2u << 20)
+#define SOFT_LARGE_SHIFT 21
+#define SOFT_LARGE_SIZE (1u << SOFT_LARGE_SHIFT)
 struct soft_l1 {
 	uint64_t tag_r, tag_w, delta;
 	uint64_t gpa; /* page, and SOFT_L1_* */
