@@ -17,7 +17,7 @@ EXTRA_PROGRAMS += tests/bench/translate
 tests_bench_translate_SOURCES = tests/bench/translate.c
 tests_bench_translate_LDADD = libvmxdriver.la
 CLEANFILES += tests/bench/guest-bench tests/bench/guest-io tests/bench/translate
-EXTRA_DIST += tests/bench/bench.py tests/bench/bench_common.py tests/bench/bench_io.py \
+EXTRA_DIST += tests/bench/guest-bench32.c tests/bench/bench.py tests/bench/bench_common.py tests/bench/bench_io.py \
 	tests/bench/bench_nested.py tests/bench/bench_vmlinux.py tests/bench/bench_work.py \
 	docs/benchmarks.md
 .PHONY: bench
