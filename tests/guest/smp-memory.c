@@ -48,7 +48,10 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 
 /* A page at an address. While `epoch` is even the rest stands still and must be what is found. */
 #define WINDOW_FILE 8u /* pages */
+#define NEAR 9u /* pages at 1 << NEAR to 1 << FAR pages from it may share its place in a TLB */
+#define FAR 12u
 #define WINDOW_THREADS 3u
+#define PATIENCE 1000u
 struct window {
 	volatile uint64_t *at;
 	uint64_t *alias; /* all of the file */
@@ -64,6 +67,8 @@ static void look_load(struct window *w, uint64_t epoch)
 	uint64_t got, value = w->value;
 	bool readable = w->prot & PROT_READ;
 
+	/* The same one for a while: two would push out all that is known of the window. */
+	same("a page beside", w->at[PAGE_WORDS << (NEAR + epoch / 256 % (FAR + 1 - NEAR))], 0);
 	faulted = false;
 	got = ((load_fn *)(uintptr_t)try_load)(w->at);
 	if (w->epoch != epoch)
@@ -153,11 +158,11 @@ void windows(unsigned me)
 	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
 	struct window w = { .fd = memory_file(WINDOW_FILE * PAGE), .prot = PROT_READ | PROT_WRITE };
 	pthread_t threads[WINDOW_THREADS];
-	char *around; /* so that nothing else comes to be where the window is not */
+	char *around; /* nothing else comes to be where the window is not */
 
 	sigaction(SIGSEGV, &action, NULL);
 	w.alias = map(NULL, WINDOW_FILE * PAGE, PROT_READ | PROT_WRITE, w.fd, 0);
-	around = map(NULL, 3 * PAGE, PROT_NONE, -1, 0);
+	around = map(NULL, (2u + (1u << FAR)) * PAGE, PROT_READ, -1, 0);
 	w.at = map(around + PAGE, PAGE, w.prot, w.fd, 0);
 	on_cpu(0);
 	for (unsigned i = 0; i < WINDOW_THREADS; i++)
@@ -168,10 +173,11 @@ void windows(unsigned me)
 		w.epoch++;
 		change(&w, i);
 		w.epoch++;
+		/* The others may all be waiting for a processor. */
 		looks = w.looks;
-		while (w.looks == looks && !sh->stop)
-			sched_yield();
-		sh->done[me]++;
+		for (unsigned k = 0; k < PATIENCE && w.looks == looks; k++)
+			__builtin_ia32_pause();
+		sh->done[me] += w.looks != looks;
 	}
 	w.stop = true;
 	for (unsigned i = 0; i < WINDOW_THREADS; i++)

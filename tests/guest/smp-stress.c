@@ -2,8 +2,8 @@
 /*
  * smp-stress.c - inside a guest with several processors: what goes wrong when they do not agree.
  *
- * smp-stress SECONDS runs all workers at once and says "smp-stress: ok" with what each did, or what
- * was wrong. Every worker checks all that it gets back.
+ * smp-stress SECONDS [WORKER]... runs all workers, or these, at once and says "smp-stress: ok" with what
+ * each did, or what was wrong. Every worker checks all that it gets back.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -413,12 +413,37 @@ static const struct {
 };
 #define WORKERS (sizeof(workers) / sizeof(workers[0]))
 
-static bool all_did(void)
+static bool all_did(const pid_t *pid)
 {
 	for (unsigned i = 0; i < WORKERS; i++)
-		if (!sh->done[i])
+		if (pid[i] && !sh->done[i])
 			return false;
 	return true;
+}
+
+/* No names: all of them. */
+static bool is_wanted(unsigned worker, char **names)
+{
+	bool wanted = !*names;
+
+	for (; *names; names++)
+		wanted |= !strcmp(*names, workers[worker].name);
+	return wanted;
+}
+
+static void run_all(unsigned seconds, char **names, pid_t *ret_pid)
+{
+	for (unsigned i = 0; i < WORKERS; i++) {
+		ret_pid[i] = is_wanted(i, names) ? fork() : 0;
+		if (ret_pid[i] == 0 && is_wanted(i, names)) {
+			workers[i].run(i);
+			_exit(0);
+		}
+	}
+	sleep(seconds);
+	for (unsigned i = 0; i < PATIENCE && !all_did(ret_pid); i++)
+		sleep(1);
+	sh->stop = true;
 }
 
 int main(int argc, char **argv)
@@ -428,32 +453,25 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && !strcmp(argv[1], "--leaf"))
 		return LEAF_STATUS;
-	if (argc != 2 || atoi(argv[1]) < 1) {
-		fputs("smp-stress SECONDS\n", stderr);
+	if (argc < 2 || atoi(argv[1]) < 1) {
+		fputs("smp-stress SECONDS [WORKER]...\n", stderr);
 		return 2;
 	}
 	sh = map(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, memory_file(sizeof(*sh)), 0);
 	sh->checksum = work(50);
-	for (unsigned i = 0; i < WORKERS; i++) {
-		pid[i] = fork();
-		if (pid[i] == 0) {
-			workers[i].run(i);
-			_exit(0);
-		}
-	}
-	sleep((unsigned)atoi(argv[1]));
-	for (unsigned i = 0; i < PATIENCE && !all_did(); i++)
-		sleep(1);
-	sh->stop = true;
+	run_all((unsigned)atoi(argv[1]), argv + 2, pid);
 	for (unsigned i = 0; i < WORKERS; i++) {
 		int status = 1;
 
-		waitpid(pid[i], &status, 0);
-		failed += status != 0 || !sh->done[i];
+		if (pid[i]) {
+			waitpid(pid[i], &status, 0);
+			failed += status != 0 || !sh->done[i];
+		}
 	}
 	printf("smp-stress: %s:", failed ? "FAILED" : "ok");
 	for (unsigned i = 0; i < WORKERS; i++)
-		printf(" %s %llu", workers[i].name, (unsigned long long)sh->done[i]);
+		if (pid[i])
+			printf(" %s %llu", workers[i].name, (unsigned long long)sh->done[i]);
 	putchar('\n');
 	return failed != 0;
 }

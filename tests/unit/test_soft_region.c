@@ -195,6 +195,27 @@ static void test_order(void)
 	free_rig(r);
 }
 
+/* When a region is wanted, its blocks have left the hash: a few with each block that was made before. */
+static void test_prepared(void)
+{
+	struct rig *r = new_rig_of(16u << 20);
+	struct soft_cache *cache = r->cache;
+
+	while (cache->n_evictions < 2 * cache->region_count) {
+		const struct jit_region *oldest;
+
+		if (try_block(r)) {
+			jit_region_prepare(cache);
+			continue;
+		}
+		oldest = &cache->regions[(cache->turn + 1) % cache->region_count];
+		CU_ASSERT_TRUE(!oldest->count || oldest->gone);
+		jit_region_next(&r->vm, r->v[0]);
+	}
+	CU_ASSERT_EQUAL(cache->n_evictions_parked, 0);
+	free_rig(r);
+}
+
 /* Until the region is emptied its blocks may still run somewhere: writes to their bytes count. */
 static void test_pages(void)
 {
@@ -417,6 +438,7 @@ int main(void)
 {
 	CU_TestInfo tests[] = {
 		{ "the oldest go, a region at a time", test_order },
+		{ "a region is prepared before it is wanted", test_prepared },
 		{ "writes find blocks until they are gone", test_pages },
 		{ "one page of code at many addresses", test_library },
 		{ "vCPUs that may be inside are waited for", test_others },
