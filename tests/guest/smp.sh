@@ -39,8 +39,11 @@ stress() { run "$1" "smp-stress $seconds" 'smp-stress: ok' "${@:2}"; }
 
 stress "4 processors" vmlinuz-cloud --cpus 4
 stress "2 processors" vmlinuz-generic --cpus 2
-# Code thrown away all the time, under the feet of the other processors.
-stress "3 processors, a code cache of 2 MiB" vmlinuz-cloud --cpus 3 --code-cache 2
+# Code thrown away all the time, under the feet of the other processors, one of which goes and comes.
+online=/sys/devices/system/cpu/cpu2/online
+run "3 processors, one off and on, a code cache of 2 MiB" \
+	"while usleep 20000; do echo 0 >$online; echo 1 >$online; done & smp-stress $seconds && dmesg | \
+	grep -q 'CPU 2 is now offline' && echo went off and on" '^went off and on' vmlinuz-cloud --cpus 3 --code-cache 2
 # Filled many times over, by two processors, and what it makes checked.
 run "3 processors, a code cache of 4 MiB" "code-storm 4 2" 'code-storm: ok' vmlinuz-cloud --cpus 3 --code-cache 4
 run "64 processors" true 'uptime .* 64 cpu(s)' vmlinuz-cloud --cpus 64
