@@ -100,12 +100,28 @@ static json_object *list_json(const struct ctl *ctl, const struct list *list, co
 	return object;
 }
 
-/* [ADDRESS:]HOSTPORT:GUESTPORT[/PROTOCOL] */
+/* Takes the brackets off an address of IPv6. False: they are not as they should be. */
+static bool unbracket(char **address)
+{
+	size_t len = strlen(*address);
+
+	if (**address != '[')
+		return !strchr(*address, ':');
+	if (len < 4 || (*address)[len - 1] != ']')
+		return false;
+	(*address)[len - 1] = '\0';
+	(*address)++;
+	return true;
+}
+
+/* [ADDRESS:]HOSTPORT:GUESTPORT[/PROTOCOL]; an address of IPv6 in brackets. */
 static json_object *port_json(const char *text)
 {
 	json_object *port = json_object_new_object();
 	char *copy = strdup(text), *slash = copy ? strrchr(copy, '/') : NULL, *guest, *host;
+	char *address = copy;
 	int64_t host_port, guest_port;
+	bool good = copy;
 
 	if (slash) {
 		*slash++ = '\0';
@@ -117,12 +133,14 @@ static json_object *port_json(const char *text)
 	host = guest ? strrchr(copy, ':') : NULL;
 	if (host) {
 		*host++ = '\0';
-		json_add(port, "address", json_from_bytes(copy, strlen(copy)));
+		good = unbracket(&address);
+		json_add(port, "address", json_from_bytes(address, strlen(address)));
 	} else {
 		host = copy;
 	}
-	if (!guest || !number(host, 65535, &host_port) || !number(guest, 65535, &guest_port)) {
-		ctl_complain("--publish: \"%s\" is not [ADDRESS:]HOSTPORT:GUESTPORT[/udp]", text);
+	if (!good || !guest || !number(host, 65535, &host_port) || !number(guest, 65535, &guest_port)) {
+		ctl_complain("--publish: \"%s\" is not [ADDRESS:]HOSTPORT:GUESTPORT[/udp]%s", text,
+			     good ? "" : "; an IPv6 address stands in brackets: [::1]:2222:22");
 		json_object_put(port);
 		port = NULL;
 	} else {

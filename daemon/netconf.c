@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/netconf.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/address.h"
 #include "common/checked.h"
 #include "protocol/schema.h"
 
@@ -201,17 +202,25 @@ static int get_stream(const struct context *c, struct netconf *n)
 	return 0;
 }
 
-static int get_port(const struct context *c, json_object *port, size_t at, struct netconf_port *p)
+static int get_port(const struct context *c, json_object *port, size_t at, struct netconf *n)
 {
+	struct netconf_port *p = &n->publish[at];
 	const char *address = json_get_str(port, "address", "");
-	struct in_addr parsed;
+	struct sockaddr_storage parsed;
+	socklen_t len;
 	char key[48];
 
 	snprintf(key, sizeof(key), "publish[%zu].address", at);
-	if (*address && inet_pton(AF_INET, address, &parsed) != 1)
-		return bad(c, "bad-value", key, "is no IPv4 address");
-	snprintf(p->address, sizeof(p->address), "%s", address);
 	p->host = (uint16_t)json_get_int(port, "host_port", 0);
+	len = address_parse(*address ? address : "0.0.0.0", p->host, &parsed);
+	if (!len)
+		return bad(c, "bad-value", key, "is no IPv4 or IPv6 address");
+	p->ipv6 = parsed.ss_family == AF_INET6;
+	p->any = address_is_any(&parsed);
+	if (p->ipv6 && !n->ipv6)
+		return bad(c, "bad-value", key, "is an IPv6 address, and this card has no IPv6");
+	(void)getnameinfo((const struct sockaddr *)&parsed, len, p->address, sizeof(p->address), NULL,
+			  0, NI_NUMERICHOST);
 	p->guest = (uint16_t)json_get_int(port, "guest_port", 0);
 	p->udp = strcmp(json_get_str(port, "protocol", "tcp"), "udp") == 0;
 	return 0;
@@ -226,7 +235,7 @@ static int get_user(const struct context *c, struct netconf *n)
 	n->ipv6 = json_get_bool(c->net, "ipv6", true);
 	n->publish_count = list ? json_object_array_length(list) : 0;
 	for (size_t i = 0; i < n->publish_count && r == 0; i++)
-		r = get_port(c, json_object_array_get_idx(list, i), i, &n->publish[i]);
+		r = get_port(c, json_object_array_get_idx(list, i), i, n);
 	if (r == 0 && n->mtu > NET_USER_MTU)
 		r = bad(c, "out-of-range", "mtu", "at most 65520 for a card of kind user");
 	if (r == 0 && n->mtu < 1280 && n->ipv6)
@@ -296,8 +305,8 @@ int netconf_find(json_object *config, const char *id, size_t *ret_index)
 
 static bool same_port(const struct netconf_port *a, const struct netconf_port *b)
 {
-	return a->host == b->host && a->udp == b->udp &&
-	       (!*a->address || !*b->address || strcmp(a->address, b->address) == 0);
+	return a->host == b->host && a->udp == b->udp && a->ipv6 == b->ipv6 &&
+	       (a->any || b->any || strcmp(a->address, b->address) == 0);
 }
 
 static int check_ports(const struct context *c, const struct netconf *n)

@@ -24,7 +24,8 @@ enum netconf_kind { NETCONF_USER, NETCONF_TAP, NETCONF_STREAM };
 enum netconf_vhost { NETCONF_VHOST_AUTO, NETCONF_VHOST_ON, NETCONF_VHOST_OFF };
 
 struct netconf_port { /* of the host, forwarded to one of the guest */
-	char address[46];  /* IPv4; empty: any */
+	char address[46];  /* IPv4 or IPv6 */
+	bool any, ipv6;    /* what it is: all of the host's, of its kind */
 	uint16_t host, guest;
 	bool udp;
 };

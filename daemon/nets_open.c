@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 
+#include "common/address.h"
 #include "daemon/helper.h"
 #include "daemon/nets.h"
 #include "protocol/unix.h"
@@ -257,16 +259,16 @@ int net_listen(const struct netconf *conf, const char *field, int *ret_fd,
 static int try_port(const struct netconf_port *port, const char *field, size_t index,
 		    struct rpc_error *error)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port->host) };
+	struct sockaddr_storage addr;
+	socklen_t len = address_parse(port->address, port->host, &addr);
 	int one = 1, err = 0, sock;
 	char key[32];
 
-	if (*port->address)
-		(void)inet_pton(AF_INET, port->address, &addr.sin_addr);
-	sock = socket(AF_INET, (port->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+	sock = socket(addr.ss_family, (port->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	if (sock < 0 ||
+	    (port->ipv6 && setsockopt(sock, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0) ||
 	    (!port->udp && setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0) ||
-	    bind(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    bind(sock, (struct sockaddr *)&addr, len) < 0 ||
 	    (!port->udp && listen(sock, 1) < 0))
 		err = errno;
 	if (sock >= 0)
@@ -277,7 +279,8 @@ static int try_port(const struct netconf_port *port, const char *field, size_t i
 	return refuse(error, err, err == EADDRINUSE ? "port-in-use" :
 		      err == EADDRNOTAVAIL ? "no-such-address" : "not-accessible", field, key,
 		      "%s port %u of %s: %s", port->udp ? "UDP" : "TCP", port->host,
-		      *port->address ? port->address : "any address",
+		      !port->any ? port->address : port->ipv6 ? "any IPv6 address" : "any address",
+		      err == EAFNOSUPPORT ? "this host has no IPv6" :
 		      err == EADDRINUSE ? "in use by another program" :
 		      err == EADDRNOTAVAIL ? "not an address of this host" :
 		      err == EACCES ? "vmxd may not use it: ports below 1024 need root" :
@@ -301,9 +304,8 @@ static unsigned make_args(const struct netconf *conf, const char *name, char tex
 	for (size_t i = 0; i < conf->publish_count; i++) {
 		const struct netconf_port *p = &conf->publish[i];
 
-		snprintf(text[n++], ARG_BYTES, "--publish=%s:%u:%u/%s",
-			 *p->address ? p->address : "0.0.0.0", p->host, p->guest,
-			 p->udp ? "udp" : "tcp");
+		snprintf(text[n++], ARG_BYTES, "--publish=%s,%u:%u/%s", p->address, p->host,
+			 p->guest, p->udp ? "udp" : "tcp");
 	}
 	snprintf(text[n++], ARG_BYTES, "%s", name); /* seen in ps */
 	for (unsigned i = 0; i < n; i++)

@@ -14,14 +14,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <netinet/in.h>
+#include <sys/socket.h>
 
 #define SLIRP_FD 3 /* the socket */
 #define SLIRP_PUBLISH_MAX 64
 
 struct slirp_port {
-	struct in_addr address;
-	uint16_t host, guest;
+	struct sockaddr_storage at; /* of the host */
+	socklen_t at_len;
+	uint16_t guest;
 	bool udp;
 };
 

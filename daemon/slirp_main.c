@@ -2,7 +2,6 @@
 /* slirp_main.c - vmxd-slirp's command line; vmxd writes it. See slirp.h. */
 #include <config.h>
 
-#include <arpa/inet.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,20 +10,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/address.h"
 #include "daemon/slirp.h"
 
-/* ADDRESS:HOSTPORT:GUESTPORT/PROTOCOL */
+/* ADDRESS,HOSTPORT:GUESTPORT/PROTOCOL */
 static bool parse_port(const char *text, struct slirp_port *port)
 {
-	char address[16], protocol[4];
+	char address[46], protocol[4];
 	unsigned host, guest;
 	int end = 0;
 
-	if (sscanf(text, "%15[0-9.]:%u:%u/%3[a-z]%n", address, &host, &guest, protocol, &end) != 4 ||
-	    text[end] || host - 1 >= 65535 || guest - 1 >= 65535 ||
-	    inet_pton(AF_INET, address, &port->address) != 1)
+	if (sscanf(text, "%45[0-9a-f:.],%u:%u/%3[a-z]%n", address, &host, &guest, protocol, &end) != 4 ||
+	    text[end] || host - 1 >= 65535 || guest - 1 >= 65535)
 		return false;
-	port->host = (uint16_t)host;
+	port->at_len = address_parse(address, (uint16_t)host, &port->at);
+	if (!port->at_len)
+		return false;
 	port->guest = (uint16_t)guest;
 	port->udp = strcmp(protocol, "udp") == 0;
 	return port->udp || strcmp(protocol, "tcp") == 0;

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 
 #include <slirp/libslirp.h>
 
+#include "common/address.h"
 #include "common/clock.h"
 #include "daemon/slirp.h"
 #include "devices/backend/net.h"
@@ -320,16 +322,25 @@ static Slirp *make(struct user_net *n, const struct slirp_options *o)
 
 static int publish(struct user_net *n, const struct slirp_port *port)
 {
-	struct in_addr guest = { 0 }; /* whom DHCP gave the first address */
-	char text[INET_ADDRSTRLEN];
+	bool v6 = port->at.ss_family == AF_INET6;
+	char address[INET6_ADDRSTRLEN] = "?", number[8] = "?";
+	struct sockaddr_storage guest;
+	socklen_t len;
+	int err;
 
-	if (slirp_add_hostfwd(n->slirp, port->udp, port->address, port->host, guest,
-			      port->guest) == 0)
+	/* Whom DHCP gave the first address; of IPv6, the first that was heard of. */
+	len = address_parse(v6 ? "::" : "0.0.0.0", port->guest, &guest);
+	if (slirp_add_hostxfwd(n->slirp, (const struct sockaddr *)&port->at, port->at_len,
+			       (const struct sockaddr *)&guest, len,
+			       (port->udp ? SLIRP_HOSTFWD_UDP : 0) |
+			       (v6 ? SLIRP_HOSTFWD_V6ONLY : 0)) == 0)
 		return 0;
-	inet_ntop(AF_INET, &port->address, text, sizeof(text));
-	fprintf(stderr, "vmxd-slirp: %s port %u of %s cannot be had: %s\n",
-		port->udp ? "UDP" : "TCP", port->host, text, strerror(errno));
-	return -errno;
+	err = errno;
+	(void)getnameinfo((const struct sockaddr *)&port->at, port->at_len, address, sizeof(address),
+			  number, sizeof(number), NI_NUMERICHOST | NI_NUMERICSERV);
+	fprintf(stderr, "vmxd-slirp: %s port %s of %s cannot be had: %s\n",
+		port->udp ? "UDP" : "TCP", number, address, strerror(err));
+	return -err;
 }
 
 int slirp_run(const struct slirp_options *options)

@@ -56,8 +56,8 @@ const struct schema_field disk_config_fields[] = {
 };
 
 static const struct schema_field port_fields[] = {
-	{ .name = "address", .type = SCHEMA_STRING, .max = 45, .dflt = "any",
-	  .summary = "IPv4 address of the host." },
+	{ .name = "address", .type = SCHEMA_STRING, .max = 45, .dflt = "any of IPv4",
+	  .summary = "Address of the host: IPv4, or IPv6, which leads to the guest's IPv6." },
 	{ .name = "host_port", .type = SCHEMA_INT, .min = 1, .max = 65535, .required = true,
 	  .summary = "Port of the host." },
 	{ .name = "guest_port", .type = SCHEMA_INT, .min = 1, .max = 65535, .required = true,

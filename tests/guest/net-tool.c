@@ -14,6 +14,7 @@
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,13 +51,19 @@ static int dial(const char *host, const char *port)
 	return sock;
 }
 
+/* IPv6 and IPv4, or IPv4 alone where that is all there is. */
 static int wait_at(const char *port, int type)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
-	int one = 1, sock = socket(AF_INET, type, 0);
+	struct sockaddr_in6 at6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)atoi(port)) };
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = at6.sin6_port };
+	int one = 1, sock = socket(AF_INET6, type, 0);
+	bool six = sock >= 0;
 
+	if (!six)
+		sock = socket(AF_INET, type, 0);
 	setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (sock < 0 || bind(sock, (struct sockaddr *)&at, sizeof(at)) < 0)
+	if (sock < 0 || bind(sock, six ? (struct sockaddr *)&at6 : (struct sockaddr *)&at,
+			     six ? sizeof(at6) : sizeof(at)) < 0)
 		return -1;
 	return sock;
 }

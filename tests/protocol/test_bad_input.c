@@ -280,6 +280,16 @@ static const struct {
 	  "nets[0].publish[0].address", "bad-value" },
 	{ "{\"publish\":[{\"host_port\":1,\"guest_port\":1,\"address\":\"1.2.3.4.5\"}]}",
 	  "nets[0].publish[0].address", "bad-value" },
+	{ "{\"publish\":[{\"host_port\":1,\"guest_port\":1,\"address\":\"::1\"}],\"ipv6\":false}",
+	  "nets[0].publish[0].address", "bad-value" },
+	{ "{\"publish\":[{\"host_port\":1,\"guest_port\":1,\"address\":\"[::1]\"}]}",
+	  "nets[0].publish[0].address", "bad-value" },
+	{ "{\"publish\":[{\"host_port\":80,\"guest_port\":1,\"address\":\"::\"},"
+	  "{\"host_port\":80,\"guest_port\":2,\"address\":\"0:0::1\"}]}",
+	  "nets[0].publish[1]", "bad-value" },
+	{ "{\"publish\":[{\"host_port\":80,\"guest_port\":1,\"address\":\"::1\"},"
+	  "{\"host_port\":80,\"guest_port\":2,\"address\":\"0:0::1\"}]}",
+	  "nets[0].publish[1]", "bad-value" },
 	{ "{\"publish\":[{\"host_port\":80,\"guest_port\":1},{\"host_port\":80,\"guest_port\":2,\"address\":\"127.0.0.1\"}]}",
 	  "nets[0].publish[1]", "bad-value" },
 	{ "{\"rx_bytes_per_s\":999}", "nets[0].rx_bytes_per_s", "out-of-range" },
