@@ -148,7 +148,8 @@ static void find_passt(struct finding *f)
 
 static void find_io_uring(struct finding *f)
 {
-	struct io_uring_params params = { 0 };
+	/* As devices/backend/uring.c makes one. */
+	struct io_uring_params params = { .flags = IORING_SETUP_R_DISABLED };
 	int fd = (int)syscall(SYS_io_uring_setup, 1, &params), err = errno;
 
 	if (fd >= 0) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * uring.h - transfers by io_uring: no thread waits for them.
+ * uring.h - transfers by io_uring: no thread waits for them. A ring can read and write vectors and
+ * flush, and refuses all else, so that it is no way around the sandbox. Linux 5.10.
  *
  * System calls, for the sandbox: io_uring_setup, mmap and io_uring_register when it is made; then
  * io_uring_enter on the loop thread. All of it on the loop thread, but create and destroy.

@@ -36,7 +36,8 @@ UNIT_TESTS = \
 	tests/unit/test-soft-vmcs \
 	tests/unit/test-soft-wait \
 	tests/unit/test-soft-xmodify \
-	tests/unit/test-thread
+	tests/unit/test-thread \
+	tests/unit/test-uring
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 noinst_HEADERS += tests/unit/unit.h tests/unit/soft_guest.h tests/unit/soft_modes.h \
@@ -80,6 +81,8 @@ tests_unit_test_machine_boot_SOURCES = tests/unit/test_machine_boot.c
 tests_unit_test_machine_boot_LDADD = libmachine.la $(CUNIT_LIBS)
 tests_unit_test_limit_SOURCES = tests/unit/test_limit.c
 tests_unit_test_limit_LDADD = libdevices.la $(CUNIT_LIBS)
+tests_unit_test_uring_SOURCES = tests/unit/test_uring.c
+tests_unit_test_uring_LDADD = libdevices.la libmachine.la libvmxdriver.la libcommon.la $(CUNIT_LIBS) -lpthread
 tests_unit_test_board_SOURCES = tests/unit/test_board.c
 tests_unit_test_board_LDADD = libdevices.la libmachine.la libvmxdriver.la $(CUNIT_LIBS) -lpthread
 
