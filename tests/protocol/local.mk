@@ -4,7 +4,7 @@ check_PROGRAMS += vmxd-machine-fake
 vmxd_machine_fake_SOURCES = $(machine_program_sources) tests/protocol/fake_board.c \
 	tests/protocol/fake_board.h tests/protocol/fake_guest.c tests/protocol/fake_units.c
 vmxd_machine_fake_CPPFLAGS = $(daemon_cppflags)
-vmxd_machine_fake_LDADD = libsandbox.la $(daemon_libs) -lpthread
+vmxd_machine_fake_LDADD = libsandbox.la libmachine.la $(daemon_libs) -lpthread
 
 # The daemon and its client against it, through the socket.
 check_LTLIBRARIES += libprotocolrig.la
