@@ -19,6 +19,7 @@ struct slot {
 	_Atomic unsigned callers;
 	_Atomic uint32_t version;
 	_Atomic uint32_t at; /* offset */
+	unsigned half; /* of the slot's pages in the file: the writer's */
 };
 struct swap {
 	struct slot slots[SLOTS];
@@ -65,9 +66,9 @@ static void write_function(uint8_t *at, unsigned nops, uint32_t version)
 static void swap_slot(struct swap *s, unsigned i, uint32_t version)
 {
 	struct slot *slot = &s->slots[i];
-	unsigned half = version / 2 % 2, nops = version % NOPS_MAX;
-	size_t bytes = SLOT_PAGES * PAGE, file = (i * 2 + half) * bytes;
-	uint32_t at = version * 2654435761u % (SLOT_PAGES * PAGE - NOPS_MAX - 6);
+	unsigned nops = version % NOPS_MAX;
+	size_t bytes = SLOT_PAGES * PAGE, file = (i * 2 + (slot->half ^= 1)) * bytes;
+	uint32_t at = version / 32 % 7 * 1000; /* the same again with other pages */
 
 	slot->open = false;
 	while (slot->callers)
