@@ -95,7 +95,7 @@ start_daemon() {
 	"${as[@]}" "$build/vmxd" --socket "$VMXD_SOCKET" --runtime-dir "$dir/run" --state-dir "$dir/state" "$@" \
 		>>"$dir/log" 2>&1 </dev/null &
 	daemon=$!
-	wait_for 10 "$build/vmctl" -q list >/dev/null 2>&1 && return
+	wait_for 60 "$build/vmctl" -q list >/dev/null 2>&1 && return
 	fail "vmxd does not answer"
 	show 15 "$dir/log"
 	finish

@@ -14,7 +14,7 @@
 
 #include "common/checked.h"
 
-#define TIME_LIMIT_S 30
+#define TIME_LIMIT_S 120
 #define EXIT_FAIL 1
 #define EXIT_SKIP 77
 

@@ -166,7 +166,7 @@ static int run_at(enum vmx_engine engine, enum what what, int n, uint8_t *ram)
 	if (pid == 0) {
 		unsigned before = open_files();
 
-		alarm(20);
+		alarm(120);
 		fail_at[what] = n;
 		scenario(engine, ram);
 		fail_at[what] = 0;

@@ -330,7 +330,7 @@ static void event_index(struct rig *r)
 		if (i < 2)
 			CHECK_EQ(vd_cfg_read(&k.d, 6, 2) & 8, 0);
 	}
-	while (!(vd_cfg_read(&k.d, 6, 2) & 8) && i++ < 1000)
+	while (!(vd_cfg_read(&k.d, 6, 2) & 8) && i++ < 30000)
 		usleep(1000);
 	CHECK_EQ(rig_read(r, k.d.isr, 1), 1);
 	/* the device asks to be kicked for the next one */

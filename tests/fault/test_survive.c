@@ -227,7 +227,7 @@ static int second(const char *socket, const char *runtime, const char *state)
 		      (char *)NULL);
 		_exit(127);
 	}
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 1500; i++) {
 		if (waitpid(pid, &status, WNOHANG) == pid)
 			return WIFEXITED(status) ? WEXITSTATUS(status) : 1000;
 		usleep(20000);

@@ -24,7 +24,7 @@ work=$(echo $work)
 truncate -s 4M "$dir/a" "$dir/b"
 
 begins() { [ "$(head -c ${#2} "$1" | tr -d '\0')" = "$2" ]; } # FILE TEXT
-marked() { wait_for 20 begins "$@"; } # FILE TEXT: the guest has found it
+marked() { wait_for 30 begins "$@"; } # FILE TEXT: the guest has found it
 no_disks() { [ -z "$("$build/vmctl" disk list "$1")" ]; } # NAME
 
 $ctl create hot --engine soft --memory 256M --kernel "$guest/vmlinuz-cloud" \
@@ -98,5 +98,5 @@ check "but goes by force" $ctl disk remove deaf disk0 --force
 check "one is added" $ctl disk add deaf "$dir/b,id=x"
 $ctl disk remove deaf x --timeout 0.1 2>/dev/null
 $ctl reset deaf
-check "what was asked for is gone after a reset" wait_for 5 no_disks deaf
+check "what was asked for is gone after a reset" wait_for 30 no_disks deaf
 finish

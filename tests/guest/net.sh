@@ -52,7 +52,7 @@ sum() { sha256sum <"$1" | cut -c 1-64; }
 same_sum() { [ "$(echo "$said" | cut -d ' ' -f 3)" = "$(sum "$1")" ]; }
 links() { "$build/vmctl" --json info "$1" | grep -o '"link":[a-z]*' | tr '\n' ' '; }
 linked() { [ "$(links "$1")" = "\"link\":$2 " ]; } # NAME true|false
-link_is() { wait_for 10 linked "$@"; } # NAME true|false
+link_is() { wait_for 30 linked "$@"; } # NAME true|false
 head -c 4194304 /dev/urandom >"$dir/bytes"
 have() { command -v "$1" >/dev/null || { skip "no $1" && return 1; }; }
 . "$src/tests/guest/net-parts"

@@ -21,7 +21,7 @@ serve_disk() { # NAME
 		>>"$dir/disk.log" 2>&1 </dev/null &
 	disk_server=$!
 	helpers="$helpers $disk_server"
-	wait_for 10 test -S "$dir/$1.sock"
+	wait_for 30 test -S "$dir/$1.sock"
 }
 console_has() {
 	grep -qa "SAY $1" "$dir/console"
@@ -88,7 +88,7 @@ serve_disk late
 "$virtiofsd" --socket-path="$dir/fs.sock" -o "source=$dir/root/data" -o sandbox=chroot \
 	>"$dir/fs.log" 2>&1 </dev/null &
 helpers="$helpers $!"
-wait_for 10 test -S "$dir/fs.sock"
+wait_for 30 test -S "$dir/fs.sock"
 mkdir "$dir/root/own"
 echo from the host >"$dir/root/own/host"
 run --vhost-user "blk,socket=$dir/disk.sock" --vhost-user "fs,socket=$dir/fs.sock,tag=data" \
@@ -98,8 +98,8 @@ check "the guest mounts a share by virtiofs" wait_for 120 console_has served
 own=$(pgrep -f 'virtiofsd --fd=3 -o source=/proc/self/fd/4/' | head -n 1)
 check "the daemon has started its server" test -n "$own"
 kill -9 $own
-check "whose end is told" wait_for 20 grep -q 'shares\[0\]: its peer is gone' "$dir/log"
-check "and which is started again" wait_for 20 grep -q 'shares\[0\]: its peer is there again' "$dir/log"
+check "whose end is told" wait_for 30 grep -q 'shares\[0\]: its peer is gone' "$dir/log"
+check "and which is started again" wait_for 30 grep -q 'shares\[0\]: its peer is there again' "$dir/log"
 echo go >"$dir/root/data/go"
 check "the guest waits for another disk" wait_for 120 console_has plug
 "$build/vmctl" vhost add vhost "blk,socket=$VMXD_SOCKET" >"$dir/out" 2>&1
@@ -116,12 +116,12 @@ check "the guest writes" wait_for 120 console_has writing
 sleep 0.3
 kill -9 "$first_server"
 wait "$first_server" 2>/dev/null
-check "the daemon tells that the peer is gone" wait_for 20 grep -q 'vhost_user\[0\]: its peer is gone' "$dir/log"
+check "the daemon tells that the peer is gone" wait_for 30 grep -q 'vhost_user\[0\]: its peer is gone' "$dir/log"
 "$build/vmctl" --json info vhost >"$dir/info" 2>&1
 check "vm.info shows it" grep -q '"kind":"blk","up":false,"why":"[a-z]' "$dir/info"
 check "the VM runs on" grep -q '"state":"running"' "$dir/info"
 serve_disk disk
-check "the peer is back" wait_for 20 grep -q 'vhost_user\[0\]: its peer is there again' "$dir/log"
+check "the peer is back" wait_for 30 grep -q 'vhost_user\[0\]: its peer is there again' "$dir/log"
 wait "$vm"
 check "the guest powered itself off" test $? = 0
 said sum "$want"
@@ -136,7 +136,7 @@ said own 'from the host'
 said again 'from the host'
 check "what it wrote there is here" test "$(cat "$dir/root/own/guest" 2>/dev/null)" = 'from the guest'
 no_server() { ! pgrep -f 'virtiofsd --fd=3 -o source=/proc/self/fd/4/' >/dev/null; }
-check "the server ends with the VM" wait_for 10 no_server
+check "the server ends with the VM" wait_for 30 no_server
 check "no write failed" test "$(grep -ac 'SAY lost\|I/O error' "$dir/console")" = 0
 check "what the guest made is whole" test "$(stat -c %s "$dir/root/data/made" 2>/dev/null)" = 2621440
 for i in 0 1 3 7 14; do

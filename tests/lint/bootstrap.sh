@@ -29,6 +29,7 @@ interrupted() {
 	set +m
 	check "$name: '$2' is said" wait_for 60 grep -qF -- "$2" "$dir/out"
 	kill -INT -- "-$pid"
+	touch "$dir/interrupted"
 	wait "$pid" 2>/dev/null || status=$?
 	check "$name: ended by SIGINT, not $status" [ "$status" -eq 130 ]
 	check "$name: how to go on" grep -qF 'goes on from here' "$dir/out"
@@ -62,7 +63,7 @@ refused 'apt-get fails' '^E: what .* cannot do' 100
 # Ctrl-C: apt-get may finish, anything else ends.
 tool apt-get <<END
 echo unpacking
-sleep 6
+until [ -e "$dir/interrupted" ]; do sleep 0.1; done
 touch "$dir/finished"
 END
 interrupted 'apt-get' 'apt-update: 5 s: unpacking'

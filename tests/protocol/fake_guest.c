@@ -92,7 +92,7 @@ static enum end print(struct board *b, const char *bytes, size_t len)
 			bytes += n;
 			len -= (size_t)n;
 		} else if (errno != EAGAIN ||
-			   !wait_for(b, b->config.console_fd, POLLOUT, 5000, &end)) {
+			   !wait_for(b, b->config.console_fd, POLLOUT, 30000, &end)) {
 			break;
 		}
 	}
@@ -142,7 +142,7 @@ static enum end vsock(struct board *b, uint32_t port)
 	}
 	if (end == GO_ON && b->vsock_fd >= 0) {
 		n = write(b->vsock_fd, "guest\n", 6);
-		if (n == 6 && wait_for(b, b->vsock_fd, POLLIN, 5000, &end))
+		if (n == 6 && wait_for(b, b->vsock_fd, POLLIN, 30000, &end))
 			n = read(b->vsock_fd, heard, sizeof(heard) - 1);
 		heard[n > 0 ? n : 0] = '\0';
 	}

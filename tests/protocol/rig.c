@@ -127,7 +127,7 @@ int rig_end_daemon(struct rig *rig, int number)
 	int status = -1;
 
 	kill(rig->daemon, number);
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < 3000; i++) {
 		if (waitpid(rig->daemon, &status, WNOHANG) == rig->daemon)
 			return status;
 		usleep(10000);
@@ -202,7 +202,7 @@ struct client *rig_client(struct rig *rig)
 {
 	struct client *client;
 
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 3000; i++) {
 		if (client_new(rig->socket, &client) == 0)
 			return client;
 		usleep(10000);

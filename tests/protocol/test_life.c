@@ -248,7 +248,7 @@ static void test_wait(struct rig *rig, struct client *client)
 	id = client_send(other, "vm.wait", parse("{\"name\":\"w\"}"));
 	CHECK(rig, client_next(other, 200, &message) < 0, "answered too early");
 	named(rig, client, "vm.kill", "w", NULL);
-	CHECK(rig, client_next(other, 5000, &message) == 0 &&
+	CHECK(rig, client_next(other, 30000, &message) == 0 &&
 	      json_get_int(message, "id", 0) == id, "the other's wait");
 	json_object_put(message);
 	client_free(other);
@@ -268,7 +268,7 @@ static json_object *next_event(struct client *client)
 {
 	json_object *message = NULL, *params = NULL;
 
-	if (client_next(client, 5000, &message) == 0)
+	if (client_next(client, 30000, &message) == 0)
 		params = json_object_get(json_get(message, "params"));
 	json_object_put(message);
 	return params;
@@ -324,7 +324,7 @@ static void test_slow_listener(struct rig *rig, struct client *client)
 		named(rig, client, "vm.pause", "many-many-many-many-many-many", NULL);
 		named(rig, client, "vm.resume", "many-many-many-many-many-many", NULL);
 	}
-	while (client_next(slow, 500, &message) == 0) {
+	while (client_next(slow, 3000, &message) == 0) {
 		json_object *params = json_get(message, "params");
 
 		if (!strcmp(json_get_str(message, "method", ""), "events.lost")) {
@@ -433,7 +433,7 @@ static void test_resets(struct rig *rig, struct client *client)
 	int64_t resets = 0;
 
 	rig_vm(rig, client, "re", "reboot=2");
-	for (int i = 0; i < 100 && resets < 2; i++) {
+	for (int i = 0; i < 1500 && resets < 2; i++) {
 		usleep(20000);
 		named(rig, client, "vm.info", "re", &info);
 		resets = json_get_int(info, "resets", 0);

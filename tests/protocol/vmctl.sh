@@ -23,7 +23,17 @@ finish() {
 	rm -rf "$dir"
 }
 trap finish EXIT
-for _ in $(seq 100); do [ -S "$VMXD_SOCKET" ] && break; sleep 0.05; done
+# within COMMAND...: tries it for 30 seconds, until it holds
+within() {
+	local tries=600
+	until "$@"; do
+		[ $((tries -= 1)) -gt 0 ] || return 1
+		sleep 0.05
+	done
+}
+said() { grep -q "$1" "$dir/out" 2>/dev/null; }
+running() { "$vmctl" --json info "$1" 2>/dev/null | grep -q '"running"'; }
+within test -S "$VMXD_SOCKET"
 
 # A kernel as the fake board wants it: the boot flag and the magic, nothing else.
 head -c 8192 /dev/zero >"$dir/k"
@@ -177,7 +187,7 @@ run 0 "$vmctl" resume b
 run 0 "$vmctl" reset b
 run 124 "$vmctl" wait b --timeout 0.2
 run 5 "$vmctl" delete b
-{ sleep 0.5; "$vmctl" stop b; } &
+{ within said up; "$vmctl" stop b; } &
 run 0 "$vmctl" console b </dev/null
 has out "up"
 wait %2 2>/dev/null
@@ -199,19 +209,19 @@ has out "NAME"
 # Signals: with --rm the VM ends with the session, else it goes on.
 for how in "--rm TERM 143" "--rm INT 130" "--rm HUP 129"; do
 	set -- $how
-	"$vmctl" run sig $1 --kernel k </dev/null >"$dir/out" 2>"$dir/err" &
+	: >"$dir/out"
+	"$vmctl" run sig $1 --kernel k --cmdline "say=up shell" </dev/null >"$dir/out" 2>"$dir/err" &
 	pid=$!
-	for _ in $(seq 100); do grep -q '"running"' <("$vmctl" --json info sig 2>/dev/null) && break; sleep 0.05; done
-	sleep 0.3
+	within said up
 	kill -$2 $pid
 	wait $pid
 	case $? in $3) good ;; *) bad "$how" ;; esac
 	run 4 "$vmctl" info sig
 done
-"$vmctl" run sig --kernel k </dev/null >"$dir/out" 2>"$dir/err" &
+: >"$dir/out"
+"$vmctl" run sig --kernel k --cmdline "say=up shell" </dev/null >"$dir/out" 2>"$dir/err" &
 pid=$!
-for _ in $(seq 100); do grep -q '"running"' <("$vmctl" --json info sig 2>/dev/null) && break; sleep 0.05; done
-sleep 0.3
+within said up
 kill -TERM $pid
 wait $pid
 has err "runs on"
@@ -226,12 +236,12 @@ if command -v socat >/dev/null; then
 		shift
 		: >"$dir/out"
 		{
-			for _ in $(seq 100); do grep -q '# ' "$dir/out" && break; sleep 0.05; done
+			within said '# \|status='
 			for key in $keys; do printf "$key"; sleep 0.7; done
-			for _ in $(seq 100); do grep -q 'status=' "$dir/out" && break; sleep 0.05; done
+			within said status=
 			sleep 0.5
 		} |
-			timeout 30 socat -t 3 - "EXEC:'sh -c \"stty -a | grep -c -- -icanon; $* ; echo status=\$?; stty -a | grep -c -- -icanon; sleep 0.4\"',pty,setsid,ctty,stderr" \
+			timeout 60 socat -t 3 - "EXEC:'sh -c \"stty -a | grep -c -- -icanon; $* ; echo status=\$?; stty -a | grep -c -- -icanon; sleep 0.4\"',pty,setsid,ctty,stderr" \
 				>"$dir/out" 2>"$dir/err"
 	}
 	terminal '\r~.' "$vmctl run t1 --kernel k --cmdline shell"
@@ -244,7 +254,11 @@ if command -v socat >/dev/null; then
 	terminal 'poweroff\r' "$vmctl console t1"
 	has out "powered itself off"
 	if [ "$(grep -c '^0' "$dir/out")" -eq 2 ]; then good; else bad "terminal after the end"; fi
-	terminal '' "timeout --foreground -s TERM 1 $vmctl run t2 --kernel k"
+	printf '#!/bin/sh\necho $$ >%s\nexec %s run t2 --kernel k --cmdline shell\n' "$dir/pid" "$vmctl" >"$dir/t2"
+	chmod +x "$dir/t2"
+	: >"$dir/out"
+	{ within said '# '; kill "$(cat "$dir/pid")"; } &
+	terminal '' "$dir/t2"
 	if [ "$(grep -c '^0' "$dir/out")" -eq 2 ]; then good; else bad "terminal after SIGTERM"; fi
 	run 0 "$vmctl" delete t2 --force
 else

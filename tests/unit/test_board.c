@@ -98,7 +98,7 @@ static enum board_state state_of(struct board *board)
 
 static bool reaches(struct board *board, enum board_state state)
 {
-	for (int i = 0; i < 10000; i++) {
+	for (int i = 0; i < 30000; i++) {
 		if (state_of(board) == state)
 			return true;
 		usleep(1000);
@@ -189,7 +189,7 @@ enum { START = 1, PAUSE = 2, RESUME = 4, RESET = 8, BUTTON = 16, KILL = 32 };
 
 static bool boots(struct board *board, struct board_info *info)
 {
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 30000; i++) {
 		board_info(board, info);
 		if (info->boot_ns)
 			return true;
@@ -212,8 +212,9 @@ static void test_boot_time(void)
 	board_info(board, &info);
 	CU_ASSERT(info.boot_ns == 0);
 	CU_ASSERT(board_start(board) == 0 && boots(board, &info));
-	CU_ASSERT(info.boot_ns >= 1000 * NSEC_PER_SEC && info.boot_ns < 1010 * NSEC_PER_SEC);
-	usleep(10000);
+	CU_ASSERT(info.boot_ns >= 1000 * NSEC_PER_SEC && info.boot_ns < 1030 * NSEC_PER_SEC);
+	for (int i = 0; i < 30000 && changes < 3; i++)
+		usleep(1000);
 	CU_ASSERT(changes >= 3); /* starting, running, and that: it is told */
 	board_destroy(board);
 }
@@ -236,12 +237,12 @@ static void test_life(void)
 	CU_ASSERT(board_pause(board) == 0 && reaches(board, BOARD_PAUSED));
 	refuses(board, RESUME | RESET | KILL);
 	board_info(board, &info);
-	CU_ASSERT(info.run_ns > 10000000 && info.boot_ns > 0 && info.boot_ns < NSEC_PER_SEC);
+	CU_ASSERT(info.run_ns > 10000000 && info.boot_ns > 0 && info.boot_ns < 30 * NSEC_PER_SEC);
 	usleep(20000);
 	board_info(board, &later);
 	CU_ASSERT(later.run_ns == info.run_ns && later.resets == 0);
 	CU_ASSERT(board_reset(board) == 0); /* stays paused */
-	for (int i = 0; i < 5000 && later.resets == 0; i++) {
+	for (int i = 0; i < 30000 && later.resets == 0; i++) {
 		usleep(1000);
 		board_info(board, &later);
 	}
@@ -299,7 +300,7 @@ static void test_reset_storm(void)
 
 	CU_ASSERT_FATAL(board_create(&config, NULL, NULL, NULL, &board, &error) == 0);
 	CU_ASSERT(board_start(board) == 0);
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 30000; i++) {
 		board_info(board, &info);
 		if (info.resets >= 50)
 			break;

@@ -205,7 +205,7 @@ static void test_loop_thread(void)
 	for (int i = 0; i < 100; i++)
 		loop_post(w.loop, count_call, &calls);
 	ring(w.fd);
-	for (int i = 0; i < 5000 && (calls < 100 || !w.calls || timer_armed(&tick.timer)); i++)
+	for (int i = 0; i < 30000 && (calls < 100 || !w.calls || timer_armed(&tick.timer)); i++)
 		usleep(1000);
 	loop_hold(w.loop, true);
 	CU_ASSERT(calls == 100 && w.calls == 1);
@@ -214,7 +214,7 @@ static void test_loop_thread(void)
 	usleep(5000);
 	CU_ASSERT(w.calls == 1);
 	loop_hold(w.loop, false);
-	for (int i = 0; i < 5000 && w.calls < 2; i++)
+	for (int i = 0; i < 30000 && w.calls < 2; i++)
 		usleep(1000);
 	CU_ASSERT(w.calls == 2);
 	w.watch = loop_remove(w.watch);
