@@ -5,7 +5,7 @@
 # Tests in shell share tests/lib.sh.
 # A test prints `N passed, N failed, N skipped` as its last line; tests/summary adds them up.
 TEST_EXTENSIONS = .sh .py
-TEST_TIME_LIMIT = 420
+TEST_TIME_LIMIT = 900
 AM_TESTS_ENVIRONMENT = \
 	VMXD_SRCDIR='$(abs_top_srcdir)'; export VMXD_SRCDIR; \
 	VMXD_BUILDDIR='$(abs_top_builddir)'; export VMXD_BUILDDIR; \

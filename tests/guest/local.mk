@@ -63,5 +63,6 @@ EXTRA_DIST += tests/guest/vhost-net.sh tests/guest/nested-net
 EXTRA_DIST += tests/guest/systemd.sh
 TESTS += tests/guest/vhost.sh
 EXTRA_DIST += tests/guest/vhost.sh
-# By hand, some minutes: $(srcdir)/tests/guest/everything.py with VMXD_BUILDDIR and VMXD_GUEST_DIR set.
+# Over all transports with VMXD_ALL_MODES=1 in the environment.
+TESTS += tests/guest/everything.py
 EXTRA_DIST += tests/guest/everything.py docs/virtio-guards.md
