@@ -13,7 +13,7 @@ boot() {
 		skip "$name: no $flavour kernel in $guest (./bootstrap check fetches it)"
 		return
 	fi
-	timeout 240 "$build/vmctl" run guest --rm --engine soft --memory 256M --kernel "$guest/vmlinuz-$flavour" \
+	timeout 400 "$build/vmctl" run guest --rm --engine soft --memory 256M --kernel "$guest/vmlinuz-$flavour" \
 		--initrd "$guest/initramfs-$flavour.cpio" --cmdline "console=ttyS0 $cmdline" "$@" \
 		>"$dir/console" 2>&1 </dev/null || status=$?
 	took=$((SECONDS - start))

@@ -9,7 +9,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from disks import BUILD, GUEST, INITRD, KERNEL, Console, Failure, run_cases
+from disks import BUILD, GUEST, INITRD, KERNEL, PATIENCE, Console, Failure, run_cases
 
 
 def check(what, good):
@@ -30,7 +30,7 @@ class Guest:
         self.console.wait('/ # ')
         self.count = 0
 
-    def run(self, commands, limit=120):
+    def run(self, commands, limit=PATIENCE):
         """What the commands print."""
         self.count += 1
         # The echo of what is typed must not look like the answer.
@@ -40,7 +40,7 @@ class Guest:
 
     def close(self):
         self.console.send('exit\n')
-        self.vmxd.rpc.call('vm.wait', name=self.name, timeout_s=60)
+        self.vmxd.rpc.call('vm.wait', name=self.name, timeout_s=PATIENCE)
 
 
 def expect(stream, wanted):
@@ -54,7 +54,7 @@ def expect(stream, wanted):
 
 def dial(path):
     stream = socket.socket(socket.AF_UNIX)
-    stream.settimeout(120)
+    stream.settimeout(PATIENCE)
     stream.connect(path)
     return stream
 
@@ -140,7 +140,7 @@ def stats(vmxd, name):
     return vmxd.rpc.call('vm.info', name=name, stats=True)['stats']
 
 
-def until(what, condition, limit=120):
+def until(what, condition, limit=PATIENCE):
     end = time.monotonic() + limit
     while not condition():
         check('in vain waited for: ' + what, time.monotonic() < end)

@@ -21,6 +21,7 @@ GUEST = os.environ['VMXD_GUEST_DIR']
 KERNEL = GUEST + '/vmlinuz-cloud'
 INITRD = GUEST + '/initramfs-cloud.cpio'
 ROOTFS = GUEST + '/rootfs.img'
+PATIENCE = 300  # seconds, for what surely comes: a host with too much to do boots a guest in minutes
 os.environ['PATH'] += ':/sbin:/usr/sbin'
 
 
@@ -35,7 +36,7 @@ class Skip(Exception):
 class Rpc:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(120)
+        self.socket.settimeout(PATIENCE + 30)
         self.socket.connect(path)
         self.file = self.socket.makefile('rw')
 
@@ -71,7 +72,7 @@ class Console:
     def send(self, text):
         self.socket.sendall(text.encode())
 
-    def wait(self, pattern, limit=90):
+    def wait(self, pattern, limit=PATIENCE):
         end = time.monotonic() + limit
         with self.changed:
             while True:
@@ -151,7 +152,7 @@ def login(vmxd, disk):
                  'dpkg-deb -Znone -b p load.deb && dpkg -i load.deb && echo in""stalled\n')
     console.wait(r'\ninstalled')
     console.send('systemctl poweroff\n')
-    vmxd.rpc.call('vm.wait', name='debian', timeout_s=60)
+    vmxd.rpc.call('vm.wait', name='debian', timeout_s=PATIENCE)
     info = vmxd.rpc.call('vm.info', name='debian')
     if info['reason'] != 'guest-poweroff':
         raise Failure('ended by %s' % info['reason'])
@@ -221,7 +222,7 @@ def start_script(vmxd, name, disks, script, **config):
 
 
 def finish(vmxd, name):
-    vmxd.rpc.call('vm.wait', name=name, timeout_s=60)
+    vmxd.rpc.call('vm.wait', name=name, timeout_s=PATIENCE)
     info = vmxd.rpc.call('vm.info', name=name)
     if info['reason'] != 'guest-poweroff':
         raise Failure('%s ended by %s: %s' % (name, info['reason'], info['detail']))

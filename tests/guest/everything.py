@@ -17,7 +17,7 @@ import threading
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from devices import Guest, check, dial, exchange, expect, refused, stats, until, vsock_dial
-from disks import BUILD, GUEST, Failure, Rpc, command, raw_copy, run_cases
+from disks import BUILD, GUEST, PATIENCE, Failure, Rpc, command, raw_copy, run_cases
 
 KERNEL = GUEST + '/vmlinuz-generic'  # the cloud kernel has no 9P
 MODULES = [GUEST + '/modules-generic', GUEST + '/share-generic']
@@ -222,7 +222,7 @@ def use(parts, guest, interrupts, console, more):
         len(counts) == 3 and all(int(count) >= 16 for count in counts[1:]))))
     before = guest.run('drivers')
     check('drivers: ' + before, len(before.split()) >= 10 + parts.vhost + parts.virtiofs)
-    said = guest.run('take_and_give 2 %s' % ('0x0003' if console == 'virtio' else ''), 300)
+    said = guest.run('take_and_give 2 %s' % ('0x0003' if console == 'virtio' else ''))
     check('taken and given: ' + said, 'has none' not in said and guest.run('drivers') == before)
     round_of(parts, guest, 2)
     said = guest.run('breaks_rules raw').split()
@@ -275,21 +275,21 @@ def methods(parts, guest):
     rpc.call('vm.disk_resize', name=name, disk='extra')
     said = guest.run('until [ "$(disk 10240)" ]; do usleep 100000; done; echo grown')
     check('grown', 'grown' in said)
-    rpc.call('vm.disk_remove', name=name, id='extra', timeout_s=60)
+    rpc.call('vm.disk_remove', name=name, id='extra', timeout_s=PATIENCE)
     rpc.call('vm.net_add', name=name, net={'kind': 'user', 'host_access': True, 'id': 'extra'})
     guest.run('until [ -e /sys/class/net/eth1 ]; do usleep 100000; done')
-    rpc.call('vm.net_remove', name=name, id='extra', timeout_s=60)
+    rpc.call('vm.net_remove', name=name, id='extra', timeout_s=PATIENCE)
     if parts.vhost:
         sock = parts.serve_disk('late', 7 * MIB)
         rpc.call('vm.vhost_add', name=name, vhost={'device': 'blk', 'socket': sock, 'id': 'late'})
         said = guest.run('until [ "$(disk 14336)" ]; do usleep 100000; done; disk_round 14336 1')
         check('late: ' + said, 'same' in said)
-        rpc.call('vm.vhost_remove', name=name, id='late', timeout_s=60)
+        rpc.call('vm.vhost_remove', name=name, id='late', timeout_s=PATIENCE)
     # A reset and three ends, each in the midst of work.
     work = '(while :; do dd if=/dev/vda of=/dev/null bs=64k iflag=direct; done >/dev/null 2>&1) & true'
     guest.run(work)
     rpc.call('vm.reset', name=name)
-    guest.console.wait(r'(?s)BusyBox.*/ # ', 90)
+    guest.console.wait(r'(?s)BusyBox.*/ # ')
     guest.run('. /bin/everything')
     round_of(parts, guest, 3)
     for end in ('vm.kill', 'vm.stop'):
@@ -298,7 +298,7 @@ def methods(parts, guest):
         rpc.call('vm.start', name='other')
         sandboxed(parts.vmxd, 'other')
         rpc.call(end, name='other', **{'timeout_s': 0} if end == 'vm.stop' else {})
-        rpc.call('vm.wait', name='other', timeout_s=30)
+        rpc.call('vm.wait', name='other', timeout_s=PATIENCE)
         rpc.call('vm.delete', name='other')
     refused(parts.vmxd, 'no VM', 'vm.info', name='other')
     there = {method['name'] for method in rpc.call('rpc.discover')['methods']}

@@ -24,7 +24,7 @@ work=$(echo $work)
 truncate -s 4M "$dir/a" "$dir/b"
 
 begins() { [ "$(head -c ${#2} "$1" | tr -d '\0')" = "$2" ]; } # FILE TEXT
-marked() { wait_for 30 begins "$@"; } # FILE TEXT: the guest has found it
+marked() { wait_for 120 begins "$@"; } # FILE TEXT: the guest has found it
 no_disks() { [ -z "$("$build/vmctl" disk list "$1")" ]; } # NAME
 
 $ctl create hot --engine soft --memory 256M --kernel "$guest/vmlinuz-cloud" \
@@ -38,7 +38,7 @@ check "the guest runs and sees its first disk" marked "$dir/a" cold
 round() { # N: plug, wait for the guest, take out while it writes
 	$ctl disk add hot "$dir/b,serial=round-$1,id=hot$1" >/dev/null || return 1
 	marked "$dir/b" "round-$1" || { echo "round $1: the guest does not see it"; return 1; }
-	$ctl disk remove hot "hot$1" --timeout 60
+	$ctl disk remove hot "hot$1" --timeout 300
 }
 good=0
 for ((n = 1; n <= rounds; n++)); do
@@ -82,7 +82,7 @@ for after in 0 0.5 1 1.5; do
 	check "one is added before a reset" $ctl disk add hot "$dir/b,id=early"
 	$ctl reset hot
 	sleep $after
-	check "and asked for $after s after it" $ctl disk remove hot early --timeout 60
+	check "and asked for $after s after it" $ctl disk remove hot early --timeout 300
 done
 check "what is kept is what is there" [ "$("$build/vmctl" disk list hot | sed 1d | cut -d ' ' -f 1)" = disk0 ]
 $ctl kill hot
@@ -98,5 +98,5 @@ check "but goes by force" $ctl disk remove deaf disk0 --force
 check "one is added" $ctl disk add deaf "$dir/b,id=x"
 $ctl disk remove deaf x --timeout 0.1 2>/dev/null
 $ctl reset deaf
-check "what was asked for is gone after a reset" wait_for 30 no_disks deaf
+check "what was asked for is gone after a reset" wait_for 120 no_disks deaf
 finish

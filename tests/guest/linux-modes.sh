@@ -12,7 +12,7 @@ truncate -s 16M "$dir/disk" && printf 'first' | dd of="$dir/disk" conv=notrunc s
 run() {
 	name=$1 want=$2 pattern=$3 cmdline=$4
 	shift 4
-	timeout 150 "$boot" --engine soft --timeout 120 \
+	timeout 400 "$boot" --engine soft --timeout 360 \
 		--cmdline "console=ttyS0 quiet panic=-1 $cmdline" "$@" >"$dir/out" 2>"$dir/err"
 	status=$?
 	cat "$dir/err" >>"$dir/out"

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from devices import Guest, check, refused, resident, stats, until
-from disks import KERNEL, run_cases
+from disks import KERNEL, PATIENCE, run_cases
 
 MIB = 1 << 20
 
@@ -83,7 +83,7 @@ def persistent(vmxd):
     sums = guest.run('dd if=/dev/urandom of=/mnt/kept bs=64k count=256 2>/dev/null; sync; sha256sum /mnt/kept; '
                      'echo later >/mnt/later')
     os.kill(vmxd.rpc.call('vm.info', name='first')['pid'], signal.SIGKILL)
-    vmxd.rpc.call('vm.wait', name='first', timeout_s=30)
+    vmxd.rpc.call('vm.wait', name='first', timeout_s=PATIENCE)
     fsck = subprocess.run(['e2fsck', '-fp', image], capture_output=True, text=True)
     check('fsck: ' + fsck.stdout, fsck.returncode in (0, 1))
     kept = subprocess.run(['debugfs', '-R', 'cat /kept', image], capture_output=True, check=True).stdout

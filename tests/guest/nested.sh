@@ -28,7 +28,7 @@ boot_ms() {
 	sed -n 's/.*boot: [a-z].*; boot .* run \([0-9]*\) ms.*/\1/p' "$1" | head -n 1
 }
 
-timeout 200 "$build/tests/guest/boot" --engine soft --timeout 180 --cpus "$cpus" --memory 128 \
+timeout 320 "$build/tests/guest/boot" --engine soft --timeout 300 --cpus "$cpus" --memory 128 \
 	--expect 'vmxd-guest: selftest ok' --initrd "$guest/initramfs.cpio" \
 	--cmdline 'console=ttyS0 quiet' "$guest/vmlinuz-cloud" >"$dir/out" 2>&1
 note 'the kernel one level up' $?

@@ -37,7 +37,7 @@ start() {
 }
 # line NAME PATTERN [SECONDS]: does the guest say it? What it says is in $said.
 line() {
-	local until=$((SECONDS + ${3:-60}))
+	local until=$((SECONDS + ${3:-300}))
 	said=
 	while [ $SECONDS -lt $until ]; do
 		said=$(tr -d '\r' <"$dir/console.$1" | grep -aE -m 1 "^(net|vmxd-guest): $2") && return 0
@@ -47,12 +47,12 @@ line() {
 	said=$(tr -d '\r' <"$dir/console.$1" | grep -aE -m 1 "^(net|vmxd-guest): $2")
 }
 gone() { ! "$build/vmctl" info "$1" >/dev/null 2>&1; } # NAME
-ended() { wait_for 60 gone "$1"; } # NAME
+ended() { wait_for 120 gone "$1"; } # NAME
 sum() { sha256sum <"$1" | cut -c 1-64; }
 same_sum() { [ "$(echo "$said" | cut -d ' ' -f 3)" = "$(sum "$1")" ]; }
 links() { "$build/vmctl" --json info "$1" | grep -o '"link":[a-z]*' | tr '\n' ' '; }
 linked() { [ "$(links "$1")" = "\"link\":$2 " ]; } # NAME true|false
-link_is() { wait_for 30 linked "$@"; } # NAME true|false
+link_is() { wait_for 120 linked "$@"; } # NAME true|false
 head -c 4194304 /dev/urandom >"$dir/bytes"
 have() { command -v "$1" >/dev/null || { skip "no $1" && return 1; }; }
 . "$src/tests/guest/net-parts"

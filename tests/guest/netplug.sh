@@ -20,7 +20,7 @@ work=$(echo $work)
 
 answers() { # ADDRESS: the guest's card with it is reached
 	local line _
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		line=
 		{ read -r -t 2 line <&3; } 3<>/dev/tcp/127.0.0.1/$port
 		[ "$line" = "$1" ] && return 0
@@ -35,13 +35,13 @@ $ctl create plug --engine soft --memory 256M --kernel "$guest/vmlinuz-cloud" --n
 	failed=1
 $ctl start plug || failed=1
 $ctl console plug </dev/null >"$dir/console" 2>&1 &
-wait_for 30 grep -q "guest is up" "$dir/console"
+wait_for 120 grep -q "guest is up" "$dir/console"
 check "a card is plugged" $ctl net add plug "user,mac=${mac}1,id=a" --publish "127.0.0.1:$port:7"
 check "and reached" answers "${mac}1"
 check "it is listed" grep -q "^a  *attached .* up  *${mac}1  *user" <("$build/vmctl" net list plug)
 $ctl reset plug
 check "also after a reset" answers "${mac}1"
-check "it is taken out" $ctl net remove plug a --timeout 60
+check "it is taken out" $ctl net remove plug a --timeout 300
 check "another one" $ctl net add plug "user,mac=${mac}2,id=a" --publish "127.0.0.1:$port:7"
 check "is reached" answers "${mac}2"
 check "and taken by force" $ctl net remove plug a --force

@@ -55,7 +55,7 @@ say ro3 "$(chmod 777 $ro/file 2>&1 | grep -c 'Read-only') $(touch $ro/n 2>&1 | g
 END
 want=$(md5sum <"$dir/root/rw/big")
 "$src/tests/guest/initramfs" "$dir/initramfs" --modules "$modules" || exit 1
-timeout 240 "$build/vmctl" run share --rm --engine soft --memory 256M --net none --kernel "$guest/vmlinuz-generic" \
+timeout 600 "$build/vmctl" run share --rm --engine soft --memory 256M --net none --kernel "$guest/vmlinuz-generic" \
 	--initrd "$dir/initramfs" --share "$dir/root/rw:data" --share "$dir/root/ro:fixed,ro" \
 	--cmdline 'console=ttyS0 quiet vmxd.modules vmxd.run="mkdir -p /mnt/rw /mnt/ro; o=trans=virtio,version=9p2000.L,msize=262144; mount -t 9p -o $o data /mnt/rw && mount -t 9p -o $o fixed /mnt/ro && sh /mnt/rw/script"' \
 	>"$dir/console" 2>&1 </dev/null

@@ -21,7 +21,7 @@ serve_disk() { # NAME
 		>>"$dir/disk.log" 2>&1 </dev/null &
 	disk_server=$!
 	helpers="$helpers $disk_server"
-	wait_for 30 test -S "$dir/$1.sock"
+	wait_for 120 test -S "$dir/$1.sock"
 }
 console_has() {
 	grep -qa "SAY $1" "$dir/console"
@@ -44,17 +44,17 @@ say size "$(cat /sys/block/vda/size) $(cat /sys/block/vda/ro)"
 mkdir /own && mount -t virtiofs own /own
 say own "$(cat /own/host)"
 say served yes
-for _ in $(seq 300); do [ -s /mnt/go ] && break; usleep 100000; done
+for _ in $(seq 1500); do [ -s /mnt/go ] && break; usleep 100000; done
 say dead "$(cat /own/host 2>&1 | grep -c .)"
 umount /own; mount -t virtiofs own /own
 say again "$(cat /own/host)"
 echo from the guest >/own/guest && sync && umount /own
 say plug
-for _ in $(seq 300); do [ -b /dev/vdb ] && break; usleep 100000; done
+for _ in $(seq 1500); do [ -b /dev/vdb ] && break; usleep 100000; done
 say late "$(md5sum </dev/vdb)"
 dd if=pattern of=/dev/vdb bs=64k count=16 conv=notrunc,fsync 2>/dev/null
 say marked "$?"
-for _ in $(seq 300); do [ -b /dev/vdb ] || break; usleep 100000; done
+for _ in $(seq 1500); do [ -b /dev/vdb ] || break; usleep 100000; done
 say pulled "$(ls /sys/block | grep -c vdb)"
 say writing
 for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do
@@ -70,7 +70,7 @@ mount='mkdir -p /mnt; mount -t virtiofs data /mnt && cp /mnt/script /tmp && sh /
 
 # Nobody there, and somebody who is none: the VM does not start, and vmctl says what to do.
 run() { # EXTRA...
-	timeout 240 "$build/vmctl" run vhost --rm --engine soft --memory 256M --net none \
+	timeout 600 "$build/vmctl" run vhost --rm --engine soft --memory 256M --net none \
 		--kernel "$guest/vmlinuz-cloud" --initrd "$dir/initramfs" "$@" \
 		--cmdline "console=ttyS0 quiet vmxd.modules vmxd.run=\"$mount\"" </dev/null
 }
@@ -88,7 +88,7 @@ serve_disk late
 "$virtiofsd" --socket-path="$dir/fs.sock" -o "source=$dir/root/data" -o sandbox=chroot \
 	>"$dir/fs.log" 2>&1 </dev/null &
 helpers="$helpers $!"
-wait_for 30 test -S "$dir/fs.sock"
+wait_for 120 test -S "$dir/fs.sock"
 mkdir "$dir/root/own"
 echo from the host >"$dir/root/own/host"
 run --vhost-user "blk,socket=$dir/disk.sock" --vhost-user "fs,socket=$dir/fs.sock,tag=data" \
@@ -98,30 +98,30 @@ check "the guest mounts a share by virtiofs" wait_for 120 console_has served
 own=$(pgrep -f 'virtiofsd --fd=3 -o source=/proc/self/fd/4/' | head -n 1)
 check "the daemon has started its server" test -n "$own"
 kill -9 $own
-check "whose end is told" wait_for 30 grep -q 'shares\[0\]: its peer is gone' "$dir/log"
-check "and which is started again" wait_for 30 grep -q 'shares\[0\]: its peer is there again' "$dir/log"
+check "whose end is told" wait_for 120 grep -q 'shares\[0\]: its peer is gone' "$dir/log"
+check "and which is started again" wait_for 120 grep -q 'shares\[0\]: its peer is there again' "$dir/log"
 echo go >"$dir/root/data/go"
 check "the guest waits for another disk" wait_for 120 console_has plug
 "$build/vmctl" vhost add vhost "blk,socket=$VMXD_SOCKET" >"$dir/out" 2>&1
 check "one whose peer speaks something else is refused: $(cat "$dir/out")" grep -q ': it ' "$dir/out"
 check "another is plugged in" "$build/vmctl" -q vhost add vhost "blk,socket=$dir/late.sock,id=late"
 check "and listed" grep -q '^late  *attached .* up  *blk ' <("$build/vmctl" vhost list vhost)
-check "the guest writes to it" wait_for 60 console_has marked
+check "the guest writes to it" wait_for 120 console_has marked
 "$build/vmctl" vhost remove vhost disk9 >"$dir/out" 2>&1
 check "one that is not there: $(cat "$dir/out")" grep -q 'no vhost "disk9"' "$dir/out"
-check "and lets it go" "$build/vmctl" vhost remove vhost late --timeout 60
+check "and lets it go" "$build/vmctl" vhost remove vhost late --timeout 300
 check "it is not listed any more" test "$("$build/vmctl" vhost list vhost | sed 1d | cut -d ' ' -f 1 | tr '\n' ' ')" = 'vhost0 vhost1 '
 check "and what the guest wrote is there" cmp -s -n 1048576 "$dir/pattern" "$dir/late"
 check "the guest writes" wait_for 120 console_has writing
 sleep 0.3
 kill -9 "$first_server"
 wait "$first_server" 2>/dev/null
-check "the daemon tells that the peer is gone" wait_for 30 grep -q 'vhost_user\[0\]: its peer is gone' "$dir/log"
+check "the daemon tells that the peer is gone" wait_for 120 grep -q 'vhost_user\[0\]: its peer is gone' "$dir/log"
 "$build/vmctl" --json info vhost >"$dir/info" 2>&1
 check "vm.info shows it" grep -q '"kind":"blk","up":false,"why":"[a-z]' "$dir/info"
 check "the VM runs on" grep -q '"state":"running"' "$dir/info"
 serve_disk disk
-check "the peer is back" wait_for 30 grep -q 'vhost_user\[0\]: its peer is there again' "$dir/log"
+check "the peer is back" wait_for 120 grep -q 'vhost_user\[0\]: its peer is there again' "$dir/log"
 wait "$vm"
 check "the guest powered itself off" test $? = 0
 said sum "$want"
@@ -136,7 +136,7 @@ said own 'from the host'
 said again 'from the host'
 check "what it wrote there is here" test "$(cat "$dir/root/own/guest" 2>/dev/null)" = 'from the guest'
 no_server() { ! pgrep -f 'virtiofsd --fd=3 -o source=/proc/self/fd/4/' >/dev/null; }
-check "the server ends with the VM" wait_for 30 no_server
+check "the server ends with the VM" wait_for 120 no_server
 check "no write failed" test "$(grep -ac 'SAY lost\|I/O error' "$dir/console")" = 0
 check "what the guest made is whole" test "$(stat -c %s "$dir/root/data/made" 2>/dev/null)" = 2621440
 for i in 0 1 3 7 14; do

@@ -11,7 +11,7 @@ explain() { show 25 "$dir/out"; }
 run() {
 	head -c 4M /dev/urandom >"$dir/disk"
 	sum=$(md5sum <"$dir/disk")
-	timeout 150 "$boot" --engine soft --timeout 120 --virtio "$3" --disk "$dir/disk" \
+	timeout 400 "$boot" --engine soft --timeout 360 --virtio "$3" --disk "$dir/disk" \
 		--cmdline "console=ttyS0 quiet panic=-1 vmxd.modules vmxd.run=\"$4\"" \
 		--initrd "$guest/initramfs-cloud.cpio" "$guest/vmlinuz-cloud" >"$dir/out" 2>&1
 	check "$1: ends well" [ $? -eq 0 ]
