@@ -38,6 +38,10 @@ class Guest:
         found = self.console.wait(r'(?s)\[begin %d\]\n(.*?)\[end %d\]' % (self.count, self.count), limit)
         return found.group(1)
 
+    def resize(self, columns, rows):
+        self.vmxd.rpc.call('vm.resize', name=self.name, columns=columns, rows=rows)
+        self.run('until [ "$(stty size)" = "%d %d" ]; do usleep 100000; done' % (rows, columns))
+
     def close(self):
         self.console.send('exit\n')
         self.vmxd.rpc.call('vm.wait', name=self.name, timeout_s=PATIENCE)
@@ -64,8 +68,7 @@ def terminal(vmxd):
     guest = Guest(vmxd, 'terminal', 'hvc0', console='virtio')
     size = guest.run('stty size')
     check('the size is not 25 80 but ' + size, '25 80' in size)
-    vmxd.rpc.call('vm.resize', name='terminal', columns=132, rows=43)
-    check('the new size is not 43 132', '43 132' in guest.run('sleep 1; stty size'))
+    guest.resize(132, 43)
     text = guest.run('seq 1 20000')
     check('not all lines came', [int(n) for n in text.split()] == list(range(1, 20001)))
     guest.close()
@@ -80,9 +83,7 @@ def ports(vmxd):
     check('names are %s' % names, sorted(names) == ['line', 'org.example.agent'])
     guest.run('grep -l org.example.agent /sys/class/virtio-ports/*/name | cut -d / -f 5 >/tmp/agent;'
               'grep -l line /sys/class/virtio-ports/*/name | cut -d / -f 5 >/tmp/line')
-    vmxd.rpc.call('vm.resize', name='ports', columns=132, rows=43)
-    size = guest.run('sleep 1; stty size')
-    check('the size is not 43 132 but ' + size, '43 132' in size)
+    guest.resize(132, 43)
     # A port can be open once. It reads the end when the program on the host leaves.
     guest.run('(while :; do while read -r line; do echo "got $line"; done; sleep 1; done) '
               '<>/dev/$(cat /tmp/agent) >&0 & true')

@@ -265,8 +265,7 @@ def methods(parts, guest):
     for method in ('vm.pause', 'vm.resume', 'vm.disk_list', 'vm.net_list', 'vm.vhost_list', 'vm.console'):
         rpc.call(method, name=name)
     check('not in the list', name in [vm['name'] for vm in rpc.call('vm.list')['vms']])
-    rpc.call('vm.resize', name=name, columns=132, rows=43)
-    check('size', '43 132' in guest.run('sleep 1; stty size'))
+    guest.resize(132, 43)
     extra = parts.image('extra', 4 * MIB)
     rpc.call('vm.disk_add', name=name, disk={'path': extra, 'serial': 'extra', 'id': 'extra'})
     said = guest.run('until [ "$(disk extra)" ]; do usleep 100000; done; disk_round extra 1')
