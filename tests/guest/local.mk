@@ -17,6 +17,8 @@ EXTRA_DIST += tests/guest/payloads tests/guest/linux-modes.sh tests/guest/hotplu
 	tests/guest/payload/bzimage.S tests/guest/payload/exit.S tests/guest/payload/fault.S \
 	tests/guest/payload/irq.S tests/guest/payload/multiboot.S tests/guest/payload/nowhere.S \
 	tests/guest/payload/power.S tests/guest/payload/pvh.S tests/guest/payload/reset.S
+TESTS += tests/guest/code32.sh
+EXTRA_DIST += tests/guest/code32.sh
 TESTS += tests/guest/disks.py
 EXTRA_DIST += tests/guest/disks.py tests/guest/fetch-rootfs
 TESTS += tests/guest/virtio.sh
