@@ -88,7 +88,7 @@ static void test_refused(void)
 	};
 	struct io_uring view;
 	struct io_uring_cqe *cqe;
-	struct uring *u;
+	struct uring *u = NULL;
 	int fd, files[1] = { 0 };
 
 	CU_ASSERT_FATAL(uring_create(loop, DEPTH, NULL, NULL, &u) == 0);
@@ -140,7 +140,7 @@ static void test_transfers(void)
 	struct iovec from = { out, sizeof(out) }, to = { in, 3 };
 	struct step write = { .op.done = on_done }, sync = write, read = write, bad = write;
 	int fd = memfd_create("image", MFD_CLOEXEC);
-	struct uring *u;
+	struct uring *u = NULL;
 
 	CU_ASSERT_FATAL(fd >= 0 && uring_create(loop, DEPTH, on_batch, &batches, &u) == 0);
 	CU_ASSERT(uring_rw(u, &write.op, true, fd, &from, 1, 5));
@@ -165,7 +165,7 @@ static void test_depth(void)
 {
 	struct step steps[DEPTH + 1] = { 0 };
 	int fd = memfd_create("image", MFD_CLOEXEC);
-	struct uring *u;
+	struct uring *u = NULL;
 
 	CU_ASSERT_FATAL(fd >= 0 && uring_create(loop, DEPTH, NULL, NULL, &u) == 0);
 	for (unsigned i = 0; i <= DEPTH; i++) {
