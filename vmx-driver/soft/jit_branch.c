@@ -126,34 +126,57 @@ void jit_emit_call_back(struct tr *t, uint64_t next)
 	jit_emit_edge(t, next, false, false);
 }
 
-/* To a known address in another page: which page that is can change, so through the table. */
-static void emit_far_edge(struct tr *t, uint64_t target, bool call)
-{
-	struct jit_buf *b = &t->b;
-	uint32_t at = branch_table(t) + jit_branch_slot(target) * (uint32_t)sizeof(struct soft_ibtc);
-	uint8_t *miss, *poll;
-
-	e_mov_imm(b, H_R10, target);
-	e_poll(b);
-	poll = e_jcc_fwd(b, CC_NE);
-	e_gs(b, true, 0x3b, H_R10, at);
-	miss = e_jcc_fwd(b, CC_NE);
-	e3(b, 0x65, 0xff, call ? 0x14 : 0x24); /* gs:[disp32] */
-	e1(b, 0x25);
-	e4(b, at + (uint32_t)offsetof(struct soft_ibtc, host));
-	jit_cold_begin(t);
-	e_fix(b, poll, b->p);
-	e_fix(b, miss, b->p);
-	e_jmp(b, jit_stub(t, t->cache->stubs.lookup));
-	jit_cold_end(t);
-}
-
 bool jit_after_sti(const struct jit_scratch *s)
 {
 	for (unsigned i = s->count > 1 ? s->count - 2 : 0; i < s->count; i++)
 		if (s->item[i].insn.zi.mnemonic == ZYDIS_MNEMONIC_STI)
 			return true;
 	return false;
+}
+
+/* Every loop has a jump backwards or a call, so the others need not ask who wants the vCPU. What waited
+ * for STI is taken at once. */
+static bool polls_far(const struct tr *t, uint64_t target, bool call)
+{
+	return call || target <= t->s->item[t->i].rip || jit_after_sti(t->s);
+}
+
+/* To a known address in another page: which page that is can change, so through the table. */
+static void emit_far_edge(struct tr *t, uint64_t target, bool call)
+{
+	struct jit_buf *b = &t->b;
+	uint32_t at = branch_table(t) + jit_branch_slot(target) * (uint32_t)sizeof(struct soft_ibtc);
+	bool is_short = (int64_t)target == (int32_t)target;
+	uint8_t *miss, *poll = NULL;
+
+	if (polls_far(t, target, call)) {
+		e_poll(b);
+		poll = e_jcc_fwd(b, CC_NE);
+	}
+	if (is_short) {
+		e_cmp_gs_imm(b, at, (uint32_t)target);
+	} else {
+		e_mov_imm(b, H_R10, target);
+		e_gs(b, true, 0x3b, H_R10, at);
+	}
+	miss = e_jcc_fwd(b, CC_NE);
+	e_vcpu(b, 0xff, 1, call ? 2 : 4, at + (uint32_t)offsetof(struct soft_ibtc, host));
+	jit_cold_begin(t);
+	if (poll)
+		e_fix(b, poll, b->p);
+	e_fix(b, miss, b->p);
+	if (poll || is_short)
+		e_mov_imm(b, H_R10, target);
+	e_jmp(b, jit_stub(t, t->cache->stubs.lookup));
+	jit_cold_end(t);
+}
+
+/* One store bends the jump while others run it: its displacement, after so many bytes, may not leave 8
+ * aligned ones. CS prefixes, which mean nothing here; a NOP would part it from its comparison. */
+static void emit_pads(struct jit_buf *b, unsigned opcode_len)
+{
+	for (unsigned at = ((uintptr_t)b->p + opcode_len) & 7; at > 4 && at < 8; at++)
+		e1(b, 0x2e);
 }
 
 void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bits)
@@ -169,8 +192,7 @@ void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bit
 		return;
 	}
 	link = &s->link[s->link_count];
-	/* one aligned store bends the jump while others run it */
-	e_nop(b, -(unsigned)((uintptr_t)b->p + opcode_len) & 3);
+	emit_pads(b, opcode_len);
 	if (cc >= ALWAYS)
 		e1(b, cc == CALLING ? 0xe8 : 0xe9);
 	else

@@ -66,14 +66,32 @@ static inline void e_nop(struct jit_buf *b, unsigned len)
 	e_bytes(b, nop[len], len);
 }
 
+/* An instruction whose operand in memory is gs:[disp32]: the n bytes of its opcode with its prefixes, the
+ * first one lowest, and ModRM.reg. */
+static inline void e_vcpu(struct jit_buf *b, uint32_t opcode, unsigned n, unsigned reg, uint32_t disp)
+{
+	e_word(b, 0x65 | (uint64_t)opcode << 8 | (uint64_t)(0x2504 | (reg & 7) << 3) << 8 * (n + 1), n + 3);
+	e4(b, disp);
+}
+/* The same with an immediate of 1 or 4 bytes */
+static inline void e_vcpu8(struct jit_buf *b, uint32_t opcode, unsigned n, unsigned reg, uint32_t disp,
+			   uint8_t imm)
+{
+	e_vcpu(b, opcode, n, reg, disp);
+	e1(b, imm);
+}
+static inline void e_vcpu32(struct jit_buf *b, uint32_t opcode, unsigned n, unsigned reg, uint32_t disp,
+			    uint32_t imm)
+{
+	e_vcpu(b, opcode, n, reg, disp);
+	e4(b, imm);
+}
 /* op reg, gs:[disp32] with 64-bit (w) or 32-bit operands */
 static inline void e_gs(struct jit_buf *b, bool w, unsigned opcode, unsigned reg, uint32_t disp)
 {
 	unsigned rex = 0x40 | (w ? 8 : 0) | (reg >= 8 ? 4 : 0), n = rex != 0x40 ? 2 : 1;
-	uint32_t rest = opcode | (0x04 | (reg & 7) << 3) << 8 | 0x25u << 16;
 
-	e_word(b, 0x65 | rex << 8 | (uint64_t)rest << 8 * n, n + 3);
-	e4(b, disp);
+	e_vcpu(b, n == 2 ? rex | opcode << 8 : opcode, n, reg, disp);
 }
 /* op reg, gs:[index + disp32] */
 static inline void e_gs_idx(struct jit_buf *b, bool w, unsigned opcode, unsigned reg, unsigned index,
@@ -174,14 +192,17 @@ static inline void e_mov_imm(struct jit_buf *b, unsigned reg, uint64_t imm)
 		e8(b, imm);
 	}
 }
-/* and/cmp/add... r32/64, imm32: group 1 /ext */
+/* and/cmp/add... r32/64, imm32, in one byte if that says it: group 1 /ext */
 static inline void e_alu_imm(struct jit_buf *b, bool w, unsigned ext, unsigned reg, uint32_t imm)
 {
 	unsigned rex = 0x40 | (w ? 8 : 0) | (reg >= 8 ? 1 : 0);
 
+	bool small = (int32_t)imm == (int8_t)imm;
+
 	if (rex != 0x40)
 		e1(b, rex);
-	e_word(b, 0x81 | (0xc0 | ext << 3 | (reg & 7)) << 8 | (uint64_t)imm << 16, 6);
+	e_word(b, (small ? 0x83 : 0x81) | (0xc0 | ext << 3 | (reg & 7)) << 8 | (uint64_t)imm << 16,
+	       small ? 3 : 6);
 }
 static inline void e_shift_imm(struct jit_buf *b, bool w, unsigned ext, unsigned reg, unsigned count)
 {
@@ -244,22 +265,21 @@ static inline void e_lea(struct jit_buf *b, unsigned dst, unsigned base, int32_t
 static inline void e_store_imm(struct jit_buf *b, uint32_t disp, uint64_t imm)
 {
 	if ((int64_t)imm == (int32_t)imm) {
-		e2(b, 0x65, 0x48);
-		e3(b, 0xc7, 0x04, 0x25);
-		e4(b, disp);
-		e4(b, (uint32_t)imm);
+		e_vcpu32(b, 0xc748, 2, 0, disp, (uint32_t)imm);
 	} else {
 		e_mov_imm(b, H_R11, imm);
 		e_store(b, H_R11, disp);
 	}
 }
+/* cmp qword gs:[disp], imm32 */
+static inline void e_cmp_gs_imm(struct jit_buf *b, uint32_t disp, uint32_t imm)
+{
+	e_vcpu32(b, 0x8148, 2, 7, disp, imm);
+}
 /* cmp dword gs:[disp], 0 */
 static inline void e_poll(struct jit_buf *b)
 {
-	e3(b, 0x65, 0x83, 0x3c);
-	e1(b, 0x25);
-	e4(b, GS_OFF(exit_req));
-	e1(b, 0);
+	e_vcpu8(b, 0x83, 1, 7, GS_OFF(exit_req), 0);
 }
 /* r11 = twice the index in an indirect-branch table of the entry for r10 (jit_branch_slot()): with a
  * scale of 8 its offset. */
@@ -315,17 +335,13 @@ static inline void e_flags_save(struct jit_buf *b)
 	e_mov(b, H_R9, H_RAX);
 	e1(b, 0x9f);             /* lahf */
 	e3(b, 0x0f, 0x90, 0xc0); /* seto al */
-	e3(b, 0x65, 0x66, 0x89); /* mov gs:[aflags], ax */
-	e2(b, 0x04, 0x25);
-	e4(b, GS_OFF(aflags));
+	e_vcpu(b, 0x8966, 2, H_RAX, GS_OFF(aflags)); /* mov [aflags], ax */
 	e_mov(b, H_RAX, H_R9);
 }
 static inline void e_flags_load(struct jit_buf *b)
 {
 	e_mov(b, H_R9, H_RAX);
-	e3(b, 0x65, 0x0f, 0xb7); /* movzx eax, word gs:[aflags] */
-	e2(b, 0x04, 0x25);
-	e4(b, GS_OFF(aflags));
+	e_vcpu(b, 0xb70f, 2, H_RAX, GS_OFF(aflags)); /* movzx eax, word [aflags] */
 	e2(b, 0x04, 0x7f);       /* add al, 0x7f: OF */
 	e1(b, 0x9e);             /* sahf */
 	e_mov(b, H_RAX, H_R9);

@@ -105,7 +105,8 @@ void jit_store_rel32(const struct soft_cache *cache, uint32_t rel32, uint32_t to
 {
 	uint32_t distance = to - (rel32 + 4);
 
-	__atomic_store_n((uint32_t *)(void *)(cache->rw + rel32), distance, __ATOMIC_RELEASE);
+	/* within 8 aligned bytes, where one store is seen whole; C's are for aligned words */
+	__asm__ volatile("movl %1, %0" : "=m"(*(soft_u32 *)(cache->rw + rel32)) : "r"(distance) : "memory");
 }
 
 void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to)

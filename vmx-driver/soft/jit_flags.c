@@ -91,6 +91,14 @@ static bool is_pinned(unsigned place)
 	return place < 16 && jit_host_reg(place) >= 0;
 }
 
+/* op between a register and a member of the vCPU, of 1 << log2 bytes */
+static void e_vcpu_log2(struct jit_buf *b, unsigned log2, unsigned opcode, unsigned reg, uint32_t disp)
+{
+	uint32_t bytes = 0x40 | (log2 == 3 ? 8 : 0) | (reg >= 8 ? 4 : 0) | opcode << 8;
+
+	e_vcpu(b, log2 == 1 ? 0x66 | bytes << 8 : bytes, log2 == 1 ? 3 : 2, reg, disp);
+}
+
 /* op reg, b with 1 << log2 bytes: an ALU operation by its number (0 ADD, 5 SUB, 7 CMP) or TEST. */
 #define ALU_TEST 8u
 static void emit_alu(struct jit_buf *b, unsigned alu, unsigned log2, unsigned reg, unsigned place,
@@ -108,20 +116,17 @@ static void emit_alu(struct jit_buf *b, unsigned alu, unsigned log2, unsigned re
 		return;
 	}
 	if (place == PLACE_IMM) {
+		bool small = alu != ALU_TEST && imm == (int8_t)imm; /* then that is enough for any size */
+
 		if (log2 == 1)
 			e1(b, 0x66);
 		e1(b, 0x40 | w | (reg >= 8 ? 1 : 0));
-		e2(b, (alu == ALU_TEST ? 0xf6 : 0x80) | wide,
+		e2(b, (alu == ALU_TEST ? 0xf6 : 0x80) | wide | (small && wide ? 2 : 0),
 		   0xc0 | (alu == ALU_TEST ? 0 : alu << 3) | (reg & 7));
-		e_bytes(b, &imm, log2 == 0 ? 1 : log2 == 1 ? 2 : 4);
+		e_bytes(b, &imm, small || log2 == 0 ? 1 : log2 == 1 ? 2 : 4);
 		return;
 	}
-	e1(b, 0x65);
-	if (log2 == 1)
-		e1(b, 0x66);
-	e1(b, 0x40 | w | (reg >= 8 ? 4 : 0));
-	e3(b, (alu == ALU_TEST ? 0x84 : alu << 3 | 2) | wide, 0x04 | (reg & 7) << 3, 0x25);
-	e4(b, place_offset(place));
+	e_vcpu_log2(b, log2, (alu == ALU_TEST ? 0x84 : alu << 3 | 2) | wide, reg, place_offset(place));
 }
 
 static void emit_group3_neg(struct jit_buf *b, unsigned log2)
@@ -441,13 +446,8 @@ jit_recipe jit_flags_split(struct tr *t, const struct item *it, struct jit_place
 			   0xc0 | (H_R9 & 7) << 3 | (host & 7));
 		} else {
 			/* op gs:[a], r9 */
-			e1(b, 0x65);
-			if (log2 == 1)
-				e1(b, 0x66);
-			e1(b, 0x44 | (log2 == 3 ? 8 : 0));
-			e3(b, (alu == ALU_TEST ? 0x84 : alu << 3) | (log2 ? 1 : 0),
-			   0x04 | (H_R9 & 7) << 3, 0x25);
-			e4(b, place_offset(a));
+			e_vcpu_log2(b, log2, (alu == ALU_TEST ? 0x84 : alu << 3) | (log2 ? 1 : 0), H_R9,
+				    place_offset(a));
 		}
 		return jit_recipe_make(row->op, log2, a, PLACE_SLOT_B, 0);
 	}

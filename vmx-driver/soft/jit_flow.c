@@ -85,10 +85,7 @@ static void emit_count_use(struct tr *t, uint32_t slot)
 {
 	t->v->l0_uses[slot] = 0;
 	__atomic_store_n(&t->v->l0_misses[slot], -JIT_MISSES, __ATOMIC_RELAXED);
-	e3(&t->b, 0x65, 0x83, 0x04); /* add dword gs:[l0_uses + slot * 4], 1 */
-	e1(&t->b, 0x25);
-	e4(&t->b, GS_OFF(l0_uses) + 4 * slot);
-	e1(&t->b, 1);
+	e_vcpu8(&t->b, 0x83, 1, 0, GS_OFF(l0_uses) + 4 * slot, 1); /* add dword [l0_uses + slot * 4], 1 */
 }
 
 /* reg holds the address: the slot of L1 into r9, if it is an L1 site; then compares with the tag. */
@@ -350,11 +347,8 @@ struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, unsigned siz
 	slow = add_slow_path(t, slot, size, write, false, JIT_BY_L0);
 	if (!slow)
 		return place;
-	if (is_short) { /* cmp qword gs:[tag], imm32 */
-		e3(b, 0x65, 0x48, 0x81);
-		e2(b, 0x3c, 0x25);
-		e4(b, l0);
-		e4(b, (uint32_t)la & ~4095u);
+	if (is_short) {
+		e_cmp_gs_imm(b, l0, (uint32_t)la & ~4095u);
 	} else {
 		place = (struct jit_place){ .base = H_R10, .index = JIT_INDEX(H_R11), .disp = la & 4095 };
 		e_mov_imm(b, H_R10, la & ~4095ull);

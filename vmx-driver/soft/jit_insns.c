@@ -208,15 +208,9 @@ static void emit_pushf(struct tr *t)
 	jit_flags_clobber(t);
 	place = check_push(t);
 	e_store(b, H_R11, GS_OFF(scratch) + 8);
-	e2(b, 0x65, 0x44); /* movzx r9d, byte gs:[aflags]: OF */
-	e3(b, 0x0f, 0xb6, 0x0c);
-	e1(b, 0x25);
-	e4(b, GS_OFF(aflags));
+	e_vcpu(b, 0xb60f44, 3, H_R9, GS_OFF(aflags)); /* movzx r9d, byte [aflags]: OF */
 	e_shift_imm(b, false, 4, H_R9, 11);
-	e2(b, 0x65, 0x44); /* movzx r11d, byte gs:[aflags + 1] */
-	e3(b, 0x0f, 0xb6, 0x1c);
-	e1(b, 0x25);
-	e4(b, GS_OFF(aflags) + 1);
+	e_vcpu(b, 0xb60f44, 3, H_R11, GS_OFF(aflags) + 1); /* movzx r11d, byte [aflags + 1] */
 	e_rr(b, false, 0x09, H_R9, H_R11); /* or */
 	e_gs(b, true, 0x0b, H_R9, GS_OFF(rflags));
 	e_alu_imm(b, false, 4, H_R9, (uint32_t)~(FL_RF | FL_VM));
@@ -229,10 +223,7 @@ static void emit_cli(struct tr *t)
 	struct jit_buf *b = &t->b;
 
 	jit_flags_clobber(t);
-	e3(b, 0x65, 0x81, 0x24); /* and dword gs:[rflags], imm32 */
-	e1(b, 0x25);
-	e4(b, GS_OFF(rflags));
-	e4(b, (uint32_t)~FL_IF);
+	e_vcpu32(b, 0x81, 1, 4, GS_OFF(rflags), (uint32_t)~FL_IF); /* and dword [rflags], imm32 */
 }
 
 static void emit_swapgs(struct tr *t)
@@ -412,10 +403,7 @@ static bool is_branch(const struct item *it)
 /* The instruction in the shadow of STI, the last of its block, is done. */
 static void emit_end_shadow(struct tr *t)
 {
-	e3(&t->b, 0x65, 0xc6, 0x04); /* mov byte gs:[shadow], 0 */
-	e1(&t->b, 0x25);
-	e4(&t->b, GS_OFF(shadow));
-	e1(&t->b, 0);
+	e_vcpu8(&t->b, 0xc6, 1, 0, GS_OFF(shadow), 0); /* mov byte [shadow], 0 */
 }
 
 static void emit_op(struct tr *t, struct item *it)

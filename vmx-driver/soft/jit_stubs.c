@@ -60,10 +60,7 @@ static void load_volatile(struct jit_buf *b)
 /* v->returns_stale = 0 */
 static void emit_returns_fresh(struct jit_buf *b)
 {
-	e3(b, 0x65, 0xc6, 0x04);
-	e1(b, 0x25);
-	e4(b, GS_OFF(returns_stale));
-	e1(b, 0);
+	e_vcpu8(b, 0xc6, 1, 0, GS_OFF(returns_stale), 0);
 }
 
 /* The host's stack with the last pair alone, which stands for a return to 0. rax is clobbered. */
@@ -335,9 +332,7 @@ static void emit_op(struct soft_cache *cache, struct jit_buf *b)
 	e2(b, 0xc4, 8);
 	e2(b, 0x85, 0xc0);
 	fail = e_jcc_fwd(b, CC_NE);
-	e3(b, 0x65, 0x66, 0x81); /* cmp word gs:[fp_live], 1: live, and not parked since */
-	e2(b, 0x3c, 0x25);
-	e4(b, GS_OFF(fp_live));
+	e_vcpu(b, 0x8166, 2, 7, GS_OFF(fp_live)); /* cmp word [fp_live], 1: live, and not parked since */
 	e2(b, 1, 0);
 	saved = e_jcc_fwd(b, CC_NE);
 	load_all(b);
@@ -357,10 +352,7 @@ static void emit_dispatch(struct soft_cache *cache, struct jit_buf *b)
 
 	e_poll(b);
 	poll = e_jcc_fwd(b, CC_NE);
-	e3(b, 0x65, 0x80, 0x3c); /* cmp byte gs:[returns_stale], 0 */
-	e1(b, 0x25);
-	e4(b, GS_OFF(returns_stale));
-	e1(b, 0);
+	e_vcpu8(b, 0x80, 1, 7, GS_OFF(returns_stale), 0); /* cmp byte [returns_stale], 0 */
 	fresh = e_jcc_fwd(b, CC_E);
 	e_load(b, H_RSP, GS_OFF(returns));
 	emit_returns_fresh(b);
