@@ -3,6 +3,7 @@
 # two VMs on one wire, passt, taps. All of it in a network namespace of its own.
 . "$(dirname "$0")/../lib.sh"
 need_guest vmlinuz-cloud
+command -v ip >/dev/null || skip_all "no iproute2"
 if [ -z "${VMXD_NET_NS:-}" ]; then
 	export VMXD_NET_NS=1
 	map=-r
