@@ -169,7 +169,7 @@ static inline bool jit_mode_l0(enum jit_site_mode mode)
 /* So many refusals of groups are looked at together; a group that is refused more than once in so many
  * cycles is the likeliest to meet with the last of them. */
 #define JIT_REFUSALS 128u
-#define JIT_REFUSAL_CYCLES 20000u
+#define JIT_REFUSAL_CYCLES 100000u
 #define JIT_PAGES_TOP 1024u /* gpa >> 30: guest memory up to 1 TiB */
 #define JIT_PAGES_LEAF (1u << 18)
 #define JIT_LINKS_MAX (4u * JIT_BLOCK_INSNS)
