@@ -18,8 +18,9 @@ pid=$(vm_pid sec)
 check "the guest runs" grep -q vmxd-machine "/proc/$pid/cmdline"
 check "no new privileges" grep -q '^NoNewPrivs:[[:space:]]*1' "/proc/$pid/status"
 check "no capabilities" grep -Eq '^CapEff:[[:space:]]*0+$' "/proc/$pid/status"
+# A thread confines itself before anything else; on a busy host one may not have run at all yet.
 for thread in "/proc/$pid/task/"*; do
-	check "$(cat "$thread/comm") has a filter" grep -q '^Seccomp:[[:space:]]*2' "$thread/status"
+	check "$(cat "$thread/comm") has a filter" wait_for 60 grep -q '^Seccomp:[[:space:]]*2' "$thread/status"
 done
 if "$build/vmctl" info sec | grep -q 'empty_root *true'; then
 	check "its root is empty" bash -c "[ -z \"\$(ls -A /proc/$pid/root/)\" ]"
