@@ -15,6 +15,7 @@
 #include "vmx-driver/soft/soft.h"
 
 #define JIT_BLOCK_INSNS 64u
+#define JIT_INSN_MAX 15u /* bytes of an instruction */
 #define JIT_PAGE_SHIFT 12
 #define JIT_LINE_SHIFT 6
 

@@ -66,22 +66,22 @@ static bool decode_bytes(const struct tr *t, struct item *it, const uint8_t *byt
 	return true;
 }
 
-/* Decodes the instruction at offset `at` of the page. An instruction that goes on in the next page
- * is a block of its own. False: not here. */
-static bool decode_one(struct tr *t, struct item *it, const uint8_t *page, const uint8_t *page2,
-		       unsigned at)
+/* Decodes the instruction whose `left` bytes up to the end of its page begin there. One that goes on in the
+ * next page is a block of its own. False: not here. */
+static bool decode_one(struct tr *t, struct item *it, const uint8_t *code, const uint8_t *page2,
+		       unsigned left)
 {
-	unsigned here = 4096 - at < 15 ? 4096 - at : 15;
+	unsigned here = left < JIT_INSN_MAX ? left : JIT_INSN_MAX;
+	uint8_t both[2 * JIT_INSN_MAX];
 	bool too_short = false;
-	uint8_t both[30];
 
-	if (decode_bytes(t, it, page + at, here, &too_short))
+	if (decode_bytes(t, it, code, here, &too_short))
 		return true;
 	if (!too_short || !page2 || t->s->count)
 		return false;
-	memcpy(both, page + at, here);
-	memcpy(both + here, page2, 15);
-	if (!decode_bytes(t, it, both, 15, &too_short))
+	memcpy(both, code, here);
+	soft_copy(both + here, page2, JIT_INSN_MAX);
+	if (!decode_bytes(t, it, both, JIT_INSN_MAX, &too_short))
 		return false;
 	t->crosses = true;
 	return true;
@@ -141,9 +141,10 @@ static void classify(const struct tr *t, struct item *it)
 void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 {
 	struct jit_scratch *s = t->s;
-	unsigned at = (unsigned)(t->rip & 0xfff), limit = t->insns_max;
+	unsigned at = (unsigned)(t->rip & 0xfff), start = at, limit = t->insns_max;
 	uint64_t rip = t->rip;
 
+	soft_copy(s->code, page + at, 4096 - at < sizeof(s->code) ? 4096 - at : sizeof(s->code));
 	s->count = 0;
 	s->open_end = true;
 	s->to_loop = false;
@@ -151,7 +152,7 @@ void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 		struct item *it = &s->item[s->count];
 
 		it->rip = rip;
-		if (!decode_one(t, it, page, page2, at)) {
+		if (!decode_one(t, it, s->code + (at - start), page2, 4096 - at)) {
 			if (s->count && jit_near_end(rip))
 				break; /* perhaps only the page ends: a block of its own finds out */
 			leave(it);

@@ -57,6 +57,8 @@ struct jit_scratch {
 	bool open_end; /* falls through to `end_rip` */
 	bool to_loop;  /* which is the start of a loop */
 	uint64_t end_rip;
+	/* The block's bytes, read once: what they are must not change from one look to the next. */
+	uint8_t code[JIT_BLOCK_INSNS * JIT_INSN_MAX];
 	struct item item[JIT_BLOCK_INSNS];
 	struct jit_shape shape[JIT_SHAPES];
 	unsigned slow_count, link_count, point_count;
