@@ -3,7 +3,8 @@
  * boot.h - puts a kernel into guest memory as a boot loader would, and a processor at its entry.
  *
  * Three protocols, told apart by what the image says of itself:
- *   bzImage    Linux, 64-bit entry (Documentation/arch/x86/boot.rst, 1.1 .. 1.14)
+ *   bzImage    Linux, 64-bit entry or, of 32-bit kernels, the 32-bit one (Documentation/arch/x86/boot.rst,
+ *              1.1 .. 1.14)
  *   PVH        ELF with the note XEN_ELFNOTE_PHYS32_ENTRY (Xen docs/misc/pvh.pandoc)
  *   multiboot  version 1: ELF, or a flat image with addresses in its header
  *

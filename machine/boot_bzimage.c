@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* boot_bzimage.c - Linux by the 64-bit boot protocol: what the setup header says, the zero page. */
+/*
+ * boot_bzimage.c - Linux by the 64-bit boot protocol, or, where the kernel is of 32 bits, by the 32-bit
+ * one: what the setup header says, the zero page.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -47,7 +50,7 @@ struct bzimage {
 	uint64_t payload;   /* offset in the file of the protected-mode part */
 	uint64_t alignment, preferred, init_size;
 	uint64_t initrd_max, cmdline_size;
-	bool relocatable;
+	bool relocatable, wide; /* wide: has a 64-bit entry */
 };
 
 static int parse(struct boot *boot, const uint8_t *head, struct bzimage *ret)
@@ -71,12 +74,11 @@ static int parse(struct boot *boot, const uint8_t *head, struct bzimage *ret)
 				 ret->version >> 8, ret->version & 0xff);
 	if (!(head[HDR_LOADFLAGS] & LOADED_HIGH))
 		return boot_fail(boot, -ENOEXEC, "kernel: a zImage; a bzImage is needed");
-	if (!(ret->xloadflags & XLF_KERNEL_64))
-		return boot_fail(boot, -ENOEXEC, "kernel: has no 64-bit entry point");
 	if (!ret->alignment || (ret->alignment & (ret->alignment - 1)))
 		return boot_fail(boot, -ENOEXEC, "kernel: alignment 0x%llx is no power of two",
 				 (unsigned long long)ret->alignment);
-	if (ret->payload + ENTRY_64 >= boot->kernel_size)
+	ret->wide = ret->xloadflags & XLF_KERNEL_64;
+	if (ret->payload + (ret->wide ? ENTRY_64 : 0) >= boot->kernel_size)
 		return boot_fail(boot, -ENOEXEC, "kernel: the file ends in its setup part");
 	return 0;
 }
@@ -165,8 +167,8 @@ int boot_bzimage(struct boot *boot, struct boot_entry *ret_entry)
 	put_zero_page(boot, head, load);
 	*ret_entry = (struct boot_entry){
 		.protocol = "bzimage",
-		.mode = BOOT_LONG64,
-		.rip = load + ENTRY_64,
+		.mode = image.wide ? BOOT_LONG64 : BOOT_PROTECTED32,
+		.rip = image.wide ? load + ENTRY_64 : load,
 		.rsp = BOOT_STACK,
 		.rsi = BOOT_ZERO_PAGE,
 	};

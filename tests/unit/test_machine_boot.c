@@ -141,6 +141,24 @@ static void test_bzimage(void)
 	load_close(&l);
 }
 
+/* A 32-bit kernel begins where it is loaded, without paging; its initrd is below 4 GiB. */
+static void test_bzimage32(void)
+{
+	struct image image;
+	struct load l;
+
+	make_bzimage(&image);
+	put_le16(image.bytes + 0x236, 0);
+	load_open(&l, &image, 64 * MIB, 100000, "console=ttyS0");
+	CU_ASSERT_FATAL(l.result == 0);
+	CU_ASSERT(l.entry.mode == BOOT_PROTECTED32 && l.entry.rip == 0x1000000);
+	CU_ASSERT(!l.entry.rbx && peek(&l, l.entry.rsi + 0x202, 4) == 0x53726448);
+	CU_ASSERT(peek(&l, l.entry.rsi + 0x214, 4) == 0x1000000);
+	CU_ASSERT(peek(&l, l.entry.rsi + 0xc0, 4) == 0);
+	CU_ASSERT(peek(&l, peek(&l, l.entry.rsi + 0x218, 4), 5) == 0x7473726966);
+	load_close(&l);
+}
+
 static void test_bzimage_places(void)
 {
 	struct image image;
@@ -184,7 +202,6 @@ static const struct bad_bzimage {
 } bad_bzimages[] = {
 	{ 0x206, 2, 0x20b, -ENOEXEC, "kernel: boot protocol 2.11" },
 	{ 0x211, 1, 0, -ENOEXEC, "kernel: a zImage" },
-	{ 0x236, 2, 0, -ENOEXEC, "kernel: has no 64-bit" },
 	{ 0x230, 4, 0, -ENOEXEC, "kernel: alignment" },
 	{ 0x230, 4, 0x3000, -ENOEXEC, "kernel: alignment" },
 	{ 0x1f1, 1, 255, -ENOEXEC, "kernel: the file ends in its setup" },
@@ -536,6 +553,7 @@ int main(void)
 {
 	CU_TestInfo bzimage[] = {
 		{ "loaded", test_bzimage },
+		{ "of 32 bits", test_bzimage32 },
 		{ "places of kernel and initrd", test_bzimage_places },
 		{ "broken headers", test_bzimage_bad },
 		{ "cut short", test_cut_short },
