@@ -187,7 +187,7 @@ const struct schema_field vm_config_fields[] = {
 	{ .name = "name", .type = SCHEMA_NAME, .required = true,
 	  .summary = "What the VM is called; no two have the same." },
 	{ .name = "kernel", .type = SCHEMA_PATH, .required = true,
-	  .summary = "bzImage, ELF with a PVH note, or multiboot 1 image." },
+	  .summary = "bzImage of 64 or 32 bits, ELF with a PVH note, or multiboot 1 image." },
 	{ .name = "memory", .type = SCHEMA_SIZE, .min = 16 * MIB, .max = TIB, .dflt = "512M",
 	  .summary = "Guest memory, in whole MiB, at most what the host has." },
 	{ .name = "cpus", .type = SCHEMA_INT, .min = 1, .max = 64, .dflt = "1",
