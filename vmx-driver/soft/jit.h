@@ -249,9 +249,8 @@ struct jit_vcpu {
 	uint32_t generation;
 	volatile bool in_snippet; /* a native fault belongs to soft_exec_native() */
 	uint64_t missed_at[SOFT_L0_SIZE]; /* TSC when the misses of an L0 entry were last counted out */
-	/* Groups that were refused since then, a TSC. */
-	unsigned refusals;
-	uint64_t refused_at;
+	unsigned refusals;   /* of groups, */
+	uint64_t refused_at; /* since that TSC */
 	uint64_t retranslate; /* code at this guest-physical address is to be made anew, or JIT_NO_PAGE */
 	uint64_t gone; /* soft_cache.gone when its branch tables and soft_jit_run() last heeded it */
 };
@@ -296,6 +295,11 @@ static inline bool jit_data_swaps(const struct soft_insn *insn, unsigned host)
 	const struct jit_field *reg = &insn->facts.field[FIELD_REG];
 
 	return insn->facts.mem >= 0 && reg->high && reg->guest == host;
+}
+/* Is the base of FS or GS a part of its address? In code that is translated all others are flat. */
+static inline bool jit_has_segment(const ZydisDecodedOperand *mem)
+{
+	return mem->mem.segment == ZYDIS_REGISTER_FS || mem->mem.segment == ZYDIS_REGISTER_GS;
 }
 struct jit_place { /* the memory operand of a copied instruction: [base + index + disp] */
 	uint8_t base;

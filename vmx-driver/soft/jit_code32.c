@@ -62,10 +62,7 @@ static void emit_segment_check(struct tr *t, const struct item *it, unsigned n)
 	struct jit_buf *b = &t->b;
 	uint8_t *hole;
 
-	e3(b, 0x65, 0x80, 0x3c); /* cmp byte gs:[seg_whole + n], 0 */
-	e1(b, 0x25);
-	e4(b, GS_OFF(seg_whole) + n);
-	e1(b, 0);
+	e_vcpu8(b, 0x80, 1, 7, GS_OFF(seg_whole) + n, 0); /* cmp byte [seg_whole + n], 0 */
 	hole = e_jcc_fwd(b, CC_E);
 	jit_cold_begin(t);
 	e_fix(b, hole, b->p);
@@ -76,7 +73,7 @@ static void emit_segment_check(struct tr *t, const struct item *it, unsigned n)
 struct jit_place jit_emit_access32(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
 				   unsigned size, bool write)
 {
-	bool has_segment = mem->mem.segment == ZYDIS_REGISTER_FS || mem->mem.segment == ZYDIS_REGISTER_GS;
+	bool has_segment = jit_has_segment(mem);
 	bool high;
 
 	if (has_segment)

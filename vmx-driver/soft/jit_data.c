@@ -443,7 +443,7 @@ void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 			emit_lea(b, wide, dst, base, index, op->mem.scale, (int32_t)disp);
 	}
 	if (with_segment &&
-	    (op->mem.segment == ZYDIS_REGISTER_FS || op->mem.segment == ZYDIS_REGISTER_GS)) {
+	    jit_has_segment(op)) {
 		unsigned seg = op->mem.segment == ZYDIS_REGISTER_FS ? SOFT_FS : SOFT_GS;
 
 		/* outside 64-bit code the sum wraps at 4 GiB */

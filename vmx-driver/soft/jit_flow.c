@@ -246,7 +246,7 @@ bool jit_can_index(const struct item *it, const ZydisDecodedOperand *mem)
 	bool high;
 
 	return it->insn.zi.address_width == 64 && mem->mem.index != ZYDIS_REGISTER_NONE &&
-	       mem->mem.segment != ZYDIS_REGISTER_FS && mem->mem.segment != ZYDIS_REGISTER_GS &&
+	       !jit_has_segment(mem) &&
 	       mem->mem.disp.value == (int32_t)mem->mem.disp.value &&
 	       jit_host_reg((unsigned)jit_guest_reg(mem->mem.index, &high)) >= 0;
 }
@@ -376,8 +376,7 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 	uint64_t next_rip = it->rip + it->insn.len;
 	int64_t disp = mem->mem.disp.value;
 	bool has_base = mem->mem.base != ZYDIS_REGISTER_NONE;
-	bool has_segment = mem->mem.segment == ZYDIS_REGISTER_FS ||
-			   mem->mem.segment == ZYDIS_REGISTER_GS;
+	bool has_segment = jit_has_segment(mem);
 	bool high;
 	int host;
 

@@ -17,8 +17,7 @@ static bool is_direct(const struct item *it, const ZydisDecodedOperand *mem)
 
 bool jit_can_group(const struct item *it, const ZydisDecodedOperand *mem)
 {
-	return it->kind == K_DATA && mem && mem->size && mem->mem.segment != ZYDIS_REGISTER_FS &&
-	       mem->mem.segment != ZYDIS_REGISTER_GS && jit_own_width(it) &&
+	return it->kind == K_DATA && mem && mem->size && !jit_has_segment(mem) && jit_own_width(it) &&
 	       mem->mem.base != ZYDIS_REGISTER_RIP &&
 	       (mem->mem.base != ZYDIS_REGISTER_NONE || mem->mem.index != ZYDIS_REGISTER_NONE) &&
 	       mem->mem.disp.value == (int32_t)mem->mem.disp.value;
@@ -73,7 +72,7 @@ bool jit_can_be_within(const struct tr *t, const struct item *it, const ZydisDec
 {
 	return t->cache->use_l0 && it->kind == K_DATA && mem && mem->size &&
 	       jit_own_width(it) && jit_data_scratch(&it->insn) <= 1 && !is_resident(mem->mem.index) &&
-	       (t->word == 8 || (mem->mem.segment != ZYDIS_REGISTER_FS && mem->mem.segment != ZYDIS_REGISTER_GS));
+	       (t->word == 8 || !jit_has_segment(mem));
 }
 
 bool jit_in_group(const struct tr *t, const ZydisDecodedOperand *mem)

@@ -152,7 +152,7 @@ static bool add_access(struct loop *loop, const struct item *it, unsigned item,
 	bool fixed = mem->mem.base == ZYDIS_REGISTER_RIP;
 
 	if (it->insn.zi.address_width != 64 || !mem->size || mem->size > 8 * 64 ||
-	    mem->mem.segment == ZYDIS_REGISTER_FS || mem->mem.segment == ZYDIS_REGISTER_GS)
+	    jit_has_segment(mem))
 		return false;
 	if (fixed)
 		one.lo += (int64_t)(it->rip + it->insn.len);

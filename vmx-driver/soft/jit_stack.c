@@ -121,11 +121,17 @@ static bool goes_along(const struct item *last, const struct item *it)
 	return last->kind == it->kind || (last->kind == K_POP && it->kind == K_RET);
 }
 
+/* How far RSP may move within a group, and accesses lie from it. */
+static int64_t furthest(const struct tr *t)
+{
+	return t->word == 8 ? DISTANCE : DISTANCE32;
+}
+
 /* Takes the item to the plan. False: it can't be in the group. */
 static bool take(const struct tr *t, struct plan *p, const struct item *it, bool lasts)
 {
 	const ZydisDecodedOperand *mem = jit_memory_operand(&it->insn);
-	int64_t distance = t->word == 8 ? DISTANCE : DISTANCE32;
+	const int64_t distance = furthest(t);
 	struct access a;
 
 	if (is_access(t, it, &a)) {
@@ -160,7 +166,8 @@ void jit_start_stack_group(struct tr *t)
 	const struct item *head = &s->item[t->i];
 	struct plan p = { .end = t->i }, best;
 	struct access a;
-	int64_t distance = t->word == 8 ? DISTANCE : DISTANCE32, by;
+	const int64_t distance = furthest(t);
+	int64_t by;
 	bool lasts;
 
 	if (!is_access(t, head, &a))
