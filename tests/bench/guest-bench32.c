@@ -330,17 +330,26 @@ static uint32_t timed(size_t k, uint32_t n)
 	return (uint32_t)(now_ns() - start);
 }
 
-static void bench(size_t k)
+/* The least of some times, as guest-bench.c has it. */
+static uint32_t least(size_t k, uint32_t n, unsigned times)
 {
-	uint32_t n = 1, best = ~0u, tenths;
+	uint32_t best = ~0u;
 
-	while (timed(k, n) < 10000000 && n < 1u << 30)
-		n *= 2;
-	for (int i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < times; i++) {
 		uint32_t t = timed(k, n);
 
 		best = t < best ? t : best;
 	}
+	return best;
+}
+
+static void bench(size_t k)
+{
+	uint32_t n = 1, best, tenths;
+
+	while (n < 1u << 30 && (least(k, n, 1) < 10000000 || least(k, n, 4) < 10000000))
+		n *= 2;
+	best = least(k, n, 20);
 	tenths = best / n < 100000 ? best / n * 10 + best % n * 10 / n : best / n * 10;
 	print("bench ");
 	print(works[k].name);
