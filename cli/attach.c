@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,7 +19,6 @@ struct session {
 	struct ctl *ctl;
 	const char *name;
 	int console;        /* -1: it came to its end */
-	int signals;
 	int64_t wait_id;
 	json_object *info;  /* how the VM ended */
 	bool input_open, terminal;
@@ -160,14 +158,12 @@ static void tell_size(struct session *s)
 
 static void on_signal(struct session *s)
 {
-	struct signalfd_siginfo info;
+	int number = signals_next(s->ctl);
 
-	if (read(s->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
-		return;
-	if (info.ssi_signo == SIGWINCH)
+	if (number == SIGWINCH)
 		tell_size(s);
 	else
-		s->signal = (int)info.ssi_signo;
+		s->signal = number;
 }
 
 static bool over(const struct session *s)
@@ -180,7 +176,7 @@ static bool step(struct session *s)
 {
 	enum { SIGNALS, CONSOLE, DAEMON, INPUT, COUNT };
 	struct pollfd p[COUNT] = {
-		[SIGNALS] = { .fd = s->signals, .events = POLLIN },
+		[SIGNALS] = { .fd = s->ctl->signals, .events = POLLIN },
 		[CONSOLE] = { .fd = s->console, .events = POLLIN },
 		[DAEMON] = { .fd = s->info ? -1 : client_fd(s->ctl->client), .events = POLLIN },
 		[INPUT] = { .fd = s->input_open && !s->input_len ? STDIN_FILENO : -1,
@@ -207,29 +203,16 @@ static bool step(struct session *s)
 	return true;
 }
 
-static int take_signals(void)
-{
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH };
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		sigaddset(&set, numbers[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 int attach(struct ctl *ctl, const char *name, int console_fd, int64_t wait_id,
 	   json_object **ret_info)
 {
 	struct session s = { .ctl = ctl, .name = name, .console = console_fd, .wait_id = wait_id,
 			     .input_open = true, .escape = LINE_START };
-	int code = EXIT_OK;
+	int code = EXIT_OK, r = wait_id < 0 ? (int)wait_id : signals_take(ctl, true);
 
 	*ret_info = NULL;
-	s.signals = take_signals();
-	if (s.wait_id < 0 || s.signals < 0) {
-		code = ctl_error(ctl, s.wait_id < 0 ? (int)s.wait_id : -errno, NULL);
+	if (r < 0) {
+		code = ctl_error(ctl, r, NULL);
 		goto out;
 	}
 	on_daemon(&s);
@@ -249,7 +232,5 @@ int attach(struct ctl *ctl, const char *name, int console_fd, int64_t wait_id,
 out:
 	if (s.console >= 0)
 		close(s.console);
-	if (s.signals >= 0)
-		close(s.signals);
 	return code;
 }

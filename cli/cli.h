@@ -89,6 +89,7 @@ struct ctl {
 	char *socket;
 	bool json, quiet;
 	struct client *client; /* NULL until ctl_connect() */
+	int signals; /* what signals_take() made of them; -1 until then */
 };
 
 typedef int verb_fn(struct ctl *ctl); /* returns an exit_code */
@@ -153,6 +154,11 @@ json_object *vhost_from_text(struct ctl *ctl, const char *text);
  * vm.wait that was sent already. */
 int attach(struct ctl *ctl, const char *name, int console_fd, int64_t wait_id,
 	   json_object **ret_info);
+
+/* signals.c: from here on the signals that would end vmctl wait in ctl->signals, but for those that it
+ * was started to ignore (nohup); resizes: and SIGWINCH. 0 or a negative errno. */
+int signals_take(struct ctl *ctl, bool resizes);
+int signals_next(struct ctl *ctl); /* the next one's number; 0: there is none */
 
 /* plug.c: the verbs of one kind of device that can be plugged. */
 struct plug_kind {

@@ -78,7 +78,7 @@ static void fill_standard_fds(void)
 
 int main(int argc, char **argv)
 {
-	struct ctl ctl = { .verb = NULL };
+	struct ctl ctl = { .signals = -1 };
 	int code;
 
 	fill_standard_fds();

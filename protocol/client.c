@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/checked.h"
 #include "common/clock.h"
 #include "protocol/frame.h"
 #include "protocol/unix.h"
@@ -16,6 +17,7 @@
 struct client {
 	int sock;
 	int received_fd;
+	int interrupt_fd;
 	int64_t last_id;
 	struct frame frame;
 	json_object *kept; /* array of messages nobody has asked for yet */
@@ -32,7 +34,7 @@ int client_new(const char *path, struct client **ret_client)
 
 	if (!client)
 		return -ENOMEM;
-	client->received_fd = -1;
+	client->received_fd = client->interrupt_fd = -1;
 	frame_init(&client->frame);
 	client->sock = r = unix_connect(path, 0);
 	if (r >= 0 && !(client->kept = json_object_new_array()))
@@ -63,6 +65,11 @@ struct client *client_free(struct client *client)
 int client_fd(const struct client *client)
 {
 	return client->sock;
+}
+
+void client_interrupt(struct client *client, int fd)
+{
+	client->interrupt_fd = fd;
 }
 
 int client_take_fd(struct client *client)
@@ -132,17 +139,20 @@ int64_t client_send(struct client *client, const char *method, json_object *para
 /* Reads once. */
 static int read_more(struct client *client, int timeout_ms)
 {
-	struct pollfd p = { .fd = client->sock, .events = POLLIN };
+	struct pollfd p[] = { { .fd = client->sock, .events = POLLIN },
+			      { .fd = client->interrupt_fd, .events = POLLIN } };
 	char *space;
 	size_t size;
 	ssize_t n;
 	int r, fd;
 
-	r = poll(&p, 1, timeout_ms);
+	r = poll(p, ARRAY_SIZE(p), timeout_ms);
 	if (r == 0)
 		return -ETIMEDOUT;
 	if (r < 0)
 		return -errno;
+	if (!p[0].revents)
+		return -EINTR;
 	r = frame_space(&client->frame, &space, &size);
 	if (r < 0)
 		return r;

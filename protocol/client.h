@@ -22,6 +22,10 @@ int client_hold(struct client *client, bool hold);
  * does not wait. A descriptor that came since is kept for client_take_fd().
  * -ETIMEDOUT; -ECONNRESET at the end; -EBADMSG: the daemon does not speak JSON-RPC. */
 int client_next(struct client *client, int timeout_ms, json_object **ret_message);
+/* From here on whatever waits for the daemon ends with -EINTR when fd is readable and the daemon has
+ * said nothing; a request stays sent, and its answer can be waited for again. fd stays the caller's;
+ * -1: no more. */
+void client_interrupt(struct client *client, int fd);
 /* Request and answer. 0 and *ret_result (caller owns; may be NULL: a null result), or -EREMOTE with
  * *error from the daemon, or another negative errno of the connection. Notifications that come in
  * between are kept for client_next(). */

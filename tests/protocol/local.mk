@@ -13,7 +13,8 @@ libprotocolrig_la_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS)
 libprotocolrig_la_LIBADD = libprotocol.la
 
 protocol_test_programs = tests/protocol/test-bad-input tests/protocol/test-console \
-	tests/protocol/test-life tests/protocol/test-vsock tests/fault/test-survive tests/fault/test-plug
+	tests/protocol/test-life tests/protocol/test-vsock tests/fault/test-survive tests/fault/test-plug \
+	tests/fault/test-interrupt
 check_PROGRAMS += $(protocol_test_programs)
 TESTS += $(protocol_test_programs) tests/protocol/vmctl.sh tests/protocol/man.sh \
 	tests/protocol/doctor.sh
@@ -33,6 +34,9 @@ tests_protocol_test_life_LDADD = $(protocolrig_libs)
 tests_protocol_test_vsock_SOURCES = tests/protocol/test_vsock.c
 tests_protocol_test_vsock_CPPFLAGS = $(json_cppflags)
 tests_protocol_test_vsock_LDADD = $(protocolrig_libs)
+tests_fault_test_interrupt_SOURCES = tests/fault/test_interrupt.c
+tests_fault_test_interrupt_CPPFLAGS = $(json_cppflags)
+tests_fault_test_interrupt_LDADD = $(protocolrig_libs)
 tests_fault_test_plug_SOURCES = tests/fault/test_plug.c
 tests_fault_test_plug_CPPFLAGS = $(json_cppflags)
 tests_fault_test_plug_LDADD = $(protocolrig_libs)

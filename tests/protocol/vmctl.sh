@@ -210,7 +210,8 @@ has out "NAME"
 for how in "--rm TERM 143" "--rm INT 130" "--rm HUP 129"; do
 	set -- $how
 	: >"$dir/out"
-	"$vmctl" run sig $1 --kernel k --cmdline "say=up shell" </dev/null >"$dir/out" 2>"$dir/err" &
+	# A shell has what it starts in the background ignore SIGINT.
+	env --default-signal "$vmctl" run sig $1 --kernel k --cmdline "say=up shell" </dev/null >"$dir/out" 2>"$dir/err" &
 	pid=$!
 	within said up
 	kill -$2 $pid
@@ -226,6 +227,14 @@ kill -TERM $pid
 wait $pid
 has err "runs on"
 run 0 "$vmctl" delete sig --force
+: >"$dir/out"
+nohup "$vmctl" run sig --rm --kernel k --cmdline "say=up shell" </dev/null >"$dir/out" 2>"$dir/err" &
+pid=$!
+within said up
+kill -HUP $pid
+run 0 "$vmctl" stop sig
+wait $pid
+case $? in 0) good ;; *) bad "nohup: $?" ;; esac
 
 # On a terminal: raw while attached, the escape, and restored after every end.
 if command -v socat >/dev/null; then
