@@ -341,7 +341,7 @@ static void probe(struct env *e)
 	memset(&p, 0xff, sizeof(p));
 	CHECK_EQ(vmx_probe(NULL), -EINVAL);
 	CHECK_EQ(vmx_probe(&p), 0);
-	CHECK(clock_monotonic_ns() - t < 10 * NSEC_PER_SEC);
+	CHECK(clock_monotonic_ns() - t < 60 * NSEC_PER_SEC);
 	mine = e->soft ? &p.soft : &p.kvm;
 	CHECK(p.why[0] && memchr(p.why, 0, sizeof(p.why)));
 	CHECK(mine->why[0] && memchr(mine->why, 0, sizeof(mine->why)));

@@ -63,7 +63,7 @@ static bool says(struct rig *rig, struct client *client, const char *name, const
 
 	raw_text(fd, ask);
 	for (int i = 0; i < 100; i++)
-		if (raw_line(fd, line, sizeof(line), 3000) <= 0 || strstr(line, answer))
+		if (raw_line(fd, line, sizeof(line), 30000) <= 0 || strstr(line, answer))
 			break;
 	close(fd);
 	return strstr(line, answer) != NULL;

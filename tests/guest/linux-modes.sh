@@ -47,6 +47,6 @@ for how in a k p b; do
 done
 cloud "reboot by triple fault" 1 'failed, triple-fault: triple fault, at RIP 0xffffffff' \
 	'reboot=t vmxd.run="true" vmxd.end=reboot'
-cloud "reset while it runs" 0 'guest-poweroff.* 1 resets' 'vmxd.run="sleep 3"' \
+cloud "reset while it runs" 0 'guest-poweroff.* 1 resets' 'vmxd.run="sleep 10"' \
 	--when 'init, uptime' --do reset
 finish

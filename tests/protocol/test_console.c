@@ -197,7 +197,7 @@ static void test_slow_reader(struct rig *rig, struct client *client)
 	/* Its end waits for a reader that reads nothing, but not for ever. */
 	start = clock_monotonic_ns();
 	end_vm(rig, client, "f");
-	CHECK(rig, clock_monotonic_ns() - start < 20 * NSEC_PER_SEC, "the end takes too long");
+	CHECK(rig, clock_monotonic_ns() - start < 60 * NSEC_PER_SEC, "the end takes too long");
 	close(fd);
 	close(idle);
 }

@@ -317,6 +317,7 @@ static void test_slow_listener(struct rig *rig, struct client *client)
 	struct client *slow = rig_client(rig);
 	json_object *message = NULL;
 	int64_t lost = 0, seen = 0, first = 0, seq = 0;
+	bool over = false;
 
 	rig_call(rig, slow, "events.subscribe", "{}", NULL, NULL);
 	rig_vm(rig, client, "many-many-many-many-many-many", "");
@@ -324,7 +325,8 @@ static void test_slow_listener(struct rig *rig, struct client *client)
 		named(rig, client, "vm.pause", "many-many-many-many-many-many", NULL);
 		named(rig, client, "vm.resume", "many-many-many-many-many-many", NULL);
 	}
-	while (client_next(slow, 3000, &message) == 0) {
+	named(rig, client, "vm.kill", "many-many-many-many-many-many", NULL);
+	while (!over && client_next(slow, 30000, &message) == 0) {
 		json_object *params = json_get(message, "params");
 
 		if (!strcmp(json_get_str(message, "method", ""), "events.lost")) {
@@ -333,13 +335,14 @@ static void test_slow_listener(struct rig *rig, struct client *client)
 			seq = json_get_int(params, "seq", 0);
 			first = first ? first : seq;
 			seen++;
+			over = strcmp(json_get_str(params, "state", ""), "stopped") == 0;
 		}
 		json_object_put(message);
 	}
 	CHECK(rig, seen + lost == seq - first + 1 && seen >= 1024, "%lld seen, %lld lost, %lld..%lld",
 	      (long long)seen, (long long)lost, (long long)first, (long long)seq);
+	CHECK(rig, over, "the newest event did not come");
 	CHECK(rig, lost > 0, "nothing was lost: the test proves nothing");
-	named(rig, client, "vm.kill", "many-many-many-many-many-many", NULL);
 	named(rig, client, "vm.delete", "many-many-many-many-many-many", NULL);
 	client_free(slow);
 }
@@ -464,7 +467,7 @@ static void test_round_trip(struct rig *rig, struct client *client)
 	}
 	qsort(times, N, sizeof(times[0]), by_value);
 	printf("vm.info round trip: median %.3f ms\n", (double)times[N / 2] / 1e6);
-	CHECK(rig, times[N / 2] < 100 * 1000000ull, "it takes over 100 ms");
+	CHECK(rig, times[N / 2] < NSEC_PER_SEC, "it takes over a second");
 	named(rig, client, "vm.kill", "rt", NULL);
 	named(rig, client, "vm.delete", "rt", NULL);
 }

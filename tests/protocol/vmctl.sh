@@ -48,7 +48,7 @@ bad() { failed=$((failed + 1)); echo "FAILED: $*"; cat "$dir/out" "$dir/err"; }
 run() {
 	local want=$1 got
 	shift
-	timeout -k 5 30 "$@" >"$dir/out" 2>"$dir/err"
+	timeout -k 5 120 "$@" >"$dir/out" 2>"$dir/err"
 	got=$?
 	if [ $got -eq "$want" ]; then good; else bad "$* gave $got, not $want"; fi
 }
@@ -121,7 +121,7 @@ run 0 sh -c "exec '$vmctl' -q run --rm --kernel k --cmdline 'sleep=300 say=unhea
 "$vmctl" -q run --rm --kernel k --cmdline "flood=256000 poweroff" </dev/null 2>&1 | cat >"$dir/flood"
 if [ "$(wc -c <"$dir/flood")" -eq 256000 ]; then good; else bad "flood: $(wc -c <"$dir/flood")"; fi
 # Enough is enough: a reader that leaves ends the session.
-timeout 30 "$vmctl" -q run --rm --kernel k --cmdline "flood=100000000 poweroff" </dev/null 2>/dev/null | head -c 1000 >/dev/null
+timeout 120 "$vmctl" -q run --rm --kernel k --cmdline "flood=100000000 poweroff" </dev/null 2>/dev/null | head -c 1000 >/dev/null
 case ${PIPESTATUS[0]} in 141) good ;; *) bad "closed pipe: ${PIPESTATUS[0]}" ;; esac
 
 # The rest of a life.
@@ -238,26 +238,29 @@ case $? in 0) good ;; *) bad "nohup: $?" ;; esac
 
 # On a terminal: raw while attached, the escape, and restored after every end.
 if command -v socat >/dev/null; then
-	# KEYS COMMAND...: types the words of KEYS, each when the guest's prompt is there; the output has
-	# how many modes were raw before and after.
+	# KEYS COMMAND...: types the words of KEYS as soon as the guest's prompt is there; after WORD@TEXT
+	# comes the next one when TEXT was said. The output has how many modes were raw before and after.
 	terminal() {
 		local keys=$1
 		shift
 		: >"$dir/out"
 		{
 			within said '# \|status='
-			for key in $keys; do printf "$key"; sleep 0.7; done
-			within said status=
-			sleep 0.5
+			for key in $keys; do
+				printf "${key%@*}"
+				case $key in *@*) within said "${key#*@}" ;; esac
+			done
+			within said '^over'
+			echo
 		} |
-			timeout 60 socat -t 3 - "EXEC:'sh -c \"stty -a | grep -c -- -icanon; $* ; echo status=\$?; stty -a | grep -c -- -icanon; sleep 0.4\"',pty,setsid,ctty,stderr" \
+			timeout 120 socat -t 30 - "EXEC:'sh -c \"stty -a | grep -c -- -icanon; $* ; echo status=\$?; stty -a | grep -c -- -icanon; echo over; read line\"',pty,setsid,ctty,stderr" \
 				>"$dir/out" 2>"$dir/err"
 	}
 	terminal '\r~.' "$vmctl run t1 --kernel k --cmdline shell"
 	has out "detached"
 	has out "status=0"
 	if [ "$(grep -c '^0' "$dir/out")" -eq 2 ]; then good; else bad "terminal after detaching"; fi
-	terminal 'x~~.\r ~~\r ~.' "$vmctl console t1"
+	terminal 'x~~.\r@got:.x ~~\r@got:.~ ~.' "$vmctl console t1"
 	has out "got: x~~."
 	has out "got: ~"
 	terminal 'poweroff\r' "$vmctl console t1"

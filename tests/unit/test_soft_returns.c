@@ -212,10 +212,14 @@ static void make_tree(struct guest *g)
 	LOAD(g, CODE, climb);
 }
 
-static void *kick_soon(void *cpu)
+static void *kick_soon(void *arg)
 {
-	usleep(100000);
-	CU_ASSERT_EQUAL(vmx_vcpu_kick(cpu), 0);
+	struct guest *g = arg;
+
+	while (!__atomic_load_n(q(g, DATA), __ATOMIC_RELAXED)) /* alarm() ends it if that never comes */
+		usleep(1000);
+	usleep(20000);
+	CU_ASSERT_EQUAL(vmx_vcpu_kick(g->cpu), 0);
 	return NULL;
 }
 
@@ -227,7 +231,7 @@ static void test_kicked(void)
 	soft_start(&g);
 	make_tree(&g);
 	alarm(30); /* a guest that cannot be stopped ends this program */
-	CU_ASSERT_EQUAL(pthread_create(&thread, NULL, kick_soon, g.cpu), 0);
+	CU_ASSERT_EQUAL(pthread_create(&thread, NULL, kick_soon, &g), 0);
 	CU_ASSERT_EQUAL(vmx_vcpu_resume(g.cpu, &g.exit), -ECANCELED);
 	CU_ASSERT_EQUAL(*q(&g, DATA), 1);
 	alarm(0);
