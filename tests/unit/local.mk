@@ -40,7 +40,7 @@ UNIT_TESTS = \
 	tests/unit/test-uring
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
-noinst_HEADERS += tests/unit/unit.h tests/unit/soft_guest.h tests/unit/soft_modes.h \
+noinst_HEADERS += tests/unit/unit.h tests/unit/soft_guest.h tests/unit/soft_modes.h tests/unit/soft_twice.h \
 	tests/unit/soft_second.h
 
 # What several of them share.

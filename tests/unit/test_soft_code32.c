@@ -3,11 +3,10 @@
  * test_soft_code32.c - translated 32-bit code (jit_code32.c) where addresses wrap at 4 GiB, registers have
  * upper halves, segments end, and 64-bit code ran before it with pages that 32-bit code must not see.
  *
- * The stepper says what is right: each body runs in it and translated, with ESP and EBX at many places,
- * and registers, memory and the fault's frame must agree.
+ * Each body runs in the stepper and translated, with ESP and EBX at many places, and memory must agree too.
  */
 #include "common/checked.h"
-#include "tests/unit/soft_modes.h"
+#include "tests/unit/soft_twice.h"
 
 #define TOP_AT 0x100000u   /* guest-physical: the last page below 4 GiB, */
 #define BELOW_AT 0x101000u /* the one before, */
@@ -17,13 +16,8 @@
 #define WRONG_AT 0x110000u /* what 64-bit code has at 4 GiB and at the end of all addresses, and near */
 #define TABLES 0x70000u
 #define OTHER 0x203000ull
-#define BODIES (CODE + 0x1000)
 #define TOUCHES (CODE + 0x9000) /* 64-bit code: of the same L0 entries (jit_slot.c) */
-#define BODY_SIZE 0x100u
-#define HANDLERS (CODE + 0x400) /* 16 bytes a vector */
-#define IST (STACK + 0x4000)
 #define NEAR 0x200
-#define FLAGS 0xcd5u
 
 /* --- what runs ------------------------------------------------------------------------------------- */
 
@@ -68,11 +62,7 @@ CODE32(flags, "cmp %eax,%ecx\n push %eax\n jb 1f\n mov (%esp),%edx\n1: setbe %dl
 PAYLOAD(touch, "push %rax\n pop %rcx\n push %rax\n mov %rdx,-8(%rsp)\n pop %rdx\n mov (%rbx),%rdx\n mov %rdx,8(%rbx)\n"
 	       "mov -8(%rbx),%rdx\n hlt");
 
-#define BODY(name) { #name, payload_##name, payload_##name##_end }
-static const struct {
-	const char *name;
-	const uint8_t *from, *to;
-} bodies[] = {
+static const struct body bodies[] = {
 	BODY(pushes), BODY(frame), BODY(leaves), BODY(moves), BODY(far_moves), BODY(calls), BODY(arguments),
 	BODY(indirect), BODY(pointer), BODY(index), BODY(distant), BODY(absolute), BODY(edges), BODY(one_byte),
 	BODY(old), BODY(narrow), BODY(bits), BODY(loops), BODY(segments), BODY(values), BODY(flags),
@@ -134,45 +124,28 @@ static void map(struct guest *g, uint32_t *next_table, uint64_t va, uint32_t gpa
 	q(g, table)[va >> 12 & 511] = gpa | PTE_RW;
 }
 
-static void put_body(struct guest *g, uint32_t at, const uint8_t *from, const uint8_t *to)
-{
-	CU_ASSERT_FATAL(to - from < BODY_SIZE);
-	memcpy(g->ram + at, from, (size_t)(to - from));
-	g->ram[at + (to - from)] = 0xf4;
-}
-
 static void make_guest(struct guest *g, uint32_t mode)
 {
 	uint32_t next_table = TABLES;
 	struct vmx_sregs s;
 
-	if (guest_create(g, mode) < 0)
-		CU_FAIL_FATAL("guest_create");
+	twice_guest(g, mode, bodies, ARRAY_SIZE(bodies));
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
 		map(g, &next_table, pages[i].va, pages[i].gpa);
 	/* page 1 is another one now */
 	CU_ASSERT_EQUAL(vmx_vcpu_read_state(g->cpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
 	s.gdtr.base = KERNEL_HIGH + GDT;
 	CU_ASSERT_EQUAL(vmx_vcpu_write_state(g->cpu, VMX_STATE_SREGS, &s, sizeof(s)), 0);
-	memcpy(g->ram + TSS + 0x24, &(uint64_t){ IST }, 8);
-	for (unsigned v = 0; v < 32; v++) {
-		set_gate(g, v, HANDLERS + v * 16, 0);
-		*q(g, IDT + v * 16) |= 1ull << 32; /* IST 1 */
-		g->ram[HANDLERS + v * 16] = 0xf4;
-	}
-	for (unsigned i = 0; i < ARRAY_SIZE(bodies); i++) {
-		put_body(g, BODIES + i * BODY_SIZE, bodies[i].from, bodies[i].to);
+	for (unsigned i = 0; i < ARRAY_SIZE(bodies); i++)
 		put_body(g, TOUCHES + i * BODY_SIZE, payload_touch, payload_touch_end);
-	}
 }
 
 /* --- one run --------------------------------------------------------------------------------------- */
 
 #define PIECES 9u
 struct result {
-	int reason;
-	struct vmx_regs regs;
-	uint64_t cr2, frame[6], memory[PIECES];
+	struct ran ran;
+	uint64_t memory[PIECES];
 };
 
 /* The pieces of memory that count, NEAR bytes each. */
@@ -235,106 +208,65 @@ static void start(struct guest *g, const struct place *p, unsigned body, uint64_
 	CU_ASSERT_EQUAL(vmx_vcpu_write_state(g->cpu, VMX_STATE_REGS, &regs, sizeof(regs)), 0);
 }
 
-static void run_body(struct guest *g, const struct place *p, unsigned body, uint64_t at, struct result *r)
-{
-	memset(r, 0, sizeof(*r));
-	if (p->touched) {
-		start(g, p, body, at, true);
-		CU_ASSERT_EQUAL(guest_resume(g), VMX_EXIT_HALT);
-	}
-	fill(g);
-	guest_set_reg(g, VMX_CR2, 0);
-	memset(g->ram + IST - 64, 0, 64);
-	start(g, p, body, at, false);
-	r->reason = guest_resume(g);
-	CU_ASSERT_EQUAL(vmx_vcpu_read_state(g->cpu, VMX_STATE_REGS, &r->regs, sizeof(r->regs)), 0);
-	r->regs.rflags &= FLAGS;
-	r->cr2 = guest_reg(g, VMX_CR2);
-	memcpy(r->frame, g->ram + IST - 48, 48);
-	for (unsigned i = 0; i < PIECES; i++)
-		r->memory[i] = sum_of(piece(g, i));
-}
-
-static void show(const char *how, const struct result *r)
-{
-	printf("    %s: exit %d rip %#llx rsp %#llx rax %#llx rcx %#llx rdx %#llx rbx %#llx flags %#llx, fault %#llx at %#llx "
-	       "rsp %#llx cr2 %#llx memory", how, r->reason, (unsigned long long)r->regs.rip,
-	       (unsigned long long)r->regs.rsp, (unsigned long long)r->regs.rax, (unsigned long long)r->regs.rcx,
-	       (unsigned long long)r->regs.rdx, (unsigned long long)r->regs.rbx, (unsigned long long)r->regs.rflags,
-	       (unsigned long long)r->frame[0], (unsigned long long)r->frame[1], (unsigned long long)r->frame[4],
-	       (unsigned long long)r->cr2);
-	for (unsigned i = 0; i < PIECES; i++)
-		printf(" %04llx", (unsigned long long)r->memory[i] & 0xffff);
-	printf("\n");
-}
-
-#define STEPS 61u
-#define RESULTS (ARRAY_SIZE(places) * ARRAY_SIZE(bodies) * STEPS)
-
 static uint64_t offset_of(unsigned step)
 {
 	return (uint64_t)(int64_t)((int)step * 4 - 0x78) + (step % 7 == 3);
 }
 
-/* Twice: what was found the first time is remembered by the code. */
-static bool check(struct guest *g, const struct place *p, unsigned body, unsigned step, const struct result *want)
+static void run_body(struct guest *g, size_t place, unsigned body, unsigned step, void *result)
 {
-	struct result got;
+	const struct place *p = &places[place];
+	struct result *r = result;
 
-	for (unsigned again = 0; again < 2; again++) {
-		run_body(g, p, body, offset_of(step), &got);
-		if (memcmp(want, &got, sizeof(got)) == 0)
-			continue;
-		printf("\n    %s, offset %lld, body %s:\n", p->name, (long long)offset_of(step), bodies[body].name);
-		show("stepped", want);
-		show("now", &got);
-		return false;
+	if (p->touched) {
+		start(g, p, body, offset_of(step), true);
+		CU_ASSERT_EQUAL(guest_resume(g), VMX_EXIT_HALT);
 	}
-	return true;
+	fill(g);
+	guest_set_reg(g, VMX_CR2, 0);
+	memset(g->ram + IST - 64, 0, 64);
+	start(g, p, body, offset_of(step), false);
+	take_ran(g, guest_resume(g), &r->ran);
+	for (unsigned i = 0; i < PIECES; i++)
+		r->memory[i] = sum_of(piece(g, i));
 }
 
-struct seen { /* is what they agree about worth anything? */
-	unsigned whole, faults;
-};
-
-/* Fills the results or, if there are no `seen`, compares with them. How many differ, of each body in a place
- * one at most. */
-static unsigned run_all(uint32_t mode, struct result *results, struct seen *seen)
+static void show(const char *how, const void *result)
 {
-	unsigned wrong = 0;
-	struct guest g;
+	const struct result *r = result;
 
-	make_guest(&g, mode);
-	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-		for (unsigned body = 0; body < ARRAY_SIZE(bodies); body++) {
-			struct result *r = &results[(i * ARRAY_SIZE(bodies) + body) * STEPS];
-			bool good = true;
-
-			for (unsigned step = 0; step < STEPS && good; step++) {
-				if (!seen) {
-					good = check(&g, &places[i], body, step, &r[step]);
-					continue;
-				}
-				run_body(&g, &places[i], body, offset_of(step), &r[step]);
-				seen->whole += r[step].regs.rip >= BODIES;
-				seen->faults += r[step].regs.rip < BODIES;
-			}
-			wrong += !good;
-		}
-	}
-	guest_destroy(&g);
-	return wrong;
+	show_ran(how, &r->ran);
+	printf(", memory");
+	for (unsigned i = 0; i < PIECES; i++)
+		printf(" %04llx", (unsigned long long)r->memory[i] & 0xffff);
+	printf("\n");
 }
+
+static const char *name_of(struct guest *g, size_t place)
+{
+	(void)g;
+	return places[place].name;
+}
+
+#define STEPS 61u
+#define RESULTS (ARRAY_SIZE(places) * ARRAY_SIZE(bodies) * STEPS)
 
 static void test_bodies(void)
 {
-	struct result *results = calloc(RESULTS, sizeof(*results));
-	struct seen seen = { 0 };
+	static const struct twice twice = {
+		.bodies = bodies, .body_count = ARRAY_SIZE(bodies), .place_count = ARRAY_SIZE(places),
+		.steps = STEPS, .result_size = sizeof(struct result),
+		.make = make_guest, .enter = name_of, .run = run_body, .show = show,
+	};
+	struct result *results = calloc(RESULTS, sizeof(*results)), got;
+	size_t whole = 0; /* is what they agree about worth anything? */
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(results);
-	run_all(VMX_SOFT_STEP_ONLY, results, &seen);
-	CU_ASSERT_TRUE(seen.whole > RESULTS / 2 && seen.faults > RESULTS / 20);
-	CU_ASSERT_EQUAL(run_all(soft_mode, results, NULL), 0);
+	twice_run(&twice, VMX_SOFT_STEP_ONLY, results, NULL);
+	for (size_t i = 0; i < RESULTS; i++)
+		whole += results[i].ran.regs.rip >= BODIES;
+	CU_ASSERT_TRUE(whole > RESULTS / 2 && RESULTS - whole > RESULTS / 20);
+	CU_ASSERT_EQUAL(twice_run(&twice, soft_mode, results, &got), 0);
 	free(results);
 }
 
@@ -362,13 +294,10 @@ static void test_wrapping_code(void)
 			guest_set_reg(&g, VMX_RCX, 300);
 			guest_set_reg(&g, VMX_RDX, how == 1 ? 5 : 4);
 			memset(&r[k], 0, sizeof(r[k]));
-			r[k].reason = guest_resume(&g);
-			CU_ASSERT_EQUAL(vmx_vcpu_read_state(g.cpu, VMX_STATE_REGS, &r[k].regs, sizeof(r[k].regs)), 0);
-			r[k].regs.rflags &= FLAGS;
-			memcpy(r[k].frame, g.ram + IST - 48, 48);
+			take_ran(&g, guest_resume(&g), &r[k].ran);
 			guest_destroy(&g);
 		}
-		CU_ASSERT_EQUAL(r[0].regs.rip, how == 0 ? 4 : how == 1 ? 0x20 : HANDLERS + 13 * 16 + 1u);
+		CU_ASSERT_EQUAL(r[0].ran.regs.rip, how == 0 ? 4 : how == 1 ? 0x20 : HANDLERS + 13 * 16 + 1u);
 		if (memcmp(&r[0], &r[1], sizeof(r[0])) != 0) {
 			CU_FAIL("code at the end of 4 GiB");
 			show("stepped", &r[0]);

@@ -3,11 +3,11 @@
  * test_soft_stack.c - stretches of stack accesses (jit_stack.c) at the border of two pages, of which one
  * may be missing, read-only, a device, full of code or no address at all.
  *
- * The stepper says what is right: each body runs in it and translated, from every place near the border,
- * and registers, memory, the fault's frame and each access to the device must agree.
+ * Each body runs in the stepper and translated, from every place near the border, and memory and each access
+ * to the device must agree too.
  */
 #include "common/checked.h"
-#include "tests/unit/soft_modes.h"
+#include "tests/unit/soft_twice.h"
 
 #define LOW_AT 0x100000u  /* guest-physical */
 #define HIGH_AT 0x110000u
@@ -15,12 +15,8 @@
 #define DEVICE_AT 0xd0000000u
 #define OTHER 0x205000ull /* PT1 entry 5: what another register points at */
 #define BORDER 0x203000ull
-#define BODIES (CODE + 0x1000) /* BODY_SIZE each, then a HLT */
-#define BODY_SIZE 0x100u
 #define FLUSH (CODE + 0x800)
 #define FLUSH_ALL (CODE + 0x880)
-#define HANDLERS (CODE + 0x400) /* 16 bytes a vector */
-#define IST (STACK + 0x4000)
 #define HOLE 0x800000000000ull    /* one beyond the last canonical address of the lower half */
 #define INVALID 0x8000000000000000ull /* what entries of L0 have that are empty */
 #define NEAR 0x180          /* bytes around the border that count */
@@ -66,11 +62,7 @@ PAYLOAD(arguments, "push %rax\n push %rbx\n call 1f\n jmp 2f\n 1: mov 8(%rsp),%r
 PAYLOAD(flush, "invlpg (%rax)\n invlpg (%rbx)\n hlt");
 PAYLOAD(flush_all, "mov %cr3,%rax\n mov %rax,%cr3\n hlt");
 
-#define BODY(name) { #name, payload_##name, payload_##name##_end }
-static const struct {
-	const char *name;
-	const uint8_t *from, *to;
-} bodies[] = {
+static const struct body bodies[] = {
 	BODY(pushes), BODY(frame), BODY(lea), BODY(calls), BODY(between), BODY(flags), BODY(taken),
 	BODY(lea_down), BODY(missed), BODY(indexed), BODY(returns), BODY(odd), BODY(itself), BODY(values),
 	BODY(leaves), BODY(switches), BODY(on_stack), BODY(arguments),
@@ -110,8 +102,7 @@ static uint64_t *pte(struct guest *g, uint64_t va)
 
 static void make_guest(struct guest *g, uint32_t mode)
 {
-	if (guest_create(g, mode) < 0)
-		CU_FAIL_FATAL("guest_create");
+	twice_guest(g, mode, bodies, ARRAY_SIZE(bodies));
 	/* the two ends of the hole between the halves of the address space */
 	q(g, PML4)[255] = 0x78000 | PTE_RW;
 	q(g, PML4)[256] = 0x79000 | PTE_RW;
@@ -119,19 +110,6 @@ static void make_guest(struct guest *g, uint32_t mode)
 	q(g, 0x7a000)[511] = 0x7b000 | PTE_RW;
 	q(g, 0x79000)[0] = 0x7d000 | PTE_RW;
 	q(g, 0x7d000)[0] = 0x7c000 | PTE_RW;
-	memcpy(g->ram + TSS + 0x24, &(uint64_t){ IST }, 8);
-	for (unsigned v = 0; v < 32; v++) {
-		set_gate(g, v, HANDLERS + v * 16, 0);
-		*q(g, IDT + v * 16) |= 1ull << 32; /* IST 1 */
-		g->ram[HANDLERS + v * 16] = 0xf4;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
-		const size_t n = (size_t)(bodies[i].to - bodies[i].from);
-
-		CU_ASSERT_FATAL(n < BODY_SIZE);
-		memcpy(g->ram + BODIES + i * BODY_SIZE, bodies[i].from, n);
-		g->ram[BODIES + i * BODY_SIZE + n] = 0xf4;
-	}
 	LOAD(g, FLUSH, flush);
 	LOAD(g, FLUSH_ALL, flush_all);
 }
@@ -151,28 +129,28 @@ static void set_page(struct guest *g, uint64_t va, uint64_t value)
 		*pte(g, va) = value;
 }
 
-static void set_place(struct guest *g, const struct place *p)
+/* Gives its name. */
+static const char *set_place(struct guest *g, size_t place)
 {
+	const struct place *p = &places[place];
+
 	set_page(g, p->border, p->high);
 	set_page(g, p->border - 4096, p->low);
 	set_page(g, OTHER, OTHER_AT | PTE_RW);
 	set_page(g, OTHER + 0x1000, (OTHER_AT + 0x1000) | PTE_RW);
 	run_at(g, p->low || p->high ? FLUSH : FLUSH_ALL, STACK, p->border, p->border - 4096);
+	return p->name;
 }
 
 /* --- one run --------------------------------------------------------------------------------------- */
 
 struct access {
-	uint64_t gpa, data;
-	uint8_t size;
-	bool write;
+	uint64_t gpa, data, size, write;
 };
 
 struct result {
-	int reason;
-	struct vmx_regs regs;
-	uint64_t cr2, frame[6], xmm1;
-	unsigned exits;
+	struct ran ran;
+	uint64_t exits;
 	struct access exit[EXITS_MAX];
 	uint8_t low[NEAR], high[NEAR], other[2][0x110];
 };
@@ -210,65 +188,6 @@ static void answer(struct guest *g, struct result *r)
 	       a->write ? (const void *)g->exit.mem.buf : (const void *)&data, a->size);
 }
 
-static void run_body(struct guest *g, const struct place *p, unsigned body, uint64_t rsp, struct result *r)
-{
-	const uint64_t other = OTHER + (rsp & 4) * 0x400;
-	struct vmx_regs regs = {
-		.rax = 0x1111111122222222, .rbx = 0x99, .rcx = 0x3333333344444444, .rdx = 0x5555, .rbp = 0x6666,
-		.rsi = other, .rdi = p->other_missing ? 0x207000 : OTHER, .r8 = 8, .r9 = 9, .r10 = 16,
-		.r11 = 11, .r12 = 12, .r13 = 13, .r14 = 14, .r15 = 15, .rsp = rsp,
-		.rip = BODIES + body * BODY_SIZE, .rflags = rsp & 64 ? 0x8d7 : 2,
-	};
-
-	memset(r, 0, sizeof(*r));
-	put_code(g, p->code_at);
-	fill(g);
-	if (p->code_at)
-		g->ram[p->code_at] = 0xf4; /* as it was */
-	CU_ASSERT_EQUAL(vmx_vcpu_write_state(g->cpu, VMX_STATE_REGS, &regs, sizeof(regs)), 0);
-	do
-		r->reason = guest_resume(g);
-	while (r->reason == VMX_EXIT_MEM && (answer(g, r), r->exits < EXITS_MAX));
-	CU_ASSERT_EQUAL(vmx_vcpu_read_state(g->cpu, VMX_STATE_REGS, &r->regs, sizeof(r->regs)), 0);
-	r->regs.rflags &= 0xcd5;
-	r->cr2 = guest_reg(g, VMX_CR2);
-	memcpy(r->frame, g->ram + IST - 48, 48);
-	memcpy(r->low, g->ram + LOW_AT + 0x1000 - NEAR, NEAR);
-	memcpy(r->high, g->ram + (p->high == LOW_RW ? LOW_AT : HIGH_AT), NEAR);
-	memcpy(r->other[0], g->ram + OTHER_AT, sizeof(r->other[0]));
-	memcpy(r->other[1], g->ram + OTHER_AT + 0x1000, sizeof(r->other[1]));
-}
-
-/* Is what they agree about worth anything? */
-struct seen {
-	unsigned whole, faults, device;
-};
-
-static void count(const struct result *r, struct seen *seen)
-{
-	seen->whole += r->reason == VMX_EXIT_HALT && r->regs.rip >= BODIES;
-	seen->faults += r->reason == VMX_EXIT_HALT && r->regs.rip < BODIES;
-	seen->device += r->exits != 0;
-}
-
-static bool same(const struct result *a, const struct result *b)
-{
-	return a->reason == b->reason && !memcmp(&a->regs, &b->regs, sizeof(a->regs)) && a->cr2 == b->cr2 &&
-	       !memcmp(a->frame, b->frame, sizeof(a->frame)) && a->exits == b->exits &&
-	       !memcmp(a->exit, b->exit, a->exits * sizeof(a->exit[0])) && !memcmp(a->low, b->low, NEAR) &&
-	       !memcmp(a->high, b->high, NEAR) && !memcmp(a->other, b->other, sizeof(a->other));
-}
-
-static void show(const char *how, const struct result *r)
-{
-	printf("    %s: exit %d after %u of the device, rip %#llx rsp %#llx rax %#llx rcx %#llx rdx %#llx flags %#llx, "
-	       "fault %#llx at %#llx rsp %#llx cr2 %#llx\n", how, r->reason, r->exits,
-	       (unsigned long long)r->regs.rip, (unsigned long long)r->regs.rsp, (unsigned long long)r->regs.rax,
-	       (unsigned long long)r->regs.rcx, (unsigned long long)r->regs.rdx, (unsigned long long)r->regs.rflags,
-	       (unsigned long long)r->frame[0], (unsigned long long)r->frame[1], (unsigned long long)r->frame[4],
-	       (unsigned long long)r->cr2);
-}
-
 #define STEPS 81u /* places for RSP around the border */
 #define RESULTS (ARRAY_SIZE(places) * ARRAY_SIZE(bodies) * STEPS)
 
@@ -278,67 +197,63 @@ static uint64_t rsp_at(const struct place *p, unsigned step)
 	return p->border - 0xa0 + step * 4 + (step % 6 == 3);
 }
 
-static void report(const struct place *p, unsigned body, unsigned step, const struct result *want,
-		   const struct result *got)
+static void run_body(struct guest *g, size_t place, unsigned body, unsigned step, void *result)
 {
-	printf("\n    %s, rsp %#llx, body %s:\n", p->name, (unsigned long long)rsp_at(p, step), bodies[body].name);
-	show("stepped", want);
-	show("now", got);
+	const struct place *p = &places[place];
+	const uint64_t rsp = rsp_at(p, step), other = OTHER + (rsp & 4) * 0x400;
+	struct vmx_regs regs = {
+		.rax = 0x1111111122222222, .rbx = 0x99, .rcx = 0x3333333344444444, .rdx = 0x5555, .rbp = 0x6666,
+		.rsi = other, .rdi = p->other_missing ? 0x207000 : OTHER, .r8 = 8, .r9 = 9, .r10 = 16,
+		.r11 = 11, .r12 = 12, .r13 = 13, .r14 = 14, .r15 = 15, .rsp = rsp,
+		.rip = BODIES + body * BODY_SIZE, .rflags = rsp & 64 ? 0x8d7 : 2,
+	};
+	struct result *r = result;
+	int reason;
+
+	put_code(g, p->code_at);
+	fill(g);
+	if (p->code_at)
+		g->ram[p->code_at] = 0xf4; /* as it was */
+	CU_ASSERT_EQUAL(vmx_vcpu_write_state(g->cpu, VMX_STATE_REGS, &regs, sizeof(regs)), 0);
+	do
+		reason = guest_resume(g);
+	while (reason == VMX_EXIT_MEM && (answer(g, r), r->exits < EXITS_MAX));
+	take_ran(g, reason, &r->ran);
+	memcpy(r->low, g->ram + LOW_AT + 0x1000 - NEAR, NEAR);
+	memcpy(r->high, g->ram + (p->high == LOW_RW ? LOW_AT : HIGH_AT), NEAR);
+	memcpy(r->other[0], g->ram + OTHER_AT, sizeof(r->other[0]));
+	memcpy(r->other[1], g->ram + OTHER_AT + 0x1000, sizeof(r->other[1]));
 }
 
-/* Twice: what was found the first time is remembered by the code. */
-static bool check(struct guest *g, const struct place *p, unsigned body, unsigned step, const struct result *want)
+static void show(const char *how, const void *result)
 {
-	struct result got;
+	const struct result *r = result;
 
-	for (unsigned again = 0; again < 2; again++) {
-		run_body(g, p, body, rsp_at(p, step), &got);
-		if (!same(want, &got)) {
-			report(p, body, step, want, &got);
-			return false;
-		}
-	}
-	return true;
-}
-
-/* Fills the results or, if they are `filled`, compares with them. How many differ, of each body in a place
- * one at most. */
-static unsigned run_all(uint32_t mode, struct result *results, bool filled, struct seen *seen)
-{
-	unsigned wrong = 0;
-	struct guest g;
-
-	make_guest(&g, mode);
-	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-		set_place(&g, &places[i]);
-		for (unsigned body = 0; body < ARRAY_SIZE(bodies); body++) {
-			struct result *r = &results[(i * ARRAY_SIZE(bodies) + body) * STEPS];
-			bool good = true;
-
-			for (unsigned step = 0; step < STEPS && good; step++) {
-				if (filled) {
-					good = check(&g, &places[i], body, step, &r[step]);
-					continue;
-				}
-				run_body(&g, &places[i], body, rsp_at(&places[i], step), &r[step]);
-				count(&r[step], seen);
-			}
-			wrong += !good;
-		}
-	}
-	guest_destroy(&g);
-	return wrong;
+	show_ran(how, &r->ran);
+	printf(", after %llu of the device\n", (unsigned long long)r->exits);
 }
 
 static void test_stretches(void)
 {
-	struct result *results = calloc(RESULTS, sizeof(*results));
-	struct seen seen = { 0 };
+	static const struct twice twice = {
+		.bodies = bodies, .body_count = ARRAY_SIZE(bodies), .place_count = ARRAY_SIZE(places),
+		.steps = STEPS, .result_size = sizeof(struct result),
+		.make = make_guest, .enter = set_place, .run = run_body, .show = show,
+	};
+	struct result *results = calloc(RESULTS, sizeof(*results)), got;
+	size_t whole = 0, faults = 0, device = 0; /* is what they agree about worth anything? */
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(results);
-	run_all(VMX_SOFT_STEP_ONLY, results, false, &seen);
-	CU_ASSERT_TRUE(seen.whole > RESULTS / 3 && seen.faults > RESULTS / 8 && seen.device > RESULTS / 20);
-	CU_ASSERT_EQUAL(run_all(soft_mode, results, true, &seen), 0);
+	twice_run(&twice, VMX_SOFT_STEP_ONLY, results, NULL);
+	for (size_t i = 0; i < RESULTS; i++) {
+		const struct ran *ran = &results[i].ran;
+
+		whole += ran->reason == VMX_EXIT_HALT && ran->regs.rip >= BODIES;
+		faults += ran->reason == VMX_EXIT_HALT && ran->regs.rip < BODIES;
+		device += results[i].exits != 0;
+	}
+	CU_ASSERT_TRUE(whole > RESULTS / 3 && faults > RESULTS / 8 && device > RESULTS / 20);
+	CU_ASSERT_EQUAL(twice_run(&twice, soft_mode, results, &got), 0);
 	free(results);
 }
 
