@@ -23,6 +23,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,101 +92,98 @@ static void usage(void)
 	exit(2);
 }
 
+/* What an option does with the field of struct run that it is about, or, from TAKE_ENGINE on, else. */
+enum take {
+	TAKE_UINT, TAKE_MIB, TAKE_MS, TAKE_TEXT, TAKE_FLAG,
+	TAKE_ENGINE, TAKE_INITRD, TAKE_DISK, TAKE_REBOOT, TAKE_NESTED, TAKE_LOG,
+};
+
+#define IN_RUN(field) offsetof(struct run, field)
+static const struct {
+	const char *name;
+	enum take take;
+	size_t field;
+} options[] = {
+	{ "engine", TAKE_ENGINE, 0 },
+	{ "memory", TAKE_MIB, IN_RUN(config.memory_bytes) },
+	{ "cpus", TAKE_UINT, IN_RUN(config.cpus) },
+	{ "initrd", TAKE_INITRD, 0 },
+	{ "cmdline", TAKE_TEXT, IN_RUN(config.cmdline) },
+	{ "disk", TAKE_DISK, 0 },
+	{ "timeout", TAKE_UINT, IN_RUN(timeout) },
+	{ "expect", TAKE_TEXT, IN_RUN(expect.text) },
+	{ "on-reboot", TAKE_REBOOT, 0 },
+	{ "debug-exit", TAKE_FLAG, IN_RUN(config.debug_exit) },
+	{ "soft-debug", TAKE_UINT, IN_RUN(config.soft_debug) },
+	{ "stdin", TAKE_FLAG, IN_RUN(use_stdin) },
+	{ "log", TAKE_LOG, 0 },
+	{ "pause-every", TAKE_MS, IN_RUN(pause_ns) },
+	{ "when", TAKE_TEXT, IN_RUN(when.text) },
+	{ "do", TAKE_TEXT, IN_RUN(action) },
+	{ "nested", TAKE_NESTED, 0 },
+	{ "virtio", TAKE_UINT, IN_RUN(config.virtio) },
+	{ "code-cache", TAKE_MIB, IN_RUN(config.code_cache_bytes) },
+	{ "test-device", TAKE_FLAG, IN_RUN(config.test_device) },
+	{ "stats", TAKE_FLAG, IN_RUN(stats) },
+};
+
+static void take(struct run *run, enum take how, void *field, char *value)
+{
+	switch (how) {
+	case TAKE_UINT:
+		*(unsigned *)field = (unsigned)strtoul(value, NULL, 0);
+		break;
+	case TAKE_MIB:
+		*(uint64_t *)field = strtoull(value, NULL, 0) << 20;
+		break;
+	case TAKE_MS:
+		*(uint64_t *)field = strtoull(value, NULL, 0) * 1000000;
+		break;
+	case TAKE_TEXT:
+		*(const char **)field = value;
+		break;
+	case TAKE_FLAG:
+		*(bool *)field = true;
+		break;
+	case TAKE_ENGINE:
+		run->config.engine = strcmp(value, "kvm") ? VMX_ENGINE_SOFT : VMX_ENGINE_KVM;
+		break;
+	case TAKE_INITRD:
+		run->config.initrd_fd = open_file(value, O_RDONLY);
+		break;
+	case TAKE_DISK:
+		add_disk(run, value);
+		break;
+	case TAKE_REBOOT:
+		run->config.reboot_stops = !strcmp(value, "stop");
+		break;
+	case TAKE_NESTED:
+		run->config.vm_flags |= VMX_VM_NESTED;
+		break;
+	case TAKE_LOG:
+		if (log_level_parse(value, &run->level) < 0)
+			usage();
+		break;
+	}
+}
+
 static void parse(struct run *run, int argc, char **argv)
 {
-	enum { ENGINE = 256, MEMORY, CPUS, INITRD, CMDLINE, DISK, TIMEOUT, EXPECT, REBOOT,
-	       DEBUG_EXIT, SOFT_DEBUG, STDIN, LOG, PAUSE, WHEN, DO, NESTED, VIRTIO,
-	       CODE_CACHE, TEST_DEVICE, STATS };
-	static const struct option options[] = {
-		{ "engine", 1, 0, ENGINE },     { "memory", 1, 0, MEMORY },
-		{ "cpus", 1, 0, CPUS },         { "initrd", 1, 0, INITRD },
-		{ "cmdline", 1, 0, CMDLINE },   { "disk", 1, 0, DISK },
-		{ "timeout", 1, 0, TIMEOUT },   { "expect", 1, 0, EXPECT },
-		{ "on-reboot", 1, 0, REBOOT },  { "debug-exit", 0, 0, DEBUG_EXIT },
-		{ "soft-debug", 1, 0, SOFT_DEBUG }, { "stdin", 0, 0, STDIN },
-		{ "log", 1, 0, LOG },           { "pause-every", 1, 0, PAUSE },
-		{ "when", 1, 0, WHEN },         { "do", 1, 0, DO },
-		{ "nested", 0, 0, NESTED },
-		{ "virtio", 1, 0, VIRTIO },     { "code-cache", 1, 0, CODE_CACHE },
-		{ "test-device", 0, 0, TEST_DEVICE }, { "stats", 0, 0, STATS },
-		{ 0 },
-	};
-	struct board_config *c = &run->config;
-	int option;
+	struct option known[ARRAY_SIZE(options) + 1] = { 0 };
+	int index;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		switch (option) {
-		case ENGINE:
-			c->engine = strcmp(optarg, "kvm") ? VMX_ENGINE_SOFT : VMX_ENGINE_KVM;
-			break;
-		case MEMORY:
-			c->memory_bytes = strtoull(optarg, NULL, 0) << 20;
-			break;
-		case CPUS:
-			c->cpus = (unsigned)atoi(optarg);
-			break;
-		case INITRD:
-			c->initrd_fd = open_file(optarg, O_RDONLY);
-			break;
-		case CMDLINE:
-			c->cmdline = optarg;
-			break;
-		case DISK:
-			add_disk(run, optarg);
-			break;
-		case TIMEOUT:
-			run->timeout = (unsigned)atoi(optarg);
-			break;
-		case EXPECT:
-			run->expect.text = optarg;
-			break;
-		case REBOOT:
-			c->reboot_stops = !strcmp(optarg, "stop");
-			break;
-		case DEBUG_EXIT:
-			c->debug_exit = true;
-			break;
-		case CODE_CACHE:
-			c->code_cache_bytes = strtoull(optarg, NULL, 0) << 20;
-			break;
-		case TEST_DEVICE:
-			c->test_device = true;
-			break;
-		case STATS:
-			run->stats = true;
-			break;
-		case SOFT_DEBUG:
-			c->soft_debug = (uint32_t)strtoul(optarg, NULL, 0);
-			break;
-		case NESTED:
-			c->vm_flags |= VMX_VM_NESTED;
-			break;
-		case STDIN:
-			run->use_stdin = true;
-			break;
-		case LOG:
-			if (log_level_parse(optarg, &run->level) < 0)
-				usage();
-			break;
-		case PAUSE:
-			run->pause_ns = strtoull(optarg, NULL, 0) * 1000000;
-			break;
-		case WHEN:
-			run->when.text = optarg;
-			break;
-		case VIRTIO:
-			c->virtio = (unsigned)strtoul(optarg, NULL, 0);
-			break;
-		case DO:
-			run->action = optarg;
-			break;
-		default:
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		known[i].name = options[i].name;
+		known[i].has_arg = options[i].take != TAKE_FLAG && options[i].take != TAKE_NESTED;
+	}
+	for (int r; (r = getopt_long(argc, argv, "", known, &index)) >= 0;) {
+		if (r != 0)
 			usage();
-		}
+		take(run, options[index].take, (char *)run + options[index].field, optarg);
 	}
 	if (optind != argc - 1)
 		usage();
-	c->kernel_fd = open_file(argv[optind], O_RDONLY);
+	run->config.kernel_fd = open_file(argv[optind], O_RDONLY);
 }
 
 static void on_changed(void *opaque)
