@@ -11,17 +11,13 @@
 #include "machine/loop.h"
 #include "tests/device/vsockrig.h"
 
-/* Each rule broken, on a stream of its own: it ends, and nothing else does. */
-static void violations(struct rig *r)
+/* An operation that a stream does not know, in each of its states: it ends. */
+static void bad_operations(struct rig *r, struct vs *s)
 {
-	struct vs vs, *s = &vs;
-	struct vsock_packet p;
-	uint32_t port, good_port;
-	int fd, good;
+	uint32_t port;
 	uint16_t op;
+	int fd;
 
-	vs_open_started(r, s);
-	good = vs_open_from_host(s, 10, &good_port);
 	/* ops that an open stream does not know */
 	for (op = 0; op < 12; op++) {
 		if (op == OP_RST || (op >= OP_SHUTDOWN && op <= OP_CREDIT_REQUEST))
@@ -49,6 +45,19 @@ static void violations(struct rig *r)
 		vs_put(s, op, 99, 99);
 		CHECK_EQ(vs_next(s), op == OP_RST ? 0 : OP_RST);
 	}
+}
+
+/* Each rule broken, on a stream of its own: it ends, and nothing else does. */
+static void violations(struct rig *r)
+{
+	struct vs vs, *s = &vs;
+	struct vsock_packet p;
+	uint32_t port, good_port;
+	int fd, good;
+
+	vs_open_started(r, s);
+	good = vs_open_from_host(s, 10, &good_port);
+	bad_operations(r, s);
 	/* more than the packet has, more than there is after "I send no more" */
 	fd = vs_open_from_host(s, 11, &port);
 	p = vs_packet(s, OP_RW, 11, port);

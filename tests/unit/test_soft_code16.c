@@ -216,7 +216,8 @@ static bool near_target_ok(const ZydisDecodedInstruction *zi, const ZydisDecoded
 	       (target < ip || target >= ip + zi->length);
 }
 
-static bool wanted(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op, uint64_t ip)
+/* Do its operands leave what both sides have and nothing else? */
+static bool comparable(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
 {
 	for (unsigned i = 0; i < zi->operand_count; i++) {
 		ZydisRegisterClass class;
@@ -241,7 +242,12 @@ static bool wanted(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand 
 		     (op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)))
 			return false;
 	}
-	if (zi->mnemonic == ZYDIS_MNEMONIC_PUSHAD ||
+	return true;
+}
+
+static bool wanted(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op, uint64_t ip)
+{
+	if (!comparable(zi, op) || zi->mnemonic == ZYDIS_MNEMONIC_PUSHAD ||
 	    (zi->mnemonic == ZYDIS_MNEMONIC_ENTER && zi->operand_width == 32))
 		return false;
 	/* Some processors let F2 and F3 choose the condition of LOOPcc. */

@@ -2,88 +2,90 @@
 /* The stepper alone: decoding, control flow, native operands, debug, restarts. */
 #include <string.h>
 
+#include "common/checked.h"
 #include "tests/unit/soft_rig.h"
 #include "tests/unit/unit.h"
 
 /* --- decoding ------------------------------------------------------------------------------- */
+static const struct {
+	uint8_t bytes[8], len, code, fp;
+	int8_t mem;
+	bool lock, allowed;
+	soft_op_fn *fn;
+} classes[] = {
+	{ { 0x01, 0x03 }, 2, CODE_64, FP_NONE, 0, false, true, NULL },
+	{ { 0xf0, 0x01, 0x03 }, 3, CODE_64, FP_NONE, 0, true, true, NULL },
+	{ { 0x87, 0x03 }, 2, CODE_64, FP_NONE, 0, true, true, NULL },
+	{ { 0x87, 0xc3 }, 2, CODE_64, FP_NONE, -1, false, true, NULL },
+	{ { 0x8d, 0x03 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_lea },
+	{ { 0x0f, 0x1f, 0x44, 0, 0 }, 5, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
+	{ { 0xf3, 0x0f, 0x1e, 0xfa }, 4, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
+	{ { 0x66, 0x0f, 0x1a, 0xc0 }, 4, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
+	{ { 0x0f, 0x0d, 0x08 }, 3, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
+	{ { 0x90 }, 1, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
+	{ { 0xd9, 0x00 }, 2, CODE_64, FP_X87, 0, false, true, NULL },
+	{ { 0x9b }, 1, CODE_64, FP_X87, -1, false, true, NULL },
+	{ { 0x0f, 0x77 }, 2, CODE_64, FP_MMX, -1, false, true, NULL },
+	{ { 0x0f, 0x6f, 0x00 }, 3, CODE_64, FP_MMX, 1, false, true, NULL },
+	{ { 0x0f, 0x28, 0x00 }, 3, CODE_64, FP_SSE, 1, false, true, NULL },
+	{ { 0x0f, 0xae, 0x10 }, 3, CODE_64, FP_SSE, 0, false, true, NULL },
+	{ { 0xc5, 0xf8, 0x28, 0x00 }, 4, CODE_64, FP_AVX, 1, false, true, NULL },
+	{ { 0xc5, 0xf8, 0x77 }, 3, CODE_64, FP_AVX, -1, false, true, NULL },
+	{ { 0xc4, 0xe2, 0x78, 0xf2, 0xc0 }, 5, CODE_64, FP_NONE, -1, false, true, NULL },
+	{ { 0x0f, 0xc3, 0x03 }, 3, CODE_64, FP_NONE, 0, false, true, NULL }, /* MOVNTI */
+	{ { 0xf2, 0x0f, 0x10, 0x00 }, 4, CODE_64, FP_SSE, 1, false, true, NULL }, /* MOVSD */
+	{ { 0xa5 }, 1, CODE_64, FP_NONE, 0, false, true, soft_op_movs },
+	{ { 0xa7 }, 1, CODE_64, FP_NONE, 0, false, true, soft_op_cmps },
+	{ { 0x6d }, 1, CODE_64, FP_NONE, 0, false, true, soft_op_ins },
+	{ { 0x75, 0 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_jcc },
+	{ { 0xe3, 0 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_jcxz },
+	{ { 0xff, 0x20 }, 2, CODE_64, FP_NONE, 0, false, true, soft_op_jmp },
+	{ { 0xff, 0x28 }, 2, CODE_64, FP_NONE, 0, false, true, soft_op_jmp_far },
+	{ { 0xcb }, 1, CODE_64, FP_NONE, 2, false, true, soft_op_ret_far },
+	{ { 0x0f, 0x22, 0xc0 }, 3, CODE_64, FP_NONE, -1, false, true, soft_op_mov_system },
+	{ { 0x8e, 0xd8 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_mov_to_sreg },
+	{ { 0x0f, 0xab, 0x03 }, 3, CODE_64, FP_NONE, 0, false, true, soft_op_bit_memory },
+	{ { 0x0f, 0xba, 0x2b, 3 }, 4, CODE_64, FP_NONE, 0, false, true, NULL },
+	{ { 0x40 }, 1, CODE_32, FP_NONE, -1, false, true, soft_op_inc_short },
+	{ { 0xff, 0xc0 }, 2, CODE_32, FP_NONE, -1, false, true, NULL },
+	{ { 0xfc }, 1, CODE_64, FP_NONE, -1, false, true, soft_op_cld },
+	{ { 0x0f, 0x0b }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_ud },
+	/* Nobody has an operation for these here: they must not run on the host. */
+	{ { 0xf4 }, 1, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0xfa }, 1, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0x0f, 0x05 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0xcd, 0x80 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0xcc }, 1, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0xe4, 0x10 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0x0f, 0x30 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0x0f, 0x31 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0x0f, 0xa2 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0xf3, 0x48, 0x0f, 0xae, 0xd0 }, 5, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0xf3, 0x0f, 0x01, 0xe0 + 8 }, 4, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0x0f, 0x01, 0xd8 }, 3, CODE_64, FP_NONE, -1, false, false, NULL }, /* VMRUN */
+	{ { 0x0f, 0x01, 0xd9 }, 3, CODE_64, FP_NONE, -1, false, false, NULL },
+	{ { 0x66, 0x0f, 0x79, 0xc1 }, 4, CODE_64, FP_SSE, -1, false, false, NULL }, /* SSE4a */
+	{ { 0x9d }, 1, CODE_64, FP_NONE, 1, false, false, NULL },
+};
+
 static void test_classes(void)
 {
-	static const struct {
-		uint8_t bytes[8], len, code, fp;
-		int8_t mem;
-		bool lock, allowed;
-		soft_op_fn *fn;
-	} cases[] = {
-		{ { 0x01, 0x03 }, 2, CODE_64, FP_NONE, 0, false, true, NULL },
-		{ { 0xf0, 0x01, 0x03 }, 3, CODE_64, FP_NONE, 0, true, true, NULL },
-		{ { 0x87, 0x03 }, 2, CODE_64, FP_NONE, 0, true, true, NULL },
-		{ { 0x87, 0xc3 }, 2, CODE_64, FP_NONE, -1, false, true, NULL },
-		{ { 0x8d, 0x03 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_lea },
-		{ { 0x0f, 0x1f, 0x44, 0, 0 }, 5, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
-		{ { 0xf3, 0x0f, 0x1e, 0xfa }, 4, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
-		{ { 0x66, 0x0f, 0x1a, 0xc0 }, 4, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
-		{ { 0x0f, 0x0d, 0x08 }, 3, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
-		{ { 0x90 }, 1, CODE_64, FP_NONE, -1, false, true, soft_op_nop },
-		{ { 0xd9, 0x00 }, 2, CODE_64, FP_X87, 0, false, true, NULL },
-		{ { 0x9b }, 1, CODE_64, FP_X87, -1, false, true, NULL },
-		{ { 0x0f, 0x77 }, 2, CODE_64, FP_MMX, -1, false, true, NULL },
-		{ { 0x0f, 0x6f, 0x00 }, 3, CODE_64, FP_MMX, 1, false, true, NULL },
-		{ { 0x0f, 0x28, 0x00 }, 3, CODE_64, FP_SSE, 1, false, true, NULL },
-		{ { 0x0f, 0xae, 0x10 }, 3, CODE_64, FP_SSE, 0, false, true, NULL },
-		{ { 0xc5, 0xf8, 0x28, 0x00 }, 4, CODE_64, FP_AVX, 1, false, true, NULL },
-		{ { 0xc5, 0xf8, 0x77 }, 3, CODE_64, FP_AVX, -1, false, true, NULL },
-		{ { 0xc4, 0xe2, 0x78, 0xf2, 0xc0 }, 5, CODE_64, FP_NONE, -1, false, true, NULL },
-		{ { 0x0f, 0xc3, 0x03 }, 3, CODE_64, FP_NONE, 0, false, true, NULL }, /* MOVNTI */
-		{ { 0xf2, 0x0f, 0x10, 0x00 }, 4, CODE_64, FP_SSE, 1, false, true, NULL }, /* MOVSD */
-		{ { 0xa5 }, 1, CODE_64, FP_NONE, 0, false, true, soft_op_movs },
-		{ { 0xa7 }, 1, CODE_64, FP_NONE, 0, false, true, soft_op_cmps },
-		{ { 0x6d }, 1, CODE_64, FP_NONE, 0, false, true, soft_op_ins },
-		{ { 0x75, 0 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_jcc },
-		{ { 0xe3, 0 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_jcxz },
-		{ { 0xff, 0x20 }, 2, CODE_64, FP_NONE, 0, false, true, soft_op_jmp },
-		{ { 0xff, 0x28 }, 2, CODE_64, FP_NONE, 0, false, true, soft_op_jmp_far },
-		{ { 0xcb }, 1, CODE_64, FP_NONE, 2, false, true, soft_op_ret_far },
-		{ { 0x0f, 0x22, 0xc0 }, 3, CODE_64, FP_NONE, -1, false, true, soft_op_mov_system },
-		{ { 0x8e, 0xd8 }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_mov_to_sreg },
-		{ { 0x0f, 0xab, 0x03 }, 3, CODE_64, FP_NONE, 0, false, true, soft_op_bit_memory },
-		{ { 0x0f, 0xba, 0x2b, 3 }, 4, CODE_64, FP_NONE, 0, false, true, NULL },
-		{ { 0x40 }, 1, CODE_32, FP_NONE, -1, false, true, soft_op_inc_short },
-		{ { 0xff, 0xc0 }, 2, CODE_32, FP_NONE, -1, false, true, NULL },
-		{ { 0xfc }, 1, CODE_64, FP_NONE, -1, false, true, soft_op_cld },
-		{ { 0x0f, 0x0b }, 2, CODE_64, FP_NONE, -1, false, true, soft_op_ud },
-		/* Nobody has an operation for these here: they must not run on the host. */
-		{ { 0xf4 }, 1, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0xfa }, 1, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0x0f, 0x05 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0xcd, 0x80 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0xcc }, 1, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0xe4, 0x10 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0x0f, 0x30 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0x0f, 0x31 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0x0f, 0xa2 }, 2, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0xf3, 0x48, 0x0f, 0xae, 0xd0 }, 5, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0xf3, 0x0f, 0x01, 0xe0 + 8 }, 4, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0x0f, 0x01, 0xd8 }, 3, CODE_64, FP_NONE, -1, false, false, NULL }, /* VMRUN */
-		{ { 0x0f, 0x01, 0xd9 }, 3, CODE_64, FP_NONE, -1, false, false, NULL },
-		{ { 0x66, 0x0f, 0x79, 0xc1 }, 4, CODE_64, FP_SSE, -1, false, false, NULL }, /* SSE4a */
-		{ { 0x9d }, 1, CODE_64, FP_NONE, 1, false, false, NULL },
-	};
 	struct rig *r = rig_new(CODE_64);
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
 		struct soft_insn insn;
 		bool too_short = true, ok;
 
-		ok = soft_decode_into(&r->vm, cases[i].bytes, cases[i].len, cases[i].code, &insn,
+		ok = soft_decode_into(&r->vm, classes[i].bytes, classes[i].len, classes[i].code, &insn,
 				      &too_short);
 		if (!ok) { /* some need not decode at all */
-			CU_ASSERT_FALSE(cases[i].allowed);
+			CU_ASSERT_FALSE(classes[i].allowed);
 			continue;
 		}
-		if (insn.len != cases[i].len || insn.fp != cases[i].fp ||
-		    (cases[i].allowed && insn.mem[0] != cases[i].mem) ||
-		    insn.lock != cases[i].lock || insn.allowed != cases[i].allowed ||
-		    (insn.soft_op ? insn.soft_op->fn : NULL) != cases[i].fn) {
+		if (insn.len != classes[i].len || insn.fp != classes[i].fp ||
+		    (classes[i].allowed && insn.mem[0] != classes[i].mem) ||
+		    insn.lock != classes[i].lock || insn.allowed != classes[i].allowed ||
+		    (insn.soft_op ? insn.soft_op->fn : NULL) != classes[i].fn) {
 			printf("\n  case %zu: len %u fp %u mem %d lock %d allowed %d op %p\n", i,
 			       insn.len, insn.fp, insn.mem[0], insn.lock, insn.allowed,
 			       (const void *)insn.soft_op);
