@@ -64,6 +64,7 @@ enum { /* vmx_vm_options.soft_debug: other ways to run the same guest, same resu
 	VMX_SOFT_NO_CHAIN = 1u << 2,   /* no direct links between blocks, no indirect-branch table */
 	VMX_SOFT_NO_TLB = 1u << 3,     /* every access walks the guest's page tables */
 	VMX_SOFT_TINY_CACHE = 1u << 4, /* code cache of a few blocks: flushed all the time */
+	VMX_SOFT_MOVED_CODE = 1u << 5, /* 64-bit code is made to run at any address, all of it */
 };
 
 struct vmx_vm_options {

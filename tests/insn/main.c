@@ -50,6 +50,7 @@ static const struct {
 } debug_modes[] = {
 	{ "step", VMX_SOFT_STEP_ONLY }, { "one", VMX_SOFT_ONE_INSN }, { "nochain", VMX_SOFT_NO_CHAIN },
 	{ "notlb", VMX_SOFT_NO_TLB },	{ "tiny", VMX_SOFT_TINY_CACHE },
+	{ "moved", VMX_SOFT_MOVED_CODE },
 };
 
 /* --- one batch ------------------------------------------------------------------------------------- */
@@ -374,7 +375,7 @@ static const char usage_text[] =
 	"usage: insn [OPTIONS]\n"
 	"Runs generated and hand-written instructions on this processor and in a guest; compares.\n"
 	"  --engine soft|kvm|native   native: the processor against itself (default soft)\n"
-	"  --debug MODE[,MODE]|all    soft engine: step one nochain notlb tiny; all: each after the other\n"
+	"  --debug MODE[,MODE]|all    soft engine: step one nochain notlb tiny moved; all: each after the other\n"
 	"  --count N                  cases of each kind (sequences, loops: half) (default 20000)\n"
 	"  --seed N                   another seed gives other cases\n"
 	"  --programs N               programs with branches, loops and calls in each mode (default: count / 20);\n"

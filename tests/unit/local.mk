@@ -18,6 +18,7 @@ UNIT_TESTS = \
 	tests/unit/test-soft-exclusive \
 	tests/unit/test-soft-lapic \
 	tests/unit/test-soft-mmu \
+	tests/unit/test-soft-moved \
 	tests/unit/test-soft-pcid \
 	tests/unit/test-soft-point \
 	tests/unit/test-soft-region \
@@ -125,6 +126,8 @@ tests_unit_test_soft_point_SOURCES = tests/unit/test_soft_point.c
 tests_unit_test_soft_point_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_region_SOURCES = tests/unit/test_soft_region.c
 tests_unit_test_soft_region_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_moved_SOURCES = tests/unit/test_soft_moved.c
+tests_unit_test_soft_moved_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_returns_SOURCES = tests/unit/test_soft_returns.c
 tests_unit_test_soft_returns_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_sites_SOURCES = tests/unit/test_soft_sites.c

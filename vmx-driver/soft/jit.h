@@ -50,7 +50,7 @@ struct jit_link { /* a jump that may be bent to its target's code */
 	jit_ref from;      /* the block whose it is */
 	jit_ref to;        /* linked to */
 	jit_ref next_in;   /* in to->incoming */
-	uint16_t target;   /* guest address in from's page, and JIT_UNGROUPED, JIT_LOOP or 0 >> 16 */
+	uint16_t target;   /* guest address in from's page, and JIT_MODE_BITS of its block >> 16 */
 	struct jit_recipe_kept recipe; /* of the flags that go along */
 };
 
@@ -59,13 +59,20 @@ struct jit_link { /* a jump that may be bent to its target's code */
 #define JIT_UNGROUPED (1u << 31)
 /* The target of a jump backwards: asks for what the vCPU is wanted for before anything else. */
 #define JIT_LOOP (1u << 30)
-#define JIT_MODE_BITS (JIT_UNGROUPED | JIT_LOOP)
+/* Moved code: its page was seen at several linear addresses, as those of libraries are, so the block is for
+ * all of them. Its guest addresses, jit_block.rip too, count from the begin of its page, which stands in
+ * v->code_page while it runs. Who comes from elsewhere has his target in r10 and comes in by jit_entry(). */
+#define JIT_MOVED (1u << 29)
+#define JIT_MODE_BITS (JIT_UNGROUPED | JIT_LOOP | JIT_MOVED)
+/* Bytes before a moved block's code that set v->code_page. */
+#define JIT_ENTRY_BYTES 16u
 #define JIT_NO_PAGE (~0ull)
 #define JIT_NO_FRAME (~0u)
+#define JIT_SEVERAL (~0ull)
 struct jit_page;
 struct jit_block {
 	/* What a search looks at is one line of the host's cache, or two. */
-	uint64_t rip;
+	uint64_t rip; /* the offset in its page, if it is JIT_MOVED */
 	jit_ref hash_next;
 	uint32_t frame;  /* guest-physical page number; the offset is rip's */
 	uint32_t frame2; /* that of the second part, or JIT_NO_FRAME */
@@ -90,7 +97,7 @@ _Static_assert(sizeof(struct jit_block) == 64, "there are very many");
 struct jit_key { /* what tells one block from another */
 	uint64_t gpa, rip;
 	uint64_t gpa2; /* page of the next linear page, which a block that goes on there must match */
-	uint32_t mode; /* MODE_*, JIT_UNGROUPED, JIT_LOOP */
+	uint32_t mode; /* MODE_*, JIT_MODE_BITS */
 	jit_recipe recipe;
 };
 
@@ -101,6 +108,8 @@ struct jit_page { /* a guest page that holds code */
 	/* No TLB lets writes through: so it stays when its code is gone, until somebody wants to write.
 	 * To claim it again takes no section then. */
 	bool guarded;
+	/* Where the user's code in it was seen: a linear address, JIT_SEVERAL, or 0: nowhere so far. */
+	uint64_t seen_at;
 	/* By jit_block.next[], the oldest first: that begin here, that come over from the page before. */
 	jit_ref blocks[2], last[2];
 };
@@ -109,7 +118,7 @@ struct jit_page { /* a guest page that holds code */
 struct jit_op_site {
 	soft_op_fn *fn;
 	const struct soft_insn *insn;
-	uint64_t rip, next_rip;
+	uint64_t rip, next_rip; /* from v->code_page on, if the block is JIT_MOVED */
 };
 
 struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
@@ -119,7 +128,7 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 	/* r10 la, r9d site; give r11 = delta, or the host address */
 	uint8_t *slow[CTX_COUNT][2][2]; /* [ctx][write][page] */
 	uint8_t *slow_group[CTX_COUNT][2][2]; /* the same for a group; CF: check one by one */
-	uint8_t *op;         /* r11: struct jit_op_site */
+	uint8_t *op[2];      /* r11: struct jit_op_site; of a block that is [JIT_MOVED] */
 	uint8_t *dispatch;   /* after an operation: go on at v->rip */
 	/* What is left of cold paths: with r10 the guest address to go on at JIT_LOOKUP; and JIT_BRANCH,
 	 * r9 for scratch[4], r11 for scratch[5]; r11 a jit_ref: JIT_LINK. */
@@ -139,8 +148,10 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 #define JIT_SITE_WRITE (1u << 31)
 
 /* What follows the call of a slow stub: a short jump over so many bytes of the guest's address, of which
- * all bits from 47 on are the same, and JIT_RECIPE_BYTES of a recipe, if there is one. */
+ * all bits from 47 on are the same, or of its offset in v->code_page, and JIT_RECIPE_BYTES of a recipe, if
+ * there is one. */
 #define JIT_NOTE_RIP 6u
+#define JIT_NOTE_MOVED 2u
 
 /* The pairs of guest CALLs in progress (jit_branch.c): the first is below an address that is 0 modulo
  * twice this, so that one bit of RSP tells when there are too many. */
@@ -181,6 +192,7 @@ struct jit_buf { /* where code is being written */
 	/* While kept_at is p a guest register that lives in memory is in a host register as well
 	 * (e_get_gpr()); `keeps` says whether that is looked after. */
 	bool keeps;
+	bool moved; /* guest addresses are emitted as v->code_page + something (e_guest()) */
 	uint8_t kept_host, kept_guest;
 	const uint8_t *kept_at;
 };
@@ -229,7 +241,7 @@ struct soft_cache {
 	size_t kept_count, kept_max;
 	struct jit_page ***pages; /* [gpa >> 30][(gpa >> 12) & 0x3ffff] */
 	struct jit_scratch *scratch;
-	bool chain, use_l0;
+	bool chain, use_l0, all_moved;
 	/* Accesses that are not plain JIT_BY_L0, by the guest-physical address of the instruction, hashed:
 	 * gpa << JIT_SITE_NOTE_BITS | JIT_SITE_READS | enum jit_site_mode. Hints: one may push out another. */
 	uint64_t site_notes[JIT_SITES];
@@ -403,7 +415,22 @@ static inline uint8_t *jit_host(const struct soft_cache *cache, const struct jit
 {
 	return cache->rx + block->host;
 }
-/* Guest address that the jump goes to. */
+/* Is it for any linear address of its page? */
+static inline bool jit_is_moved(const struct jit_block *block)
+{
+	return block->mode & JIT_MOVED;
+}
+/* Where it is entered with its guest address in r10. */
+static inline uint8_t *jit_entry(const struct soft_cache *cache, const struct jit_block *block)
+{
+	return jit_host(cache, block) - (jit_is_moved(block) ? JIT_ENTRY_BYTES : 0);
+}
+/* May code of that mode be moved? */
+static inline bool jit_may_move(const struct soft_cache *cache, uint32_t mode)
+{
+	return (mode & MODE_CODE) == CODE_64 && (mode & MODE_USER || cache->all_moved);
+}
+/* Guest address that the jump goes to; from the begin of its page if the block is JIT_MOVED. */
 static inline uint64_t jit_link_target(const struct soft_cache *cache, const struct jit_link *link)
 {
 	return (jit_block_at(cache, link->from)->rip & ~4095ull) | (link->target & 4095);
@@ -417,6 +444,8 @@ static inline struct jit_block *jit_hash_first(const struct soft_cache *cache, c
 }
 /* The block for a key, or NULL. cache->lock held. GENERAL. */
 struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key *key);
+/* Was the user's code in that page seen elsewhere than where `rip` is? Any thread. GENERAL. */
+bool jit_seen_elsewhere(struct soft_cache *cache, uint64_t gpa, uint64_t rip);
 /* An instruction at this address may go on in the next page. */
 static inline bool jit_near_end(uint64_t rip)
 {

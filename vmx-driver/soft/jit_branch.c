@@ -14,7 +14,7 @@ void jit_emit_leave(struct tr *t, uint64_t rip, unsigned code)
 {
 	if (jit_recipe_now(t))
 		e_store_imm(&t->b, GS_OFF(flag_recipe), t->recipe);
-	e_store_imm(&t->b, GS_OFF(rip), rip);
+	e_store_guest(&t->b, GS_OFF(rip), rip);
 	e_mov_imm(&t->b, H_R11, code);
 	e_jmp(&t->b, jit_stub(t, t->cache->stubs.exit));
 }
@@ -49,8 +49,20 @@ static void emit_indirect_miss(struct tr *t, int32_t undo)
 	struct jit_buf *b = &t->b;
 
 	e_mov_imm(b, H_R9, (uint64_t)(int64_t)undo);
-	e_mov_imm(b, H_R11, t->s->item[t->i].rip);
+	e_guest(b, H_R11, t->s->item[t->i].rip);
 	e_jmp(b, jit_stub(t, t->cache->stubs.branch));
+}
+
+/* r10: an address, r11: its slot (e_branch_slot()). Returns the hole of the jump that is taken where the
+ * table has another. */
+static uint8_t *emit_table_jump(struct jit_buf *b, uint32_t table, bool call)
+{
+	uint8_t *miss;
+
+	e_gs_r11x8(b, true, 0x3b, H_R10, table); /* cmp r10, [rip] */
+	miss = e_jcc_fwd(b, CC_NE);
+	e_gs_r11x8(b, false, 0xff, call ? 2 : 4, table + (uint32_t)offsetof(struct soft_ibtc, host));
+	return miss;
 }
 
 void jit_emit_indirect(struct tr *t, int32_t undo, bool call)
@@ -66,9 +78,7 @@ void jit_emit_indirect(struct tr *t, int32_t undo, bool call)
 	e_branch_slot(b);
 	e_poll(b);
 	poll = e_jcc_fwd(b, CC_NE);
-	e_gs_r11x8(b, true, 0x3b, H_R10, table); /* cmp r10, [rip] */
-	miss = e_jcc_fwd(b, CC_NE);
-	e_gs_r11x8(b, false, 0xff, call ? 2 : 4, table + (uint32_t)offsetof(struct soft_ibtc, host));
+	miss = emit_table_jump(b, table, call);
 	jit_cold_begin(t);
 	e_fix(b, poll, b->p);
 	e_fix(b, miss, b->p);
@@ -118,9 +128,19 @@ bool jit_emit_call_pair(struct tr *t)
 	return true;
 }
 
+void jit_emit_entry(struct jit_buf *b, uint64_t at)
+{
+	e2(b, 0x4d, 0x8d); /* lea r11, [r10 - at] */
+	e1(b, 0x80 | (H_R11 & 7) << 3 | (H_R10 & 7));
+	e4(b, -(uint32_t)at);
+	e_store(b, H_R11, GS_OFF(code_page));
+}
+
 void jit_emit_call_back(struct tr *t, uint64_t next)
 {
 	e_lea(&t->b, H_RSP, H_RSP, 8);
+	if (t->mode & JIT_MOVED)
+		jit_emit_entry(&t->b, next);
 	t->where = IN_MEM;
 	t->recipe = 0;
 	jit_emit_edge(t, next, false, false);
@@ -138,15 +158,37 @@ bool jit_after_sti(const struct jit_scratch *s)
  * for STI is taken at once. */
 static bool polls_far(const struct tr *t, uint64_t target, bool call)
 {
-	return call || target <= t->s->item[t->i].rip || jit_after_sti(t->s);
+	return call || jit_is_back(target, t->s->item[t->i].rip) || jit_after_sti(t->s);
 }
 
-/* To a known address in another page: which page that is can change, so through the table. */
+/* The same from moved code: where in the table the target is it finds out when it runs. */
+static void emit_moved_edge(struct tr *t, uint64_t target, bool call)
+{
+	struct jit_buf *b = &t->b;
+	uint8_t *miss, *poll = NULL;
+
+	e_guest(b, H_R10, target);
+	e_branch_slot(b);
+	if (polls_far(t, target, call)) {
+		e_poll(b);
+		poll = e_jcc_fwd(b, CC_NE);
+	}
+	miss = emit_table_jump(b, branch_table(t), call);
+	jit_cold_begin(t);
+	if (poll)
+		e_fix(b, poll, b->p);
+	e_fix(b, miss, b->p);
+	e_jmp(b, jit_stub(t, t->cache->stubs.lookup));
+	jit_cold_end(t);
+}
+
+/* To a known address in another page: which page that is can change, so through the table. The block there
+ * wants its address in r10 if it is moved code. */
 static void emit_far_edge(struct tr *t, uint64_t target, bool call)
 {
 	struct jit_buf *b = &t->b;
 	uint32_t at = branch_table(t) + jit_branch_slot(target) * (uint32_t)sizeof(struct soft_ibtc);
-	bool is_short = (int64_t)target == (int32_t)target;
+	bool is_short = (int64_t)target == (int32_t)target && !jit_may_move(t->cache, t->mode);
 	uint8_t *miss, *poll = NULL;
 
 	if (polls_far(t, target, call)) {
@@ -204,7 +246,7 @@ void jit_emit_link(struct tr *t, unsigned cc, uint64_t target, uint32_t mode_bit
 	*link = (struct jit_link){
 		.rel32 = (uint32_t)(rel32 - t->cache->rw),
 		.unlinked = (uint32_t)(b->p - t->cache->rw),
-		.target = (uint16_t)((target & 4095) | mode_bits >> 16),
+		.target = (uint16_t)((target & 4095) | (mode_bits | (t->mode & JIT_MOVED)) >> 16),
 		.recipe = jit_recipe_keep(jit_recipe_now(t)),
 	};
 	e_mov_imm(b, H_R11, 0); /* jit_ref: filled in when the links have their place; see finish() */
@@ -229,7 +271,10 @@ void jit_emit_edge(struct tr *t, uint64_t target, bool backward, bool call)
 	}
 	if (!jit_linkable(t, target)) {
 		jit_flags_to_mem(t);
-		emit_far_edge(t, target, call);
+		if (t->mode & JIT_MOVED)
+			emit_moved_edge(t, target, call);
+		else
+			emit_far_edge(t, target, call);
 		return;
 	}
 	jit_flags_settle(t);

@@ -71,6 +71,7 @@ int soft_cache_create(struct soft_vm *vm)
 	cache->size &= ~4095ull;
 	cache->chain = !(debug & VMX_SOFT_NO_CHAIN);
 	cache->use_l0 = !(debug & VMX_SOFT_NO_TLB);
+	cache->all_moved = debug & VMX_SOFT_MOVED_CODE;
 	cache->block_insns = debug & VMX_SOFT_ONE_INSN ? 1 : JIT_BLOCK_INSNS;
 	pthread_mutex_init(&cache->translating, NULL);
 	r = map_code(cache);
@@ -228,6 +229,17 @@ uint64_t jit_block_lines(const struct jit_block *block, unsigned k)
 	return jit_line_mask(block->rip, ((block->last_line + 1ull) << JIT_LINE_SHIFT) - (block->rip & 4095));
 }
 
+static void see(struct soft_cache *cache, struct jit_page *page, const struct jit_block *block)
+{
+	uint64_t at = page->seen_at;
+
+	if (jit_is_moved(block))
+		at = JIT_SEVERAL;
+	else if (!at && jit_may_move(cache, block->mode))
+		at = block->rip & ~4095ull;
+	__atomic_store_n(&page->seen_at, at, __ATOMIC_RELAXED);
+}
+
 void jit_block_add(struct soft_vm *vm, struct jit_block *block)
 {
 	struct soft_cache *cache = vm->cache;
@@ -249,6 +261,8 @@ void jit_block_add(struct soft_vm *vm, struct jit_block *block)
 				page->blocks[k] = ref;
 			page->last[k] = ref;
 			page->of_blocks |= jit_block_lines(block, k);
+			if (!k)
+				see(cache, page, block);
 		}
 	}
 	soft_unlock(&cache->lock);
@@ -260,22 +274,30 @@ static void unlink_one(struct soft_cache *cache, struct jit_link *link)
 	link->to = 0;
 }
 
-/* No vCPU's branch table leads to the block any more: each has one place for its address. */
-static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
+static void forget_in_table(struct soft_vcpu *v, unsigned ctx, const struct jit_block *block)
 {
+	struct soft_tlb *t = &v->tlb[ctx];
 	unsigned slot = jit_branch_slot(block->rip);
 
+	if (jit_is_moved(block)) {
+		if (t->ibtc_mode == (block->mode & ~JIT_MODE_BITS))
+			soft_ibtc_flush(v, ctx);
+	} else if (t->ibtc[slot].rip == block->rip) {
+		t->ibtc[slot].rip = soft_ibtc_free(slot);
+	}
+}
+
+/* No vCPU's branch table leads to the block any more: each has one place for its address, but those of
+ * moved code are not known. */
+static void forget_branches(struct soft_vm *vm, const struct jit_block *block)
+{
 	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
 		struct soft_vcpu *v = vm->vcpus[i];
 
 		if (v)
 			v->code_epoch++;
-		for (unsigned ctx = 0; v && ctx < v->ctx_count; ctx++) {
-			struct soft_ibtc *entry = &v->tlb[ctx].ibtc[slot];
-
-			if (entry->rip == block->rip)
-				entry->rip = soft_ibtc_free(slot);
-		}
+		for (unsigned ctx = 0; v && ctx < v->ctx_count; ctx++)
+			forget_in_table(v, ctx, block);
 	}
 }
 
@@ -390,6 +412,8 @@ static bool kill_lines(struct soft_vm *vm, struct jit_page *page, uint64_t mask)
 		}
 	}
 	(void)count_lines(vm->cache, page, ~0u, &page->of_blocks);
+	if (!page->blocks[0])
+		__atomic_store_n(&page->seen_at, 0, __ATOMIC_RELAXED);
 	jit_page_narrow(page);
 	return true;
 }

@@ -79,7 +79,7 @@ struct jit_place jit_emit_access32(struct tr *t, const struct item *it, const Zy
 	if (has_segment)
 		emit_segment_check(t, it, mem->mem.segment == ZYDIS_REGISTER_GS);
 	else if (mem->mem.base == ZYDIS_REGISTER_NONE && mem->mem.index == ZYDIS_REGISTER_NONE)
-		return jit_emit_check_constant(t, (uint32_t)mem->mem.disp.value, size, write);
+		return jit_emit_check_constant(t, (uint32_t)mem->mem.disp.value, false, size, write);
 	else if (jit_is_pointer(it, mem))
 		return jit_emit_check(t, (unsigned)jit_host_reg((unsigned)jit_guest_reg(mem->mem.base, &high)),
 				      (int32_t)mem->mem.disp.value, size, write);

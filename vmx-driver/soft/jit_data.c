@@ -428,7 +428,9 @@ void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 	if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP) {
 		uint64_t ea = next_rip + (uint64_t)disp;
 
-		e_mov_imm(b, dst, wide ? ea : (uint32_t)ea);
+		e_guest(b, dst, wide || b->moved ? ea : (uint32_t)ea);
+		if (b->moved && !wide)
+			e_rr(b, false, 0x89, dst, dst);
 	} else if (disp != (int32_t)disp ||
 		   (op->mem.base == ZYDIS_REGISTER_NONE && op->mem.index == ZYDIS_REGISTER_NONE)) {
 		e_mov_imm(b, dst, wide ? (uint64_t)disp : (uint32_t)disp);

@@ -261,6 +261,36 @@ static inline void e_lea(struct jit_buf *b, unsigned dst, unsigned base, int32_t
 {
 	e_lea_w(b, true, dst, base, disp);
 }
+/* lea reg, [reg + disp], whatever is to be added. */
+static inline void e_add_far(struct jit_buf *b, unsigned reg, int64_t disp)
+{
+	while (disp != (int32_t)disp) {
+		int32_t part = disp < 0 ? INT32_MIN : INT32_MAX;
+
+		e_lea(b, reg, reg, part);
+		disp -= part;
+	}
+	if (disp)
+		e_lea(b, reg, reg, (int32_t)disp);
+}
+/* reg = an address of the guest's code or off it; no flags */
+static inline void e_guest(struct jit_buf *b, unsigned reg, uint64_t at)
+{
+	if (!b->moved) {
+		e_mov_imm(b, reg, at);
+		return;
+	}
+	e_load(b, reg, GS_OFF(code_page));
+	e_add_far(b, reg, (int64_t)at);
+}
+/* reg = a guest address that is known; code: as far from the guest's code as it is from the block */
+static inline void e_address(struct jit_buf *b, unsigned reg, uint64_t at, bool code)
+{
+	if (code)
+		e_guest(b, reg, at);
+	else
+		e_mov_imm(b, reg, at);
+}
 /* mov qword gs:[disp], imm64 through r11 when it does not fit */
 static inline void e_store_imm(struct jit_buf *b, uint32_t disp, uint64_t imm)
 {
@@ -270,6 +300,16 @@ static inline void e_store_imm(struct jit_buf *b, uint32_t disp, uint64_t imm)
 		e_mov_imm(b, H_R11, imm);
 		e_store(b, H_R11, disp);
 	}
+}
+/* mov qword gs:[disp], an address of the guest's code; through r11 */
+static inline void e_store_guest(struct jit_buf *b, uint32_t disp, uint64_t at)
+{
+	if (!b->moved) {
+		e_store_imm(b, disp, at);
+		return;
+	}
+	e_guest(b, H_R11, at);
+	e_store(b, H_R11, disp);
 }
 /* cmp qword gs:[disp], imm32 */
 static inline void e_cmp_gs_imm(struct jit_buf *b, uint32_t disp, uint32_t imm)

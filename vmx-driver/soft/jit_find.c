@@ -75,6 +75,14 @@ struct jit_block *jit_block_find(struct soft_cache *cache, const struct jit_key 
 	return block;
 }
 
+bool jit_seen_elsewhere(struct soft_cache *cache, uint64_t gpa, uint64_t rip)
+{
+	struct jit_page *page = jit_page_get(cache, gpa);
+	uint64_t at = page ? __atomic_load_n(&page->seen_at, __ATOMIC_RELAXED) : 0;
+
+	return at && at != (rip & ~4095ull);
+}
+
 static void forget_in(struct soft_cache *cache, struct soft_tlb *t, unsigned i, unsigned region)
 {
 	const uint8_t *hot = cache->rx + cache->hot_at + region * cache->hot_size;

@@ -332,16 +332,16 @@ struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsig
 }
 
 /* Its page is compared with the tag at once. */
-struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, unsigned size, bool write)
+struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, bool code, unsigned size, bool write)
 {
 	struct jit_buf *b = &t->b;
 	uint32_t slot = jit_slot_of_page(t, la >> 12, write), l0 = slot_offset(t, slot);
-	bool is_short = (int64_t)la == (int32_t)la;
+	bool is_short = (int64_t)la == (int32_t)la && !(code && b->moved);
 	struct jit_place place = { .base = H_R11, .disp = (int32_t)la };
 	struct slow_path *slow;
 
 	if (!t->cache->use_l0 || (la & 4095) + size > 4096) {
-		e_mov_imm(b, H_R10, la);
+		e_address(b, H_R10, la, code);
 		return jit_emit_check(t, H_R10, 0, size, write);
 	}
 	slow = add_slow_path(t, slot, size, write, false, JIT_BY_L0);
@@ -351,7 +351,7 @@ struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, unsigned siz
 		e_cmp_gs_imm(b, l0, (uint32_t)la & ~4095u);
 	} else {
 		place = (struct jit_place){ .base = H_R10, .index = JIT_INDEX(H_R11), .disp = la & 4095 };
-		e_mov_imm(b, H_R10, la & ~4095ull);
+		e_address(b, H_R10, la & ~4095ull, code);
 		e_gs(b, true, 0x3b, H_R10, l0);
 	}
 	slow->where = (struct jit_place){ .base = place.base, .disp = place.disp };
@@ -390,9 +390,9 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 		return jit_emit_check_r11(t, size, write, false);
 	}
 	if (mem->mem.base == ZYDIS_REGISTER_RIP)
-		return jit_emit_check_constant(t, next_rip + (uint64_t)disp, size, write);
+		return jit_emit_check_constant(t, next_rip + (uint64_t)disp, true, size, write);
 	if (!has_base && !has_segment)
-		return jit_emit_check_constant(t, (uint64_t)disp, size, write);
+		return jit_emit_check_constant(t, (uint64_t)disp, false, size, write);
 	if (!has_base) {
 		/* a processor's own data: the base stays the same, so pages of it are told apart */
 		uint32_t slot = jit_slot_of_page(t, (uint64_t)disp >> 12 ^ mem->mem.segment, write);
@@ -504,8 +504,15 @@ static void e6(struct jit_buf *b, uint64_t val)
 /* jit_slow() reads it. */
 static void emit_note(struct jit_buf *b, const struct slow_path *slow)
 {
-	e2(b, 0xeb, JIT_NOTE_RIP + (slow->recipe ? JIT_RECIPE_BYTES : 0));
-	e6(b, slow->rip);
+	unsigned recipe = slow->recipe ? JIT_RECIPE_BYTES : 0;
+
+	if (b->moved) {
+		e2(b, 0xeb, JIT_NOTE_MOVED + recipe);
+		e2(b, slow->rip & 0xff, slow->rip >> 8 & 0xff);
+	} else {
+		e2(b, 0xeb, JIT_NOTE_RIP + recipe);
+		e6(b, slow->rip);
+	}
 	if (slow->recipe)
 		e6(b, slow->recipe);
 }

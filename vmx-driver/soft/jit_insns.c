@@ -320,11 +320,13 @@ static void emit_call(struct tr *t, struct item *it)
 			emit_canonical(t, it);
 	}
 	place = check_push(t);
-	e_mov_imm(b, H_R9, next);
+	e_guest(b, H_R9, next);
 	emit_push_value(t, H_R9, place);
 	pair = jit_emit_call_pair(t);
 	if (jit_is_direct(it)) {
-		jit_emit_edge(t, jit_branch_target(it), jit_branch_target(it) <= it->rip, pair);
+		uint64_t target = jit_branch_target(it);
+
+		jit_emit_edge(t, target, jit_is_back(target, it->rip), pair);
 	} else {
 		e_load(b, H_R10, GS_OFF(scratch) + 8);
 		jit_emit_indirect(t, -(int32_t)t->word, pair);
@@ -353,7 +355,9 @@ static void emit_jmp(struct tr *t, struct item *it)
 {
 	jit_flags_clobber(t);
 	if (jit_is_direct(it)) {
-		jit_emit_edge(t, jit_branch_target(it), jit_branch_target(it) <= it->rip, false);
+		uint64_t target = jit_branch_target(it);
+
+		jit_emit_edge(t, target, jit_is_back(target, it->rip), false);
 	} else {
 		emit_branch_target(t, it);
 		jit_emit_indirect(t, 0, false);
@@ -376,9 +380,9 @@ static void emit_jcc(struct tr *t, struct item *it)
 	recipe = t->recipe;
 	from = t->b.p;
 	if (jit_linkable(t, target) && !jit_after_sti(t->s)) {
-		jit_emit_link(t, cc, target, target <= it->rip ? JIT_LOOP : 0);
+		jit_emit_link(t, cc, target, jit_is_back(target, it->rip) ? JIT_LOOP : 0);
 		e_kept_over(&t->b, from);
-	} else if (target <= it->rip && t->cache->chain) {
+	} else if (jit_is_back(target, it->rip) && t->cache->chain) {
 		/* a loop: most often taken, so its way back stands in line */
 		hole = e_jcc_fwd(&t->b, cc ^ 1);
 		jit_emit_edge(t, target, true, false);
@@ -422,7 +426,7 @@ static void emit_op(struct tr *t, struct item *it)
 	site->next_rip = jit_next_rip(it);
 	jit_flags_clobber(t);
 	e_mov_imm(&t->b, H_R11, (uint64_t)(uintptr_t)site);
-	e_call(&t->b, jit_stub(t, cache->stubs.op));
+	e_call(&t->b, jit_stub(t, cache->stubs.op[!!(t->mode & JIT_MOVED)]));
 	if (jit_is_sti(it) && t->i + 1 < t->s->count && is_branch(&t->s->item[t->i + 1]))
 		emit_end_shadow(t); /* there is no way behind the branch */
 	if (!jit_ends_block(it))

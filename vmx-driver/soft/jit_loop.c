@@ -117,6 +117,7 @@ static bool join_stream(struct loop *loop, const struct loop_stream *one, struct
 		int64_t lo = one->lo < s->lo ? one->lo : s->lo, hi = one->hi > s->hi ? one->hi : s->hi;
 
 		if (s->base != one->base || s->index != one->index || s->log2 != one->log2 ||
+		    s->code != one->code ||
 		    hi - lo > LOOP_SPAN)
 			continue;
 		s->lo = lo;
@@ -148,15 +149,15 @@ static bool add_access(struct loop *loop, const struct item *it, unsigned item,
 	struct loop_stream one = {
 		.item = item, .lo = mem->mem.disp.value,
 		.write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE,
+		.code = mem->mem.base == ZYDIS_REGISTER_RIP,
 	};
-	bool fixed = mem->mem.base == ZYDIS_REGISTER_RIP;
 
 	if (it->insn.zi.address_width != 64 || !mem->size || mem->size > 8 * 64 ||
 	    jit_has_segment(mem))
 		return false;
-	if (fixed)
+	if (one.code)
 		one.lo += (int64_t)(it->rip + it->insn.len);
-	if (!root_of(value, last, fixed ? ZYDIS_REGISTER_NONE : mem->mem.base, &base, &base_stride) ||
+	if (!root_of(value, last, one.code ? ZYDIS_REGISTER_NONE : mem->mem.base, &base, &base_stride) ||
 	    !root_of(value, last, mem->mem.index, &index, &index_stride))
 		return false;
 	if (base_stride && index_stride)

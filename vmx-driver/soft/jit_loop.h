@@ -27,6 +27,7 @@ struct loop_stream {
 	uint8_t base, index, log2; /* guest registers, or JIT_NOBODYS: base + (index << log2) */
 	bool base_moves;           /* with its iterations; else only the index does, if any */
 	bool write;
+	bool code;                 /* from the guest's code on: [RIP + ...] */
 	uint8_t host;    /* register with what is added to the one that moves: distance and the other */
 	unsigned item;   /* one of its accesses */
 	int64_t stride;

@@ -23,7 +23,9 @@ static void emit_stream_address(struct tr *t, const struct loop_stream *s, unsig
 {
 	ZydisDecodedOperand op = { .type = ZYDIS_OPERAND_TYPE_MEMORY };
 
-	if (s->base != JIT_NOBODYS)
+	if (s->code)
+		op.mem.base = ZYDIS_REGISTER_RIP;
+	else if (s->base != JIT_NOBODYS)
 		op.mem.base = (ZydisRegister)(ZYDIS_REGISTER_RAX + s->base);
 	if (s->index != JIT_NOBODYS)
 		op.mem.index = (ZydisRegister)(ZYDIS_REGISTER_RAX + s->index);
@@ -250,7 +252,7 @@ static void emit_setup(struct tr *t, const struct loop *loop)
 
 		e_load(b, s->host, s->l0 + 8);
 		if (s->base == JIT_NOBODYS && s->index == JIT_NOBODYS) {
-			e_mov_imm(b, H_R9, (uint64_t)s->lo);
+			e_address(b, H_R9, (uint64_t)s->lo, s->code);
 			e_rr(b, true, 0x01, s->host, H_R9);
 		} else if (add != JIT_NOBODYS) {
 			emit_add_guest(b, s->host, add, s->base_moves ? s->log2 : 0);
@@ -308,7 +310,7 @@ static void emit_out(struct tr *t, struct loop *loop, uint64_t target, uint64_t 
 	emit_restore(t, loop);
 	t->loop = NULL;
 	t->recipe = jit_loop_recipe(loop, recipe);
-	jit_emit_edge(t, target, target <= from, false);
+	jit_emit_edge(t, target, jit_is_back(target, from), false);
 	t->loop = loop;
 	t->recipe = recipe;
 	t->where = where;

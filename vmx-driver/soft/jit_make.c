@@ -316,7 +316,7 @@ static bool recover(struct soft_vcpu *v, const struct jit_block *block, const ui
 		if (guest != JIT_NOBODYS)
 			v->gpr[guest] = (uint64_t)uc->uc_mcontext.gregs[regs[i][0]];
 	}
-	v->rip = block->rip + p.guest;
+	v->rip = block->rip + p.guest + (jit_is_moved(block) ? v->code_page : 0);
 	if (p.state & POINT_SWAPPED) {
 		uint64_t *g = &v->gpr[p.state >> 4 & 3];
 

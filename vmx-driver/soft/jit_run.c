@@ -47,8 +47,12 @@ static jit_recipe take_note(struct soft_vcpu *v, const uint8_t *note)
 {
 	unsigned bytes = note[1]; /* that the jump goes over */
 
-	v->rip = (uint64_t)((int64_t)(six_bytes(note + 2) << 16) >> 16);
-	return bytes > JIT_NOTE_RIP ? six_bytes(note + 2 + JIT_NOTE_RIP) : 0;
+	bool moved = bytes == JIT_NOTE_MOVED || bytes == JIT_NOTE_MOVED + JIT_RECIPE_BYTES;
+	unsigned of_rip = moved ? JIT_NOTE_MOVED : JIT_NOTE_RIP;
+
+	v->rip = moved ? v->code_page + *(const soft_u16 *)(note + 2) :
+			 (uint64_t)((int64_t)(six_bytes(note + 2) << 16) >> 16);
+	return bytes > of_rip ? six_bytes(note + 2 + of_rip) : 0;
 }
 
 static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
@@ -250,7 +254,7 @@ static void ibtc_set(struct soft_vcpu *v, uint64_t rip, const struct jit_block *
 	struct soft_tlb *t = &v->tlb[v->ctx];
 
 	slot->rip = rip;
-	slot->host = jit_host(soft_vm_of(v)->cache, block);
+	slot->host = jit_entry(soft_vm_of(v)->cache, block);
 	if (t->ibtc_filled < SOFT_IBTC_LOG)
 		t->ibtc_log[t->ibtc_filled] = (uint16_t)jit_branch_slot(rip);
 	if (t->ibtc_filled <= SOFT_IBTC_LOG)
@@ -299,6 +303,25 @@ static void leave_gone_code(struct soft_vcpu *v)
 	__atomic_store_n(&j->gone, gone, __ATOMIC_RELEASE);
 }
 
+/* Where the jump leads. */
+static uint64_t link_target(const struct soft_vcpu *v, const struct jit_link *link)
+{
+	const struct soft_cache *cache = soft_vm_of((struct soft_vcpu *)v)->cache;
+	uint64_t target = jit_link_target(cache, link);
+
+	return jit_is_moved(jit_block_at(cache, link->from)) ? v->code_page + target : target;
+}
+
+/* Blocks that are linked are both moved or neither; others are as their page is. */
+static bool wants_moved(struct soft_vcpu *v, const struct jit_link *link, uint64_t gpa)
+{
+	struct soft_cache *cache = soft_vm_of(v)->cache;
+
+	if (link)
+		return (uint32_t)link->target << 16 & JIT_MOVED;
+	return jit_may_move(cache, v->mode) && (cache->all_moved || jit_seen_elsewhere(cache, gpa, v->rip));
+}
+
 /* The block for v->rip, made if need be. SOFT_OK with *ret_host, or why not. */
 static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 {
@@ -324,6 +347,10 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	if (rc != SOFT_OK)
 		return rc;
 	key.gpa2 = next_page(v);
+	if (wants_moved(v, link, key.gpa)) {
+		key.rip &= 4095;
+		key.mode |= JIT_MOVED;
+	}
 	soft_lock(&cache->lock);
 	block = jit_block_find(cache, &key);
 	soft_unlock(&cache->lock);
@@ -336,12 +363,12 @@ static int find(struct soft_vcpu *v, struct jit_link *link, void **ret_host)
 	}
 	soft_lock(&cache->lock);
 	/* This vCPU may have parked on the way, and the link be gone with its block. */
-	if (link && !code_is_gone(v) && jit_link_target(cache, link) == v->rip && cache->chain)
+	if (link && !code_is_gone(v) && link_target(v, link) == v->rip && cache->chain)
 		jit_link(cache, link, block);
 	soft_unlock(&cache->lock);
-	if (cache->chain && key.mode == v->mode && !key.recipe)
+	if (cache->chain && (key.mode & ~JIT_MOVED) == v->mode && !key.recipe)
 		ibtc_set(v, v->rip, block);
-	*ret_host = jit_host(cache, block);
+	*ret_host = jit_entry(cache, block);
 	return SOFT_OK;
 }
 
@@ -384,7 +411,7 @@ int soft_jit_run(struct soft_vcpu *v)
 		case JIT_LINK:
 			(void)__atomic_load_n(&cache->n_blocks, __ATOMIC_ACQUIRE);
 			link = jit_link_at(cache, (jit_ref)v->scratch[0]);
-			v->rip = jit_link_target(cache, link);
+			v->rip = link_target(v, link);
 			jit_recipe_follow(v, jit_recipe_of(link->recipe));
 			break;
 		case JIT_BRANCH:

@@ -107,6 +107,7 @@ static void emit_enter(struct jit_buf *b, const uint8_t *bottom)
 	e2(b, 0xec, 8); /* sub rsp, 8: aligned to 16 */
 	e_store(b, H_RSP, GS_OFF(host_rsp));
 	e_mov(b, H_R11, H_RSI);
+	e_load(b, H_R10, GS_OFF(rip)); /* for jit_entry() */
 	emit_no_returns(b, bottom);
 	load_all(b);
 	e3(b, 0x41, 0xff, 0xe3); /* jmp r11 */
@@ -308,18 +309,24 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, const struct 
 _Static_assert(offsetof(struct soft_vcpu, parked_since) == offsetof(struct soft_vcpu, fp_live) + 1,
 	       "compared as one word");
 
+/* An address of the site, r11, into the vCPU. */
+static void emit_site_address(struct jit_buf *b, size_t of_site, uint32_t of_vcpu, bool moved)
+{
+	e3(b, 0x49, 0x8b, 0x43);
+	e1(b, (unsigned)of_site); /* mov rax, [r11 + of_site] */
+	if (moved)
+		e_gs(b, true, 0x03, H_RAX, GS_OFF(code_page));
+	e_store(b, H_RAX, of_vcpu);
+}
+
 /* r11: struct jit_op_site; called. Returns when the operation gave SOFT_OK. */
-static void emit_op(struct soft_cache *cache, struct jit_buf *b)
+static void emit_op(struct soft_cache *cache, struct jit_buf *b, bool moved)
 {
 	uint8_t *fail, *saved;
 
 	save_all(b);
-	e3(b, 0x49, 0x8b, 0x43);
-	e1(b, offsetof(struct jit_op_site, rip)); /* mov rax, [r11 + rip] */
-	e_store(b, H_RAX, GS_OFF(rip));
-	e3(b, 0x49, 0x8b, 0x43);
-	e1(b, offsetof(struct jit_op_site, next_rip));
-	e_store(b, H_RAX, GS_OFF(next_rip));
+	emit_site_address(b, offsetof(struct jit_op_site, rip), GS_OFF(rip), moved);
+	emit_site_address(b, offsetof(struct jit_op_site, next_rip), GS_OFF(next_rip), moved);
 	e_load(b, H_RDI, GS_OFF(self));
 	e3(b, 0x49, 0x8b, 0x73);
 	e1(b, offsetof(struct jit_op_site, insn)); /* mov rsi, [r11 + insn] */
@@ -400,8 +407,10 @@ void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b)
 			emit_slow(cache, b, &stub);
 		}
 	}
-	cache->stubs.op = here(cache, b);
-	emit_op(cache, b);
+	for (unsigned moved = 0; moved < 2; moved++) {
+		cache->stubs.op[moved] = here(cache, b);
+		emit_op(cache, b, moved);
+	}
 	cache->stubs.dispatch = here(cache, b);
 	emit_dispatch(cache, b);
 }

@@ -131,6 +131,11 @@ static inline uint64_t jit_next_rip(const struct item *it)
 
 	return it->insn.code == CODE_64 ? next : (uint32_t)next;
 }
+/* Is that on or before `rip`? Both may count from the begin of a page (JIT_MOVED). */
+static inline bool jit_is_back(uint64_t target, uint64_t rip)
+{
+	return (int64_t)(target - rip) <= 0;
+}
 /* Target of a CALL, JMP or Jcc with an immediate operand, and is it one? */
 uint64_t jit_branch_target(const struct item *it);
 bool jit_is_direct(const struct item *it);
@@ -186,8 +191,8 @@ struct jit_place jit_emit_check_r11(struct tr *t, unsigned size, bool write, boo
 bool jit_can_index(const struct item *it, const ZydisDecodedOperand *mem);
 struct jit_place jit_emit_check_indexed(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
 					unsigned size, bool write, bool group);
-/* The same for one access to an address that is known. */
-struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, unsigned size, bool write);
+/* The same for one access to an address that is known; code: how far it is from the guest's code is. */
+struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, bool code, unsigned size, bool write);
 /* The same for one access; its place. */
 struct jit_place jit_emit_check(struct tr *t, unsigned base, int32_t disp, unsigned size, bool write);
 /* The same for an operand within a group that is not of it: r10 alone is used. */
@@ -230,6 +235,8 @@ void jit_emit_return(struct tr *t, int32_t undo);
  * parameter of that name), and comes back to jit_emit_call_back(). */
 bool jit_emit_call_pair(struct tr *t);
 void jit_emit_call_back(struct tr *t, uint64_t next);
+/* r10 holds the linear address of what stands at that offset in its page: v->code_page. No flags. */
+void jit_emit_entry(struct jit_buf *b, uint64_t at);
 #define ALWAYS 0x10u /* instead of a condition code */
 #define CALLING 0x11u
 /* A jump (on condition cc, ALWAYS, or CALLING) to the block for a target in this page, bent to it when that

@@ -125,6 +125,9 @@ struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key,
 	const uint8_t *cold;
 
 	jit_region_begin(cache, &t.b, &t.other);
+	t.b.moved = t.other.moved = t.mode & JIT_MOVED;
+	if (t.b.moved)
+		jit_emit_entry(&t.b, t.rip);
 	t.start = t.b.p;
 	cold = t.other.p;
 	s->slow_count = s->link_count = s->point_count = 0;

@@ -177,6 +177,7 @@ struct soft_vcpu {
 	uint64_t scratch[8]; /* jit's own */
 	uint64_t flag_slot[2], flag_recipe; /* jit_recipe.h; the recipe of flags not yet in aflags */
 	struct soft_ibtc *ibtc; /* of the current context */
+	uint64_t code_page;  /* while it runs moved code (JIT_MOVED): the linear address of its page */
 	uint64_t tsc_offset;
 	uint8_t returns_stale; /* guest addresses may mean something else than when translated code was
 				* entered: whoever forgets branches (tlb.c) or changes the mode says so */
