@@ -164,11 +164,49 @@ static int shuffle_registers(struct gen *g, int order[15])
 	return n;
 }
 
+static bool is_crowded(int reg)
+{
+	return reg >= 8 && reg < 12;
+}
+
+/* The first `want` of R8 to R11, which translated code has in memory, to that place and those below. */
+static void crowd(int *order, int place, int want)
+{
+	for (int k = 0; k <= place && want; k++) {
+		int t = order[k];
+
+		if (!is_crowded(t))
+			continue;
+		order[k] = order[place];
+		order[place--] = t;
+		want--;
+	}
+}
+
+/* Few data registers, R8 to R11 among them if they are left. */
+static void choose_few(struct gen *g)
+{
+	unsigned few = 0;
+
+	for (unsigned k = 0; k < g->data_count; k++) {
+		int t = g->data[k];
+
+		if (!is_crowded(t))
+			continue;
+		g->data[k] = g->data[few];
+		g->data[few++] = t;
+	}
+	g->data_count = 4 + rng_below(&g->rng, 3);
+}
+
 static void choose_registers(struct gen *g)
 {
 	struct cpu *in = &g->p->tc.in;
 	int order[15], n = shuffle_registers(g, order);
+	const bool crowded = !g->p->code.is32 && rng_percent(&g->rng, 40);
 
+	if (crowded)
+		crowd(order, n - 1, 2);
 	g->ptr_count = g->p->code.is32 ? 2 : GEN_POINTERS;
 	g->counter_count = g->p->code.is32 ? 1 : GEN_LOOPS;
 	g->word = g->p->code.is32 ? 4 : 8;
@@ -187,6 +225,8 @@ static void choose_registers(struct gen *g)
 	in->gpr[g->depth = order[--n]] = 1;
 	while (n)
 		g->data[g->data_count++] = order[--n];
+	if (crowded)
+		choose_few(g);
 	in->gpr[RSP] = STACK_VA + STACK_SIZE - 0x40 - rng_below(&g->rng, 64) * 8;
 	if (rng_percent(&g->rng, 15))
 		in->gpr[RSP] -= rng_below(&g->rng, 8);

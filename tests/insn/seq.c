@@ -47,16 +47,17 @@ static void add_piece(struct sequence *q, const uint8_t *bytes, unsigned len, in
 static void setup_registers(struct sequence *q)
 {
 	struct cpu *in = &q->tc->in;
-	static const int in64[] = { RBX, RSI, RDI, R13 }, in32[] = { RBX, RSI, RDI };
+	static const int in64[2][4] = { { RBX, RSI, RDI, R13 }, { R9, R10, RDI, R13 } }, in32[] = { RBX, RSI, RDI };
 
 	q->pointer_count = q->forms->mode == MODE_64 ? 4 : 3;
-	memcpy(q->pointers, q->forms->mode == MODE_64 ? in64 : in32, q->pointer_count * sizeof(int));
+	memcpy(q->pointers, q->forms->mode == MODE_64 ? in64[rng_percent(&q->rng, 40)] : in32,
+	       q->pointer_count * sizeof(int));
 	q->counter = RBP;
-	in->gpr[RBX] = MEM_VA + 0x400;
-	in->gpr[RSI] = MEM_VA + 0x800 + rng_below(&q->rng, 64);
-	in->gpr[RDI] = MEM_VA + 0x1000 + rng_below(&q->rng, 64) - 32;
+	in->gpr[q->pointers[0]] = MEM_VA + 0x400;
+	in->gpr[q->pointers[1]] = MEM_VA + 0x800 + rng_below(&q->rng, 64);
+	in->gpr[q->pointers[2]] = MEM_VA + 0x1000 + rng_below(&q->rng, 64) - 32;
 	if (q->forms->mode == MODE_64)
-		in->gpr[R13] = MEM_END - 0x100 + rng_below(&q->rng, 0x80);
+		in->gpr[q->pointers[3]] = MEM_END - 0x100 + rng_below(&q->rng, 0x80);
 	/* Not 0: a branch may come into the loop without its MOV. */
 	in->gpr[RBP] = 1 + rng_below(&q->rng, 31);
 	in->gpr[RSP] = MEM_VA + 0x1800 + rng_below(&q->rng, 16) * 8;

@@ -13,26 +13,32 @@ PAYLOAD(sites, "pushq $0x23\n pushq $0\n pushfq\n pushq $0x2b\n lea 1f(%rip),%ra
 	       "xor %rax,%rsi\n mov (%rsi),%rax\n add %rax,%rbx\n"
 	       "dec %ecx\n jnz 1b\n ud2");
 
+/* Its code goes to 0x101000; both pages hold a 3. */
+static void create(struct guest *g)
+{
+	if (guest_create(g, 0) < 0)
+		CU_FAIL_FATAL("guest_create");
+	g->ram[CODE + 0x100] = 0xf4;
+	set_gate(g, 6, CODE + 0x100, 0);
+	set_pte(g, 1, 0x101000 | PTE_RW | PTE_USER);
+	set_pte(g, 4, 0x104000 | PTE_RW | PTE_USER);
+	set_pte(g, 5, 0x105000 | PTE_RW | PTE_USER);
+	*q(g, 0x104000) = *q(g, 0x105000) = 3;
+	guest_set_reg(g, VMX_RIP, USER_CODE);
+	guest_set_reg(g, VMX_RBX, 0);
+}
+
 /* How often L0 missed. */
 static uint64_t run(uint32_t mask)
 {
 	struct guest g;
 	uint64_t n;
 
-	if (guest_create(&g, 0) < 0)
-		CU_FAIL_FATAL("guest_create");
+	create(&g);
 	LOAD(&g, 0x101000, sites);
-	g.ram[CODE + 0x100] = 0xf4;
-	set_gate(&g, 6, CODE + 0x100, 0);
-	set_pte(&g, 1, 0x101000 | PTE_RW | PTE_USER);
-	set_pte(&g, 4, 0x104000 | PTE_RW | PTE_USER);
-	set_pte(&g, 5, 0x105000 | PTE_RW | PTE_USER);
-	*q(&g, 0x104000) = *q(&g, 0x105000) = 3;
-	guest_set_reg(&g, VMX_RIP, USER_CODE);
 	guest_set_reg(&g, VMX_RSI, USER_DATA);
 	guest_set_reg(&g, VMX_RDI, mask);
 	guest_set_reg(&g, VMX_RCX, ROUNDS);
-	guest_set_reg(&g, VMX_RBX, 0);
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 3 * ROUNDS);
 	n = guest_stat(&g, "tlb_l0_misses");
@@ -52,6 +58,31 @@ static void test_seldom(void)
 
 	CU_ASSERT_TRUE(n >= ROUNDS / 64 - 1024);
 	CU_ASSERT_TRUE(n < ROUNDS / 32);
+}
+
+/* The same with registers that translated code has in memory, and copies of which are used around the
+ * access: r8 adds up where r9 points to, rbx what is there, rdi the turns. */
+PAYLOAD(copies, "pushq $0x23\n pushq $0\n pushfq\n pushq $0x2b\n lea 1f(%rip),%rax\n push %rax\n iretq\n"
+		"1: xor %edx,%edx\n test $0,%ecx\n setz %dl\n mov %edx,%eax\n shl $12,%eax\n"
+		"xor %rax,%r9\n mov (%r9),%rax\n add %rax,%rbx\n add %r9,%r8\n"
+		"mov %ecx,%r10d\n mov (%r9),%rax\n add %r10,%rdi\n dec %ecx\n jnz 1b\n ud2");
+
+static void test_copies(void)
+{
+	struct guest g;
+
+	create(&g);
+	LOAD(&g, 0x101000, copies);
+	guest_set_reg(&g, VMX_RDI, 0);
+	guest_set_reg(&g, VMX_R8, 0);
+	guest_set_reg(&g, VMX_R9, USER_DATA);
+	guest_set_reg(&g, VMX_RCX, ROUNDS);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 3 * ROUNDS);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RDI), (uint64_t)ROUNDS * (ROUNDS + 1) / 2);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_R8), (uint64_t)ROUNDS / 2 * (2 * USER_DATA + 0x1000));
+	CU_ASSERT_TRUE(guest_stat(&g, "tlb_l0_misses") < ROUNDS / 4); /* most of it by L1 */
+	guest_destroy(&g);
 }
 
 /* Supervisor code: one access that goes to the large page at rdi, and another one off the same base that
@@ -95,20 +126,13 @@ static void test_refused(void)
 {
 	struct guest g;
 
-	if (guest_create(&g, 0) < 0)
-		CU_FAIL_FATAL("guest_create");
+	create(&g);
 	LOAD(&g, 0x101000, refused);
-	g.ram[CODE + 0x100] = 0xf4;
-	set_gate(&g, 6, CODE + 0x100, 0);
 	set_gate(&g, 14, CODE + 0x100, 0);
-	set_pte(&g, 1, 0x101000 | PTE_RW | PTE_USER);
 	set_pte(&g, 4, 0x104000 | 1 | PTE_USER);
-	*q(&g, 0x104000) = 3;
-	guest_set_reg(&g, VMX_RIP, USER_CODE);
 	guest_set_reg(&g, VMX_RSI, USER_DATA);
 	guest_set_reg(&g, VMX_RDI, 1);
 	guest_set_reg(&g, VMX_RCX, ROUNDS);
-	guest_set_reg(&g, VMX_RBX, 0);
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 3 * ROUNDS);
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RCX), 1); /* at the write */
@@ -122,6 +146,7 @@ int main(void)
 	CU_TestInfo tests[] = {
 		{ "another page each time", test_often },
 		{ "another page now and then", test_seldom },
+		{ "copies of registers around it", test_copies },
 		{ "a small page where a large one was", test_shared },
 		{ "a group that may not write and does not", test_refused },
 		CU_TEST_INFO_NULL,

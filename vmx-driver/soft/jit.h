@@ -3,7 +3,7 @@
  * jit.h - the translator's own interface: code cache, blocks, links.
  *
  * Host registers in translated code: rax rcx rdx rbx rbp rsi rdi r12-r15 hold the guest's registers
- * of the same name, r8 holds the guest's rsp, the guest's r8-r11 stay in v->gpr, r9-r11 are scratch,
+ * of the same name, r8 holds the guest's rsp, the guest's r8-r11 stay in v->gpr (jit_kept.h), r9-r11 are scratch,
  * rsp is the host stack (16-byte aligned between instructions; jit_branch.c), GS is the vCPU. Guest RFLAGS are in
  * v->aflags at every block boundary, or a recipe for them is part of the block's key (jit_recipe.h).
  * FP registers are the guest's.
@@ -186,15 +186,21 @@ static inline bool jit_mode_l0(enum jit_site_mode mode)
 #define JIT_PAGES_LEAF (1u << 18)
 #define JIT_LINKS_MAX (4u * JIT_BLOCK_INSNS)
 
+#define JIT_KEPT_FIRST 9u /* r9 and r10 */
+#define JIT_KEPT_HOSTS 2u
+
 struct jit_buf { /* where code is being written */
 	uint8_t *p, *end; /* writable mapping */
 	bool full;
-	/* While kept_at is p a guest register that lives in memory is in a host register as well
-	 * (e_get_gpr()); `keeps` says whether that is looked after. */
+	/* jit_kept.h, while `keeps`: host registers from JIT_KEPT_FIRST on that have copies of guest
+	 * registers while `at` is p; the one that was wanted last. */
 	bool keeps;
 	bool moved; /* guest addresses are emitted as v->code_page + something (e_guest()) */
-	uint8_t kept_host, kept_guest;
-	const uint8_t *kept_at;
+	uint8_t kept_last;
+	struct {
+		const uint8_t *at;
+		uint8_t guest;
+	} kept[JIT_KEPT_HOSTS];
 };
 
 struct jit_kept { /* its address is computed when it runs, so that its bytes say all */
@@ -324,8 +330,8 @@ struct jit_place { /* the memory operand of a copied instruction: [base + index 
  * *ret_point_state: POINT_SWAPPED and its register, or 0. */
 void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_place place,
 		   unsigned *ret_point_state);
-/* Effective address (with segment base) of the operand into dst; clobbers r10 and r11, and host
- * flags if a segment base is added. next_rip is for RIP-relative ones. */
+/* Effective address (with segment base) of the operand into dst; clobbers r10 and r11 (with copies,
+ * jit_kept.h, r9 as well), and host flags if a segment base is added. next_rip is for RIP-relative ones. */
 void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 		 const ZydisDecodedOperand *op, uint64_t next_rip, bool with_segment);
 /* Pinned or r8 for rsp; -1: in memory. */

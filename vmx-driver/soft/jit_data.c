@@ -6,7 +6,7 @@
  * and immediates; general-purpose register fields are replaced by the host's (jit.h), the memory
  * operand by struct jit_place. Everything else stays the guest's own bytes.
  */
-#include "vmx-driver/soft/jit_emit.h"
+#include "vmx-driver/soft/jit_kept.h"
 
 #define NO_REG 0xffu
 
@@ -31,25 +31,54 @@ static bool is_moffs(const struct soft_insn *insn)
 
 /* --- register allocation -------------------------------------------------------------------- */
 
-/* Gives each memory-resident guest register a scratch register; two fields of one register share it.
- * place: of the memory operand, whose registers are not free (at most two others are needed). */
-static void assign(struct fields *f, const struct jit_place *place)
+/* Does the field name a register that lives in memory? */
+static bool is_resident(const struct fields *f, unsigned i)
 {
-	static const uint8_t any[] = { H_R9, H_R10, H_R11 }, beside_r10[] = { H_R9, H_R11, H_R11 };
-	const uint8_t *free_regs = f->mem && place->base == H_R10 ? beside_r10 : any;
+	return f->facts->resident >> i & 1;
+}
+
+/* The first field that names the same register as field i. */
+static unsigned first_of(const struct fields *f, unsigned i)
+{
+	unsigned k = 0;
+
+	while (k < i && (f->f[k].guest != f->f[i].guest || !is_resident(f, k)))
+		k++;
+	return k;
+}
+
+/* Gives each memory-resident guest register a scratch register: the one with its copy, which may be the
+ * place's as well, or a free one. Two fields of one register share it.
+ * place: of the memory operand, whose registers are not free (at most two others are needed). */
+static void assign(const struct jit_buf *b, struct fields *f, const struct jit_place *place)
+{
+	unsigned taken = f->mem ? HOST_BIT(place->base) | HOST_BIT(place->index & 15) : 0;
+	unsigned without = 0;
 
 	for (unsigned i = 0; i < JIT_FIELDS; i++) {
 		const struct jit_field *x = &f->f[i];
-		unsigned k = 0;
+		int kept;
 
 		if (x->guest == JIT_NOBODYS)
 			continue;
 		f->host[i] = x->high ? x->guest : (uint8_t)jit_host_reg(x->guest);
-		if (!(f->facts->resident >> i & 1))
+		if (!is_resident(f, i))
 			continue;
-		while (k < i && (f->f[k].guest != x->guest || !(f->facts->resident >> k & 1)))
-			k++;
-		f->host[i] = k < i ? f->host[k] : *free_regs++;
+		kept = e_kept_host(b, x->guest);
+		if (kept < 0) {
+			without |= 1u << i;
+			continue;
+		}
+		f->host[i] = (uint8_t)kept;
+		taken |= HOST_BIT(kept);
+	}
+	for (unsigned i = 0; without >> i; i++) {
+		unsigned k = first_of(f, i);
+
+		if (!(without >> i & 1))
+			continue;
+		f->host[i] = k < i ? f->host[k] : (uint8_t)e_kept_spare(b, taken);
+		taken |= HOST_BIT(f->host[i]);
 	}
 }
 
@@ -76,14 +105,15 @@ static void transfer(struct jit_buf *b, const struct fields *f, bool store)
 	}
 }
 
-/* Does the instruction leave the host register that is kept with what it is said to hold? */
-static bool keeps_kept(const struct jit_buf *b, const struct fields *f)
+/* The host registers that the instruction writes by its fields. */
+static unsigned written_hosts(const struct fields *f)
 {
+	unsigned written = 0;
+
 	for (unsigned i = 0; i < JIT_FIELDS; i++)
-		if (f->f[i].guest != JIT_NOBODYS && f->host[i] == b->kept_host &&
-		    (f->f[i].written || f->f[i].guest != b->kept_guest))
-			return false;
-	return true;
+		if (f->f[i].guest != JIT_NOBODYS && f->f[i].written)
+			written |= HOST_BIT(f->host[i]);
+	return written;
 }
 
 /* --- encoding ------------------------------------------------------------------------------- */
@@ -314,20 +344,12 @@ static bool verbatim(const struct soft_insn *insn)
 static void emit_verbatim(struct jit_buf *b, const struct soft_insn *insn)
 {
 	const uint8_t *from = b->p;
-	bool keeps = b->kept_at == from;
 
-	for (unsigned i = 0; i < JIT_FIELDS && keeps; i++) {
-		const struct jit_field *x = &insn->facts.field[i];
-
-		keeps = x->guest == JIT_NOBODYS || x->guest != b->kept_host ||
-			(!x->written && x->guest == b->kept_guest);
-	}
 	if (insn->len <= 8)
 		emit_rest(b, insn, 0);
 	else
 		e_bytes(b, insn->bytes, insn->len);
-	if (keeps)
-		e_kept_over(b, from);
+	e_kept_over(b, from, 0); /* it names no register that lives in memory */
 }
 
 void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_place place,
@@ -343,7 +365,7 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_p
 		emit_verbatim(b, insn);
 		return;
 	}
-	assign(&f, &place);
+	assign(b, &f, &place);
 	if (f.facts->resident)
 		transfer(b, &f, false);
 	from = b->p;
@@ -357,24 +379,31 @@ void jit_emit_data(struct jit_buf *b, const struct soft_insn *insn, struct jit_p
 		emit_legacy(b, insn, &f, &place, swap);
 	if (swap)
 		e2(b, 0x86, 0xc0 | high << 3 | (high + 4u));
-	if (b->kept_at == from && keeps_kept(b, &f))
-		e_kept_over(b, from);
+	e_kept_over(b, from, written_hosts(&f));
 	if (f.facts->resident)
 		transfer(b, &f, true);
 }
 
 /* --- effective addresses -------------------------------------------------------------------- */
 
-/* A guest register as a host register to compute with; memory-resident ones into `into`. */
-static unsigned address_reg(struct jit_buf *b, ZydisRegister reg, unsigned into)
+/* A guest register as a host register to compute with, not `base`; memory-resident ones where there is a
+ * copy, or loaded: a base for the next time as well, an index if that ends no copy. */
+static unsigned address_reg(struct jit_buf *b, ZydisRegister reg, unsigned base)
 {
 	bool high;
-	int guest = jit_guest_reg(reg, &high);
-	int host = jit_host_reg((unsigned)guest);
+	unsigned guest = (unsigned)jit_guest_reg(reg, &high);
+	int host = jit_host_reg(guest);
+	unsigned into = H_R10;
 
+	if (host < 0)
+		host = e_kept_host(b, guest);
 	if (host >= 0)
 		return (unsigned)host;
-	e_get_gpr(b, into, (unsigned)guest);
+	if (b->keeps)
+		into = e_kept_spare(b, base != NO_REG ? HOST_BIT(base) : 0);
+	if (base != NO_REG && (!b->keeps || e_kept_guest(b, into) >= 0))
+		into = H_R11;
+	e_get_gpr(b, into, guest);
 	return into;
 }
 
@@ -414,8 +443,7 @@ static void emit_lea(struct jit_buf *b, bool w, unsigned dst, unsigned base, uns
 	const uint8_t *from = b->p;
 
 	emit_lea_bytes(b, w, dst, base, index, scale, disp);
-	if (dst != b->kept_host)
-		e_kept_over(b, from);
+	e_kept_over(b, from, HOST_BIT(dst));
 }
 
 void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
@@ -424,6 +452,7 @@ void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 	bool wide = insn->zi.address_width == 64;
 	int64_t disp = op->mem.disp.value;
 	unsigned base = NO_REG, index = NO_REG;
+	const uint8_t *from = b->p;
 
 	if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP) {
 		uint64_t ea = next_rip + (uint64_t)disp;
@@ -431,14 +460,16 @@ void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 		e_guest(b, dst, wide || b->moved ? ea : (uint32_t)ea);
 		if (b->moved && !wide)
 			e_rr(b, false, 0x89, dst, dst);
+		e_kept_over(b, from, HOST_BIT(dst));
 	} else if (disp != (int32_t)disp ||
 		   (op->mem.base == ZYDIS_REGISTER_NONE && op->mem.index == ZYDIS_REGISTER_NONE)) {
 		e_mov_imm(b, dst, wide ? (uint64_t)disp : (uint32_t)disp);
+		e_kept_over(b, from, HOST_BIT(dst));
 	} else {
 		if (op->mem.base != ZYDIS_REGISTER_NONE)
-			base = address_reg(b, op->mem.base, H_R10);
+			base = address_reg(b, op->mem.base, NO_REG);
 		if (op->mem.index != ZYDIS_REGISTER_NONE)
-			index = address_reg(b, op->mem.index, H_R11);
+			index = address_reg(b, op->mem.index, base);
 		if (wide && base == dst && index == NO_REG && disp == 0)
 			; /* there already */
 		else
@@ -448,9 +479,11 @@ void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 	    jit_has_segment(op)) {
 		unsigned seg = op->mem.segment == ZYDIS_REGISTER_FS ? SOFT_FS : SOFT_GS;
 
+		from = b->p;
 		/* outside 64-bit code the sum wraps at 4 GiB */
 		e_gs(b, insn->code == CODE_64, 0x03, dst,
 		     GS_OFF(seg) + (uint32_t)(seg * sizeof(struct vmx_segment)) +
 			     (uint32_t)offsetof(struct vmx_segment, base));
+		e_kept_over(b, from, HOST_BIT(dst));
 	}
 }

@@ -127,48 +127,6 @@ static inline void e_rr(struct jit_buf *b, bool w, unsigned opcode, unsigned dst
 
 	e_word(b, n ? rex | word << 8 : word, n + 2);
 }
-/* Is a guest register in r9 that code from here on may use? */
-static inline bool e_kept_r9(const struct jit_buf *b)
-{
-	return b->keeps && b->kept_at == b->p && b->kept_host == H_R9;
-}
-/* What was emitted from there on does not change the host register that is kept. */
-static inline void e_kept_over(struct jit_buf *b, const uint8_t *from)
-{
-	if (b->kept_at == from)
-		b->kept_at = b->p;
-}
-static inline void e_keep(struct jit_buf *b, unsigned host, unsigned guest)
-{
-	b->kept_host = (uint8_t)host;
-	b->kept_guest = (uint8_t)guest;
-	b->kept_at = b->p;
-}
-/* Reads a guest register that lives in memory: what was just stored need not go through there, for
- * which the processor takes several cycles. */
-static inline void e_get_gpr(struct jit_buf *b, unsigned host, unsigned guest)
-{
-	const uint8_t *from = b->p;
-
-	if (b->keeps && b->kept_at == from && b->kept_guest == guest) {
-		if (host != b->kept_host)
-			e_rr(b, true, 0x89, host, b->kept_host);
-		e_kept_over(b, from);
-		return;
-	}
-	if (e_kept_r9(b) && host != H_R9) { /* lasts longer than the others do */
-		e_load_gpr(b, host, guest);
-		e_kept_over(b, from);
-		return;
-	}
-	e_load_gpr(b, host, guest);
-	e_keep(b, host, guest);
-}
-static inline void e_put_gpr(struct jit_buf *b, unsigned host, unsigned guest)
-{
-	e_store_gpr(b, host, guest);
-	e_keep(b, host, guest);
-}
 /* test r8, imm8 */
 static inline void e_test_imm8(struct jit_buf *b, unsigned reg, uint8_t imm)
 {

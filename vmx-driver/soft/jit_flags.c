@@ -91,6 +91,12 @@ static bool is_pinned(unsigned place)
 	return place < 16 && jit_host_reg(place) >= 0;
 }
 
+/* The host register that has the guest's, or a copy of it; -1: none, or no guest register. */
+static int host_of(const struct jit_buf *b, unsigned place)
+{
+	return is_pinned(place) ? jit_host_reg(place) : place < 16 ? e_kept_host(b, place) : -1;
+}
+
 /* op between a register and a member of the vCPU, of 1 << log2 bytes */
 static void e_vcpu_log2(struct jit_buf *b, unsigned log2, unsigned opcode, unsigned reg, uint32_t disp)
 {
@@ -105,9 +111,10 @@ static void emit_alu(struct jit_buf *b, unsigned alu, unsigned log2, unsigned re
 		     int32_t imm)
 {
 	unsigned wide = log2 ? 1 : 0, w = log2 == 3 ? 8 : 0;
+	int host = host_of(b, place);
 
-	if (is_pinned(place)) {
-		unsigned src = (unsigned)jit_host_reg(place);
+	if (host >= 0) {
+		unsigned src = (unsigned)host;
 
 		if (log2 == 1)
 			e1(b, 0x66);
@@ -152,14 +159,20 @@ static void emit_recipe(struct tr *t)
 	jit_recipe r = t->recipe;
 	enum recipe_op op = jit_recipe_op(r);
 	unsigned a = jit_recipe_a(r), place = jit_recipe_b(r), log2 = jit_recipe_log2(r), reg = H_R9;
-	int32_t imm = jit_recipe_imm(r);
+	int32_t imm = jit_recipe_imm(r), host = host_of(b, a);
+	bool compares = op == RECIPE_CMP || op == RECIPE_TEST;
+	const uint8_t *from = b->p;
 
-	if (is_pinned(a) && (op == RECIPE_CMP || op == RECIPE_TEST))
-		reg = (unsigned)jit_host_reg(a);
-	else if (is_pinned(a))
-		e_mov(b, H_R9, (unsigned)jit_host_reg(a));
-	else
-		e_load(b, H_R9, place_offset(a));
+	if (host >= 0 && compares) {
+		reg = (unsigned)host;
+	} else {
+		if (host >= 0)
+			e_mov(b, H_R9, (unsigned)host);
+		else
+			e_load(b, H_R9, place_offset(a));
+		e_kept_over(b, from, HOST_BIT(H_R9));
+	}
+	from = b->p;
 	switch (op) {
 	case RECIPE_CMP: emit_alu(b, 7, log2, reg, place, imm); break;
 	case RECIPE_TEST: emit_alu(b, ALU_TEST, log2, reg, place, imm); break;
@@ -179,29 +192,38 @@ static void emit_recipe(struct tr *t)
 	case RECIPE_SHR: emit_shift(b, 5, log2, imm); break;
 	case RECIPE_SAR: emit_shift(b, 7, log2, imm); break;
 	}
+	e_kept_over(b, from, compares ? 0 : HOST_BIT(H_R9));
 }
 
 /* --- what the other files ask for ----------------------------------------------------------- */
 
 void jit_flags_to_mem(struct tr *t)
 {
+	const uint8_t *from;
+
 	if (t->where & IN_MEM)
 		return;
 	if (!(t->where & IN_REG))
 		emit_recipe(t);
+	from = t->b.p;
 	e_flags_save(&t->b);
+	e_kept_over(&t->b, from, HOST_BIT(H_R9));
 	t->where |= IN_MEM;
 	t->recipe = 0;
 }
 
 void jit_flags_to_reg(struct tr *t)
 {
+	const uint8_t *from = t->b.p;
+
 	if (t->where & IN_REG)
 		return;
-	if (t->recipe)
+	if (t->recipe) {
 		emit_recipe(t);
-	else
+	} else {
 		e_flags_load(&t->b);
+		e_kept_over(&t->b, from, HOST_BIT(H_R9));
+	}
 	t->where |= IN_REG;
 }
 
@@ -217,21 +239,27 @@ void jit_flags_clobber(struct tr *t)
 	t->where &= IN_MEM;
 }
 
+/* The slot gets a guest register. */
+static void store_operand(struct jit_buf *b, unsigned guest, unsigned slot)
+{
+	unsigned src = is_pinned(guest) ? (unsigned)jit_host_reg(guest) : e_use_gpr(b, guest, 0);
+	const uint8_t *from = b->p;
+
+	e_store(b, src, place_offset(slot));
+	e_kept_over(b, from, 0);
+}
+
 /* An operand of the recipe is about to be overwritten: it goes into a slot. */
 static void keep_operand(struct tr *t, unsigned guest)
 {
 	jit_recipe r = t->recipe;
 	unsigned a = jit_recipe_a(r), b = jit_recipe_b(r);
 	bool is_a = a == guest, is_b = jit_recipe_has_b(r) && b == guest;
-	unsigned slot = is_a ? PLACE_SLOT_A : PLACE_SLOT_B, src = H_R9;
+	unsigned slot = is_a ? PLACE_SLOT_A : PLACE_SLOT_B;
 
 	if (!is_a && !is_b)
 		return;
-	if (is_pinned(guest))
-		src = (unsigned)jit_host_reg(guest);
-	else
-		e_load(&t->b, H_R9, place_offset(guest));
-	e_store(&t->b, src, place_offset(slot));
+	store_operand(&t->b, guest, slot);
 	t->recipe = jit_recipe_make(jit_recipe_op(r), jit_recipe_log2(r), is_a ? slot : a,
 				    is_b ? slot : b, jit_recipe_imm(r));
 }
@@ -366,15 +394,8 @@ jit_recipe jit_flags_prepare(struct tr *t, const struct item *it)
 	if (a < 0 || (jit_memory_operand(insn) && !row->of_result))
 		return 0;
 	recipe = reg_recipe(insn, row, (unsigned)a);
-	if (recipe && is_shift(row->op)) {
-		unsigned src = H_R9;
-
-		if (is_pinned((unsigned)a))
-			src = (unsigned)jit_host_reg((unsigned)a);
-		else
-			e_load(&t->b, H_R9, place_offset((unsigned)a));
-		e_store(&t->b, src, place_offset(PLACE_SLOT_A));
-	}
+	if (recipe && is_shift(row->op))
+		store_operand(&t->b, (unsigned)a, PLACE_SLOT_A);
 	return recipe;
 }
 

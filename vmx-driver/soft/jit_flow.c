@@ -132,21 +132,33 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	slow->write = write;
 	slow->page = page;
 	slow->within = slow->indexed = slow->narrow = false;
-	slow->kept = -1;
+	memset(slow->kept, -1, sizeof(slow->kept));
 	slow->l0 = slot_offset(t, slot);
 	return slow;
 }
 
-/* A check from there on is emitted: r9 is not changed but by its slow path. */
-static void keep_over_check(struct tr *t, struct slow_path *slow, const uint8_t *from)
+/* A check from there on is emitted, which changes those host registers and, JIT_BY_L1, r9. Its slow path
+ * changes r9 and r10 and gives them back what they had copies of. */
+static void keep_over_check(struct tr *t, struct slow_path *slow, const uint8_t *from, unsigned changed)
 {
 	struct jit_buf *b = &t->b;
 
 	slow->back = b->p;
-	if (slow->mode == JIT_BY_L1 || !b->keeps || b->kept_at != from || b->kept_host != H_R9)
-		return;
-	slow->kept = b->kept_guest;
-	e_kept_over(b, from);
+	if (slow->mode == JIT_BY_L1)
+		changed |= HOST_BIT(H_R9);
+	e_kept_over(b, from, changed);
+	for (unsigned k = 0; k < JIT_KEPT_HOSTS; k++)
+		slow->kept[k] = (int8_t)e_kept_guest(b, JIT_KEPT_FIRST + k);
+}
+
+/* A base that lives in memory, in a host register that the check leaves alone; r9: and what comes between
+ * it and the access. */
+static unsigned base_in_host(struct tr *t, unsigned guest, enum jit_site_mode mode, bool r9)
+{
+	if (r9 && mode != JIT_BY_L1 && t->b.keeps)
+		return e_use_gpr(&t->b, guest, 0);
+	e_get_gpr(&t->b, H_R10, guest);
+	return H_R10;
 }
 
 static uint32_t check_at(struct tr *t, uint32_t slot, unsigned base, int32_t disp, unsigned size,
@@ -172,7 +184,7 @@ static uint32_t check_at(struct tr *t, uint32_t slot, unsigned base, int32_t dis
 	} else {
 		slow->hole = e_jmp_fwd(b);
 	}
-	keep_over_check(t, slow, from);
+	keep_over_check(t, slow, from, HOST_BIT(H_R11));
 	return slow->l0;
 }
 
@@ -228,7 +240,7 @@ static struct slow_path *check_in_place(struct tr *t, unsigned reg, unsigned siz
 	} else {
 		slow->hole = e_jmp_fwd(b);
 	}
-	keep_over_check(t, slow, from);
+	keep_over_check(t, slow, from, HOST_BIT(reg));
 	return slow;
 }
 
@@ -251,22 +263,26 @@ bool jit_can_index(const struct item *it, const ZydisDecodedOperand *mem)
 	       jit_host_reg((unsigned)jit_guest_reg(mem->mem.index, &high)) >= 0;
 }
 
-/* r11 = the base + the distance to host memory: of the L0 or L1 entry, or, `found`, in r11. */
-static void emit_add_base(struct tr *t, const struct slow_path *slow, bool found)
+/* r11 += the base, which the slow path finds where it lives */
+static void emit_slow_add_base(struct jit_buf *b, const struct slow_path *slow)
+{
+	int host = slow->added < 0 ? -1 : jit_host_reg((unsigned)slow->added);
+
+	if (host >= 0)
+		e_rr(b, true, 0x01, H_R11, (unsigned)host);
+	else if (slow->added >= 0)
+		e_gs(b, true, 0x03, H_R11, GS_OFF(gpr) + 8 * (uint32_t)slow->added);
+}
+
+/* r11 = the base, in that host register if there is one, + the distance to host memory of the L0 or L1
+ * entry. */
+static void emit_add_base(struct tr *t, const struct slow_path *slow, int base)
 {
 	struct jit_buf *b = &t->b;
-	int host = slow->added < 0 ? -1 : jit_host_reg((unsigned)slow->added);
-	unsigned opcode = slow->added < 0 ? 0x8b : 0x03;
+	unsigned opcode = base < 0 ? 0x8b : 0x03;
 
-	if (found) {
-		if (slow->added >= 0 && host < 0)
-			e_load_gpr(b, H_R10, (unsigned)slow->added);
-		if (slow->added >= 0)
-			e_rr(b, true, 0x01, H_R11, host < 0 ? H_R10 : (unsigned)host);
-		return;
-	}
-	if (slow->added >= 0)
-		e_mov(b, H_R11, host < 0 ? H_R10 : (unsigned)host);
+	if (base >= 0)
+		e_mov(b, H_R11, (unsigned)base);
 	if (slow->mode == JIT_BY_L1)
 		e_gs_idx(b, true, opcode, H_R11, H_R9, l1_offset(t, offsetof(struct soft_l1, delta)));
 	else
@@ -286,6 +302,7 @@ struct jit_place jit_emit_check_indexed(struct tr *t, const struct item *it, con
 	struct slow_path *slow = add_slow_path(t, jit_slot_own(t, write, false), size, write, false,
 					       jit_site_mode(t, it));
 	const uint8_t *from;
+	int base = -1;
 
 	if (!slow)
 		return place;
@@ -293,15 +310,19 @@ struct jit_place jit_emit_check_indexed(struct tr *t, const struct item *it, con
 	slow->indexed = true;
 	slow->added = mem->mem.base == ZYDIS_REGISTER_NONE ? -1 : jit_guest_reg(mem->mem.base, &high);
 	slow->where = (struct jit_place){ .base = H_R11 };
-	jit_emit_ea(b, H_R11, &it->insn, mem, 0, false); /* a base that lives in memory: in r10 */
+	if (slow->added >= 0)
+		base = jit_host_reg((unsigned)slow->added);
+	if (slow->added >= 0 && base < 0)
+		base = (int)base_in_host(t, (unsigned)slow->added, slow->mode, true);
+	jit_emit_ea(b, H_R11, &it->insn, mem, 0, false);
 	from = b->p;
 	if (t->cache->use_l0) {
 		emit_compare(t, H_R11, size, slow);
-		emit_add_base(t, slow, false);
+		emit_add_base(t, slow, base);
 	} else {
 		slow->hole = e_jmp_fwd(b);
 	}
-	keep_over_check(t, slow, from);
+	keep_over_check(t, slow, from, HOST_BIT(H_R11));
 	return place;
 }
 
@@ -338,6 +359,7 @@ struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, bool code, u
 	uint32_t slot = jit_slot_of_page(t, la >> 12, write), l0 = slot_offset(t, slot);
 	bool is_short = (int64_t)la == (int32_t)la && !(code && b->moved);
 	struct jit_place place = { .base = H_R11, .disp = (int32_t)la };
+	const uint8_t *from = b->p;
 	struct slow_path *slow;
 
 	if (!t->cache->use_l0 || (la & 4095) + size > 4096) {
@@ -357,16 +379,18 @@ struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, bool code, u
 	slow->where = (struct jit_place){ .base = place.base, .disp = place.disp };
 	slow->hole = e_jcc_fwd(b, CC_NE);
 	e_load(b, H_R11, l0 + 8);
-	slow->back = b->p;
+	keep_over_check(t, slow, from, HOST_BIT(H_R11) | (is_short ? 0 : HOST_BIT(H_R10)));
 	return place;
 }
 
 static void add_segment_base(struct jit_buf *b, ZydisRegister segment, unsigned opcode)
 {
 	unsigned seg = segment == ZYDIS_REGISTER_FS ? SOFT_FS : SOFT_GS;
+	const uint8_t *from = b->p;
 
 	e_gs(b, true, opcode, H_R10, GS_OFF(seg) + (uint32_t)(seg * sizeof(struct vmx_segment)) +
 					    (uint32_t)offsetof(struct vmx_segment, base));
+	e_kept_over(b, from, HOST_BIT(H_R10));
 }
 
 struct jit_place jit_emit_access(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
@@ -402,13 +426,15 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 		return checked_place(H_R10, (int32_t)disp);
 	}
 	host = jit_host_reg((unsigned)jit_guest_reg(mem->mem.base, &high));
-	if (host < 0 || has_segment) {
+	if (host < 0 && !has_segment) { /* flags are loaded with r9 */
+		host = (int)base_in_host(t, (unsigned)jit_guest_reg(mem->mem.base, &high), jit_site_mode(t, it),
+					 !it->needs);
+	} else if (has_segment) {
 		if (host < 0)
 			e_get_gpr(b, H_R10, (unsigned)jit_guest_reg(mem->mem.base, &high));
 		else
 			e_mov(b, H_R10, (unsigned)host);
-		if (has_segment)
-			add_segment_base(b, mem->mem.segment, 0x03);
+		add_segment_base(b, mem->mem.segment, 0x03);
 		host = H_R10;
 	}
 	return jit_emit_check(t, (unsigned)host, (int32_t)disp, size, write);
@@ -451,11 +477,12 @@ static uint8_t *emit_wrap(struct jit_buf *b, const struct slow_path *slow)
 	return e_jcc_fwd(b, CC_NE);
 }
 
-/* What the check's own way leaves in r9. */
+/* What the check's own way leaves in r9 and r10. */
 static void emit_slow_kept(struct jit_buf *b, const struct slow_path *slow)
 {
-	if (slow->kept >= 0)
-		e_load_gpr(b, H_R9, (unsigned)slow->kept);
+	for (unsigned k = 0; k < JIT_KEPT_HOSTS; k++)
+		if (slow->kept[k] >= 0)
+			e_load_gpr(b, JIT_KEPT_FIRST + k, (unsigned)slow->kept[k]);
 }
 
 /* Back to what follows the check, where r10 is the base again if it was. */
@@ -463,16 +490,16 @@ static void emit_slow_back(struct tr *t, const struct slow_path *slow)
 {
 	struct jit_buf *b = &t->b;
 
-	emit_slow_kept(b, slow);
 	if (slow->narrow && !slow->group) {
 		/* r11 += the address that was meant - the one that the place is of */
 		e_rr(b, true, 0x01, H_R11, H_R10);
 		e_lea(b, H_R10, slow->where.base, slow->where.disp);
 		e_rr(b, true, 0x29, H_R11, H_R10);
 	} else if (slow->indexed)
-		emit_add_base(t, slow, true);
+		emit_slow_add_base(b, slow);
 	else if (slow->where.base == H_R10 && slow->where.disp && !slow->page)
 		e_lea(b, H_R10, H_R10, -slow->where.disp);
+	emit_slow_kept(b, slow);
 	e_jmp(b, slow->back);
 }
 

@@ -31,10 +31,14 @@ static void emit_data(struct tr *t, struct item *it)
 		e_mem(b, 0x8d, H_R10, place); /* lea */
 		place = (struct jit_place){ .base = H_R10 };
 	}
-	if (mem && jit_data_scratch(&it->insn) >= 2 && place.base == H_R10 && place.index) {
-		/* r10 is the host address from here on, and r11 free */
-		e_rr(b, true, 0x01, H_R10, H_R11);
-		place.index = 0;
+	if (mem && jit_data_scratch(&it->insn) >= 2 && place.index == JIT_INDEX(H_R11) &&
+	    (place.base == H_R9 || place.base == H_R10)) {
+		const uint8_t *from = b->p;
+
+		/* r11 is the host address from here on, and the base's register free */
+		e_rr(b, true, 0x01, H_R11, place.base);
+		e_kept_over(b, from, HOST_BIT(H_R11));
+		place = (struct jit_place){ .base = H_R11, .disp = place.disp };
 	}
 	if (it->needs && !jit_flags_idle(t, t->i))
 		jit_flags_to_reg(t); /* r9 is free: register operands are loaded afterwards */
@@ -55,6 +59,24 @@ static void emit_data(struct tr *t, struct item *it)
 	}
 }
 
+/* Where LEA has its result for a guest register that lives in memory: in its copy, if there is one; a base
+ * is loaded before, and stays. */
+static unsigned lea_scratch(struct jit_buf *b, const struct soft_insn *insn, unsigned guest)
+{
+	ZydisRegister base = insn->op[1].mem.base;
+	unsigned taken = 0;
+	bool high;
+	int kept;
+
+	if (insn->zi.operand_width == 16)
+		return H_R9;
+	if (base != ZYDIS_REGISTER_NONE && jit_guest_reg(base, &high) >= 0 &&
+	    jit_host_reg((unsigned)jit_guest_reg(base, &high)) < 0)
+		taken = HOST_BIT(e_use_gpr(b, (unsigned)jit_guest_reg(base, &high), 0));
+	kept = e_kept_host(b, guest);
+	return kept >= 0 ? (unsigned)kept : e_kept_spare(b, taken);
+}
+
 static void emit_lea_insn(struct tr *t, struct item *it)
 {
 	struct jit_buf *b = &t->b;
@@ -62,7 +84,8 @@ static void emit_lea_insn(struct tr *t, struct item *it)
 	bool high;
 	unsigned guest = (unsigned)jit_guest_reg(insn->op[0].reg.value, &high);
 	int host = jit_host_reg(guest);
-	unsigned dst = host >= 0 ? (unsigned)host : H_R9;
+	unsigned dst = host >= 0 ? (unsigned)host : lea_scratch(b, insn, guest);
+	const uint8_t *from;
 
 	if (insn->zi.operand_width == 64) {
 		jit_emit_ea(b, dst, insn, &insn->op[1], it->rip + insn->len, false);
@@ -72,8 +95,10 @@ static void emit_lea_insn(struct tr *t, struct item *it)
 	}
 	if (insn->zi.operand_width == 32) {
 		jit_emit_ea(b, dst, insn, &insn->op[1], it->rip + insn->len, false);
+		from = b->p;
 		if (insn->zi.address_width == 64)
 			e_rr(b, false, 0x89, dst, dst);
+		e_kept_over(b, from, HOST_BIT(dst));
 	} else {
 		jit_emit_ea(b, H_R10, insn, &insn->op[1], it->rip + insn->len, false);
 		if (host < 0)
@@ -162,9 +187,12 @@ static struct jit_place check_push(struct tr *t)
 
 static void emit_push_value(struct tr *t, unsigned reg, struct jit_place place)
 {
+	const uint8_t *from = t->b.p;
+
 	jit_point_here(t, 0);
 	emit_word(t, 0x89, reg, place);
 	emit_move_stack(t, -(int32_t)t->word);
+	e_kept_over(&t->b, from, 0);
 }
 
 static void emit_push(struct tr *t, struct item *it)
@@ -194,7 +222,7 @@ static void emit_push(struct tr *t, struct item *it)
 		if (host >= 0)
 			reg = (unsigned)host;
 		else
-			e_get_gpr(b, H_R9, guest);
+			reg = e_use_gpr(b, guest, 0);
 	}
 	emit_push_value(t, reg, place);
 }
@@ -245,6 +273,8 @@ static void emit_pop(struct tr *t, struct item *it)
 	unsigned guest = (unsigned)jit_guest_reg(it->insn.op[0].reg.value, &high);
 	int host = jit_host_reg(guest);
 	struct jit_place place;
+	const uint8_t *from;
+	unsigned into;
 
 	place = check_stack(t, 0, false);
 	jit_point_here(t, 0);
@@ -252,10 +282,13 @@ static void emit_pop(struct tr *t, struct item *it)
 		emit_word(t, 0x8b, H_R8, place);
 		return;
 	}
-	emit_word(t, 0x8b, host >= 0 ? (unsigned)host : H_R9, place);
+	into = host >= 0 ? (unsigned)host : e_kept_spare(b, 0);
+	from = b->p;
+	emit_word(t, 0x8b, into, place);
 	emit_move_stack(t, (int32_t)t->word);
+	e_kept_over(b, from, HOST_BIT(into));
 	if (host < 0)
-		e_put_gpr(b, H_R9, guest);
+		e_put_gpr(b, into, guest);
 }
 
 static void emit_leave_insn(struct tr *t)
@@ -381,19 +414,20 @@ static void emit_jcc(struct tr *t, struct item *it)
 	from = t->b.p;
 	if (jit_linkable(t, target) && !jit_after_sti(t->s)) {
 		jit_emit_link(t, cc, target, jit_is_back(target, it->rip) ? JIT_LOOP : 0);
-		e_kept_over(&t->b, from);
+		e_kept_over(&t->b, from, 0);
 	} else if (jit_is_back(target, it->rip) && t->cache->chain) {
 		/* a loop: most often taken, so its way back stands in line */
 		hole = e_jcc_fwd(&t->b, cc ^ 1);
 		jit_emit_edge(t, target, true, false);
 		e_fix(&t->b, hole, t->b.p);
+		e_kept_over(&t->b, from, 0);
 	} else {
 		hole = e_jcc_fwd(&t->b, cc);
 		jit_cold_begin(t);
 		e_fix(&t->b, hole, t->b.p);
 		jit_emit_edge(t, target, false, false);
 		jit_cold_end(t);
-		e_kept_over(&t->b, from);
+		e_kept_over(&t->b, from, 0);
 	}
 	t->where = where;
 	t->recipe = recipe;

@@ -225,6 +225,7 @@ unsigned jit_push_run(struct tr *t)
 	struct jit_buf *b = &t->b;
 	unsigned n = 0, end;
 	int32_t word = (int32_t)t->word;
+	const uint8_t *from;
 
 	if (s->item[t->i].kind != K_PUSH)
 		return 0;
@@ -244,13 +245,15 @@ unsigned jit_push_run(struct tr *t)
 		bool high;
 		unsigned guest = (unsigned)jit_guest_reg(s->item[t->i + k].insn.op[0].reg.value, &high);
 		int host = jit_host_reg(guest);
+		unsigned reg = host < 0 ? e_use_gpr(b, guest, 0) : (unsigned)host;
 
-		if (host < 0)
-			e_get_gpr(b, H_R9, guest);
-		e_mem_w(b, word == 8, 0x89, host < 0 ? H_R9 : (unsigned)host,
-			jit_stack_place(-word * (int32_t)(k + 1)));
+		from = b->p;
+		e_mem_w(b, word == 8, 0x89, reg, jit_stack_place(-word * (int32_t)(k + 1)));
+		e_kept_over(b, from, 0);
 	}
+	from = b->p;
 	e_lea_w(b, word == 8, H_R8, H_R8, -word * (int32_t)n);
+	e_kept_over(b, from, 0);
 	return n;
 }
 

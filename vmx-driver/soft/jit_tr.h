@@ -8,7 +8,7 @@
 #ifndef VMX_SOFT_JIT_TR_H
 #define VMX_SOFT_JIT_TR_H
 
-#include "vmx-driver/soft/jit_emit.h"
+#include "vmx-driver/soft/jit_kept.h"
 #include "vmx-driver/soft/jit_shape.h"
 
 enum where { IN_MEM = 1, IN_REG = 2 }; /* bits: where current guest flags are */
@@ -44,7 +44,7 @@ struct slow_path { /* cold part of a memory access */
 	enum jit_site_mode mode;
 	bool write, group, page;
 	bool loop;          /* of all iterations of a loop: if it fails, one by itself */
-	int kept;           /* guest register that r9 holds (e_get_gpr()), or -1 */
+	int8_t kept[JIT_KEPT_HOSTS]; /* guest registers that r9 and r10 have copies of, or -1 */
 	bool indexed;       /* r11, which had the address, becomes the distance to host memory and the base */
 	int added;          /* guest register that is the base, or -1 */
 	bool narrow;        /* the address wraps at 4 GiB, but the place that it is of does not */

@@ -73,7 +73,6 @@ static void emit_block(struct tr *t)
 	if ((t->mode & (JIT_LOOP | JIT_UNGROUPED)) == JIT_LOOP && loops)
 		jit_loop_emit(t);
 	t->b.keeps = true;
-	t->b.kept_at = NULL;
 	for (t->i = 0; t->i < s->count;) {
 		bool groups = t->cache->chain && !(t->mode & JIT_UNGROUPED);
 		unsigned n;

@@ -9,7 +9,7 @@ libsoft_la_SOURCES = vmx-driver/soft/soft.h vmx-driver/soft/insn.h vmx-driver/so
 libsoft_la_LIBADD = libsoftgeneral.la $(ZYDIS_LIBS)
 libsoftgeneral_la_SOURCES += vmx-driver/soft/jit_find.c vmx-driver/soft/jit_recipe.c \
 	vmx-driver/soft/jit_run.c
-libsoft_la_SOURCES += vmx-driver/soft/jit.h vmx-driver/soft/jit_emit.h vmx-driver/soft/jit_make.h \
+libsoft_la_SOURCES += vmx-driver/soft/jit.h vmx-driver/soft/jit_emit.h vmx-driver/soft/jit_kept.h vmx-driver/soft/jit_make.h \
 	vmx-driver/soft/jit_cache.c vmx-driver/soft/jit_data.c vmx-driver/soft/jit_make.c \
 	vmx-driver/soft/jit_point.c vmx-driver/soft/jit_region.c \
 	vmx-driver/soft/jit_stubs.c vmx-driver/soft/jit_translate.c vmx-driver/soft/jit_tr.h \
