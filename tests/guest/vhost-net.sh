@@ -18,7 +18,7 @@ cp "$guest"/modules-cloud/*.ko "$guest"/kvm-cloud/*.ko "$guest"/vhost-cloud/*.ko
 	--add "$dir/inner=nested/initrd" --add "$build/tests/guest/net-tool=bin/net-tool" || exit 1
 explain() { show 40 "$dir/out"; }
 
-timeout 300 "$build/tests/guest/boot" --engine soft --nested --timeout 280 --memory 1024 \
+timeout 860 "$build/tests/guest/boot" --engine soft --nested --timeout 840 --memory 1024 \
 	--initrd "$dir/initrd" --cmdline 'console=ttyS0 quiet vmxd.modules vmxd.run="sh /nested/net"' \
 	"$guest/vmlinuz-cloud" >"$dir/out" 2>&1
 check 'the guest that is the host' test $? = 0
