@@ -475,15 +475,6 @@ void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 		else
 			emit_lea(b, wide, dst, base, index, op->mem.scale, (int32_t)disp);
 	}
-	if (with_segment &&
-	    jit_has_segment(op)) {
-		unsigned seg = op->mem.segment == ZYDIS_REGISTER_FS ? SOFT_FS : SOFT_GS;
-
-		from = b->p;
-		/* outside 64-bit code the sum wraps at 4 GiB */
-		e_gs(b, insn->code == CODE_64, 0x03, dst,
-		     GS_OFF(seg) + (uint32_t)(seg * sizeof(struct vmx_segment)) +
-			     (uint32_t)offsetof(struct vmx_segment, base));
-		e_kept_over(b, from, HOST_BIT(dst));
-	}
+	if (with_segment && jit_has_segment(op)) /* outside 64-bit code the sum wraps at 4 GiB */
+		e_segment_base(b, insn->code == CODE_64, 0x03, dst, op->mem.segment);
 }

@@ -383,16 +383,6 @@ struct jit_place jit_emit_check_constant(struct tr *t, uint64_t la, bool code, u
 	return place;
 }
 
-static void add_segment_base(struct jit_buf *b, ZydisRegister segment, unsigned opcode)
-{
-	unsigned seg = segment == ZYDIS_REGISTER_FS ? SOFT_FS : SOFT_GS;
-	const uint8_t *from = b->p;
-
-	e_gs(b, true, opcode, H_R10, GS_OFF(seg) + (uint32_t)(seg * sizeof(struct vmx_segment)) +
-					    (uint32_t)offsetof(struct vmx_segment, base));
-	e_kept_over(b, from, HOST_BIT(H_R10));
-}
-
 struct jit_place jit_emit_access(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
 				 unsigned size, bool write)
 {
@@ -421,7 +411,7 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 		/* a processor's own data: the base stays the same, so pages of it are told apart */
 		uint32_t slot = jit_slot_of_page(t, (uint64_t)disp >> 12 ^ mem->mem.segment, write);
 
-		add_segment_base(b, mem->mem.segment, 0x8b);
+		e_segment_base(b, true, 0x8b, H_R10, mem->mem.segment);
 		check_at(t, slot, H_R10, (int32_t)disp, size, write, false);
 		return checked_place(H_R10, (int32_t)disp);
 	}
@@ -434,7 +424,7 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 			e_get_gpr(b, H_R10, (unsigned)jit_guest_reg(mem->mem.base, &high));
 		else
 			e_mov(b, H_R10, (unsigned)host);
-		add_segment_base(b, mem->mem.segment, 0x03);
+		e_segment_base(b, true, 0x03, H_R10, mem->mem.segment);
 		host = H_R10;
 	}
 	return jit_emit_check(t, (unsigned)host, (int32_t)disp, size, write);

@@ -256,8 +256,7 @@ static void emit_cli(struct tr *t)
 
 static void emit_swapgs(struct tr *t)
 {
-	uint32_t base = GS_OFF(seg) + SOFT_GS * (uint32_t)sizeof(struct vmx_segment) +
-			(uint32_t)offsetof(struct vmx_segment, base);
+	uint32_t base = GS_OFF(seg[SOFT_GS].base);
 	struct jit_buf *b = &t->b;
 
 	e_load(b, H_R9, base);

@@ -103,4 +103,13 @@ static inline unsigned e_use_gpr(struct jit_buf *b, unsigned guest, unsigned tak
 	return host;
 }
 
+/* op reg, the base of FS or GS */
+static inline void e_segment_base(struct jit_buf *b, bool w, unsigned opcode, unsigned reg, ZydisRegister segment)
+{
+	const uint8_t *from = b->p;
+
+	e_gs(b, w, opcode, reg, segment == ZYDIS_REGISTER_FS ? GS_OFF(seg[SOFT_FS].base) : GS_OFF(seg[SOFT_GS].base));
+	e_kept_over(b, from, HOST_BIT(reg));
+}
+
 #endif
