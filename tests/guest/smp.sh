@@ -18,7 +18,7 @@ through=()
 run() {
 	local name=$1 work=$2 says=$3 kernel=$4 status complaint
 	shift 4
-	timeout $((seconds + 320)) "${through[@]}" "$boot" --engine soft --memory 512 --timeout $((seconds + 300)) \
+	timeout $((seconds + 470)) "${through[@]}" "$boot" --engine soft --memory 512 --timeout $((seconds + 450)) \
 		--initrd "$dir/initrd" "$@" \
 		--cmdline "console=ttyS0 panic=-1 vmxd.run=\"$work\"" "$guest/$kernel" \
 		>"$dir/out" 2>&1
