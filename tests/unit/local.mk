@@ -22,7 +22,7 @@ UNIT_TESTS = \
 	tests/unit/test-soft-pcid \
 	tests/unit/test-soft-point \
 	tests/unit/test-soft-region \
-	tests/unit/test-soft-returns \
+	tests/unit/test-soft-returns tests/unit/test-soft-inline \
 	tests/unit/test-soft-run \
 	tests/unit/test-soft-sites \
 	tests/unit/test-soft-shape \
@@ -128,6 +128,8 @@ tests_unit_test_soft_region_SOURCES = tests/unit/test_soft_region.c
 tests_unit_test_soft_region_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_moved_SOURCES = tests/unit/test_soft_moved.c
 tests_unit_test_soft_moved_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_inline_SOURCES = tests/unit/test_soft_inline.c
+tests_unit_test_soft_inline_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_returns_SOURCES = tests/unit/test_soft_returns.c
 tests_unit_test_soft_returns_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_sites_SOURCES = tests/unit/test_soft_sites.c

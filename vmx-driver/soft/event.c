@@ -58,6 +58,7 @@ void soft_events_recheck(struct soft_vcpu *v)
 	event |= v->nonroot; /* windows and the like */
 	if (v->rflags & FL_IF)
 		event |= v->extint_ready || v->extint_line || soft_lapic_pending(v) >= 0;
+	v->look_again = event || !(v->rflags & FL_IF);
 	if (event)
 		atomic_fetch_or(&v->exit_req, SOFT_REQ_EVENT);
 }

@@ -100,6 +100,7 @@ static bool needs_saved_flags(const struct tr *t, const struct item *it)
 	switch (it->kind) {
 	case K_RET:
 	case K_OP:
+	case K_AC:
 	case K_PUSHF:
 	case K_BITMEM:
 		return true;
@@ -129,7 +130,7 @@ static void classify(const struct tr *t, struct item *it)
 		leave(it);
 		return;
 	}
-	if ((it->kind == K_CLI || it->kind == K_SWAPGS) && (t->mode & MODE_USER))
+	if ((it->kind == K_CLI || it->kind == K_SWAPGS || it->kind == K_AC) && (t->mode & MODE_USER))
 		it->kind = K_OP; /* CPL 1 and 2, where IOPL decides, are the stepper's */
 	it->saves = needs_saved_flags(t, it);
 	it->needs = facts->needs;

@@ -221,6 +221,9 @@ static enum jit_kind kind_of(const struct soft_insn *insn)
 		return K_CLI;
 	case ZYDIS_MNEMONIC_SWAPGS:
 		return K_SWAPGS;
+	case ZYDIS_MNEMONIC_STAC:
+	case ZYDIS_MNEMONIC_CLAC:
+		return K_AC;
 	case ZYDIS_MNEMONIC_POP:
 		if (zi->operand_width == width && jit_is_word(insn, &insn->op[0]))
 			return K_POP;

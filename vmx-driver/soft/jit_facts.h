@@ -26,7 +26,7 @@ enum jit_kind {
 	K_LEA,
 	K_BITMEM, /* BT BTS BTR BTC with a memory operand and a register bit offset */
 	K_PUSH, K_POP, K_LEAVE, K_PUSHF,
-	K_CLI, K_SWAPGS, /* at CPL 0 */
+	K_CLI, K_SWAPGS, K_AC, /* at CPL 0; STAC and CLAC */
 	K_CALL, K_RET, K_JMP, K_JCC,
 	K_OP,     /* an operation in C */
 	K_STEP,   /* the stepper must */

@@ -127,6 +127,7 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 		     (slow->mode == JIT_BY_LARGE ? JIT_SITE_LARGE : 0) |
 		     (slow->mode == JIT_BY_L0_COUNTED ? JIT_SITE_COUNTED : 0);
 	slow->group = slow->loop = false;
+	slow->ctx = t->ctx;
 	slow->rip = s->item[t->i].rip;
 	slow->recipe = jit_recipe_now(t);
 	slow->write = write;
@@ -543,6 +544,7 @@ void jit_emit_slow_paths(struct tr *t)
 		struct slow_path *slow = &s->slow[k];
 		uint8_t *over, *wraps = NULL;
 
+		t->ctx = slow->ctx;
 		e_fix(b, slow->hole, b->p);
 		emit_slow_address(t, slow);
 		if (slow->narrow)

@@ -246,25 +246,6 @@ static void emit_pushf(struct tr *t)
 	emit_push_value(t, H_R9, place);
 }
 
-static void emit_cli(struct tr *t)
-{
-	struct jit_buf *b = &t->b;
-
-	jit_flags_clobber(t);
-	e_vcpu32(b, 0x81, 1, 4, GS_OFF(rflags), (uint32_t)~FL_IF); /* and dword [rflags], imm32 */
-}
-
-static void emit_swapgs(struct tr *t)
-{
-	uint32_t base = GS_OFF(seg[SOFT_GS].base);
-	struct jit_buf *b = &t->b;
-
-	e_load(b, H_R9, base);
-	e_load(b, H_R10, GS_OFF(kernel_gs_base));
-	e_store(b, H_R9, GS_OFF(kernel_gs_base));
-	e_store(b, H_R10, base);
-}
-
 static void emit_pop(struct tr *t, struct item *it)
 {
 	struct jit_buf *b = &t->b;
@@ -321,16 +302,22 @@ static void emit_branch_target(struct tr *t, struct item *it)
 	emit_word(t, 0x8b, H_R10, place);
 }
 
-/* Nothing is pushed for a target in r10 that is not canonical: bits 63:47 all 0 or all 1. */
-static void emit_canonical(struct tr *t, const struct item *it)
+uint8_t *jit_emit_canonical(struct jit_buf *b, unsigned reg)
 {
-	struct jit_buf *b = &t->b;
-	uint8_t *hole;
-
-	e_shift_imm(b, true, 7, H_R10, 47);
+	if (reg != H_R10)
+		e_mov(b, H_R10, reg);
+	e_shift_imm(b, true, 7, H_R10, 47); /* bits 63:47 all 0 or all 1 */
 	e_lea(b, H_R10, H_R10, 1);
 	e_alu_imm(b, true, 7, H_R10, 1);
-	hole = e_jcc_fwd(b, CC_A);
+	return e_jcc_fwd(b, CC_A);
+}
+
+/* Nothing is pushed for a target in r10 that is not canonical. */
+static void emit_check_target(struct tr *t, const struct item *it)
+{
+	struct jit_buf *b = &t->b;
+	uint8_t *hole = jit_emit_canonical(b, H_R10);
+
 	jit_cold_begin(t);
 	e_fix(b, hole, b->p);
 	jit_emit_leave(t, it->rip, SOFT_STEP);
@@ -349,7 +336,7 @@ static void emit_call(struct tr *t, struct item *it)
 		emit_branch_target(t, it);
 		e_store(b, H_R10, GS_OFF(scratch) + 8);
 		if (t->word == 8)
-			emit_canonical(t, it);
+			emit_check_target(t, it);
 	}
 	place = check_push(t);
 	e_guest(b, H_R9, next);
@@ -443,7 +430,7 @@ static void emit_end_shadow(struct tr *t)
 	e_vcpu8(&t->b, 0xc6, 1, 0, GS_OFF(shadow), 0); /* mov byte [shadow], 0 */
 }
 
-static void emit_op(struct tr *t, struct item *it)
+void jit_emit_op_call(struct tr *t, const struct item *it)
 {
 	struct soft_cache *cache = t->cache;
 	struct jit_op_site *site = jit_meta_alloc(cache, sizeof(*site));
@@ -457,16 +444,26 @@ static void emit_op(struct tr *t, struct item *it)
 	site->insn = kept;
 	site->rip = it->rip;
 	site->next_rip = jit_next_rip(it);
-	jit_flags_clobber(t);
 	e_mov_imm(&t->b, H_R11, (uint64_t)(uintptr_t)site);
 	e_call(&t->b, jit_stub(t, cache->stubs.op[!!(t->mode & JIT_MOVED)]));
-	if (jit_is_sti(it) && t->i + 1 < t->s->count && is_branch(&t->s->item[t->i + 1]))
-		emit_end_shadow(t); /* there is no way behind the branch */
-	if (!jit_ends_block(it))
-		return;
+}
+
+void jit_emit_dispatch(struct tr *t, const struct item *it)
+{
 	if (t->i && jit_is_sti(it - 1))
 		emit_end_shadow(t);
-	e_jmp(&t->b, jit_stub(t, cache->stubs.dispatch));
+	e_jmp(&t->b, jit_stub(t, t->cache->stubs.dispatch));
+}
+
+static void emit_op(struct tr *t, struct item *it)
+{
+	jit_flags_clobber(t);
+	if (!jit_emit_system(t, it))
+		jit_emit_op_call(t, it);
+	if (jit_is_sti(it) && t->i + 1 < t->s->count && is_branch(&t->s->item[t->i + 1]))
+		emit_end_shadow(t); /* there is no way behind the branch */
+	if (jit_ends_block(it))
+		jit_emit_dispatch(t, it);
 }
 
 void jit_emit_item(struct tr *t, struct item *it)
@@ -480,8 +477,9 @@ void jit_emit_item(struct tr *t, struct item *it)
 	case K_PUSH: emit_push(t, it); break;
 	case K_POP: emit_pop(t, it); break;
 	case K_PUSHF: emit_pushf(t); break;
-	case K_CLI: emit_cli(t); break;
-	case K_SWAPGS: emit_swapgs(t); break;
+	case K_CLI: jit_emit_cli(t); break;
+	case K_SWAPGS: jit_emit_swapgs(t); break;
+	case K_AC: jit_emit_ac(t, it); break;
 	case K_LEAVE: emit_leave_insn(t); break;
 	case K_CALL: emit_call(t, it); break;
 	case K_RET: emit_ret(t, it); break;

@@ -2,7 +2,7 @@
 /*
  * jit_tr.h - one translation, shared by the files that make a block: jit_facts.c and jit_decode.c (what
  * the instructions are), jit_flags.c (where the guest's flags are), jit_flow.c (memory checks),
- * jit_branch.c (ways out of a block), jit_insns.c (instructions), jit_group.c (several accesses under one check),
+ * jit_branch.c (ways out of a block), jit_insns.c and jit_system.c (instructions), jit_group.c (several accesses under one check),
  * jit_translate.c.
  */
 #ifndef VMX_SOFT_JIT_TR_H
@@ -36,6 +36,7 @@ struct group { /* items before `end` share one check of memory */
 struct slow_path { /* cold part of a memory access */
 	uint8_t *hole, *back;
 	uint32_t site; /* jit.h */
+	unsigned ctx;
 	uint64_t rip;
 	jit_recipe recipe;
 	/* the address: base + disp; base r11: the constant disp; page: base and the tag */
@@ -82,7 +83,7 @@ struct tr { /* one translation */
 	unsigned cold_depth;
 	uint8_t *start;
 	uint64_t gpa, rip;
-	uint32_t mode;
+	uint32_t mode; /* now, and ctx: STAC and CLAC change them within a block */
 	unsigned word; /* bytes of a near address and of what PUSH stores: 8, in 32-bit code 4 */
 	unsigned ctx;
 	unsigned insns_max;
@@ -250,6 +251,19 @@ bool jit_after_sti(const struct jit_scratch *s);
 
 /* jit_insns.c */
 void jit_emit_item(struct tr *t, struct item *it);
+/* Calls the operation in C. Guest flags are in v->aflags. */
+void jit_emit_op_call(struct tr *t, const struct item *it);
+/* Behind such a call: on to wherever the vCPU is then. */
+void jit_emit_dispatch(struct tr *t, const struct item *it);
+/* The hole of a jump that is taken when the address in reg is not canonical. r10 is clobbered. */
+uint8_t *jit_emit_canonical(struct jit_buf *b, unsigned reg);
+
+/* jit_system.c */
+/* An operation that has a way in line, and that; guest flags are settled. False: it has none. */
+bool jit_emit_system(struct tr *t, struct item *it);
+void jit_emit_ac(struct tr *t, struct item *it);
+void jit_emit_cli(struct tr *t);
+void jit_emit_swapgs(struct tr *t);
 
 /* jit_group.c */
 /* Is the operand in memory of the current item one of the current group's? */

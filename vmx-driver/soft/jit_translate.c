@@ -16,7 +16,7 @@ struct jit_scratch *jit_scratch_new(void)
 }
 
 /* The block with its links and points behind it; the links' references go into the code. */
-static struct jit_block *finish(struct tr *t)
+static struct jit_block *finish(struct tr *t, uint32_t mode)
 {
 	struct soft_cache *cache = t->cache;
 	struct jit_scratch *s = t->s;
@@ -35,7 +35,7 @@ static struct jit_block *finish(struct tr *t)
 		.rip = t->rip,
 		.frame = (uint32_t)(t->gpa >> 12),
 		.frame2 = t->crosses ? (uint32_t)(t->gpa2 >> 12) : JIT_NO_FRAME,
-		.mode = t->mode,
+		.mode = mode,
 		.recipe = jit_recipe_keep(t->entry_recipe),
 		.last_line = (uint8_t)((last > 4095 ? 4095 : last) >> JIT_LINE_SHIFT),
 		.loops = s->loops,
@@ -137,7 +137,7 @@ struct jit_block *jit_translate(struct soft_vcpu *v, const struct jit_key *key,
 		jit_decode_block(&t, source->page, source->page2);
 		emit_block(&t);
 	}
-	block = finish(&t);
+	block = finish(&t, key->mode);
 	if (!block)
 		return NULL;
 	jit_region_commit(cache, &t.b, &t.other, block);

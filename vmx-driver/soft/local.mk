@@ -15,7 +15,8 @@ libsoft_la_SOURCES += vmx-driver/soft/jit.h vmx-driver/soft/jit_emit.h vmx-drive
 	vmx-driver/soft/jit_stubs.c vmx-driver/soft/jit_translate.c vmx-driver/soft/jit_tr.h \
 	vmx-driver/soft/jit_branch.c vmx-driver/soft/jit_code32.c vmx-driver/soft/jit_decode.c \
 	vmx-driver/soft/jit_flow.c vmx-driver/soft/jit_group.c \
-	vmx-driver/soft/jit_facts.c vmx-driver/soft/jit_flags.c vmx-driver/soft/jit_insns.c vmx-driver/soft/jit_recipe.h \
+	vmx-driver/soft/jit_facts.c vmx-driver/soft/jit_flags.c vmx-driver/soft/jit_insns.c vmx-driver/soft/jit_system.c \
+	vmx-driver/soft/jit_recipe.h \
 	vmx-driver/soft/jit_shape.c vmx-driver/soft/jit_shape.h \
 	vmx-driver/soft/jit_loop.c vmx-driver/soft/jit_loop.h vmx-driver/soft/jit_loop_emit.c \
 	vmx-driver/soft/jit_slot.c vmx-driver/soft/jit_stack.c

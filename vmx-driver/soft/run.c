@@ -424,6 +424,7 @@ static int between(struct soft_vcpu *v, struct vmx_exit *exit)
 	uint32_t req = atomic_exchange(&v->exit_req, 0);
 	int rc;
 
+	v->look_again = true;
 	if (req & SOFT_REQ_TIMER)
 		v->lapic->timer_at = 0;
 	if (req & SOFT_REQ_EXCLUSIVE)
@@ -558,6 +559,7 @@ int soft_resume(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 
 	if (rc < 0)
 		return rc;
+	v->look_again = true; /* anything may have been changed from outside */
 	soft_timer_enter(v);
 	soft_enter_running(v);
 	do {

@@ -204,6 +204,8 @@ struct soft_vcpu {
 	uint8_t exit_answered; /* enum vmx_exit_reason of an opt-in exit (MSR CPUID EXCEPTION RDTSC
 			      * HYPERCALL) whose answer the caller left in exit_request; set by the
 			      * resume loop, consumed by the operation when it runs again */
+	bool look_again;     /* there may be events that have waited since somebody last looked, for IF
+			      * or for what calls soft_events_recheck() */
 	uint8_t shadow;      /* SHADOW_*: just executed, no interrupt before the next one ends */
 	/* Set by any thread; INIT and SIPI with apic_lock. */
 	_Atomic bool init_pending, sipi_pending;
