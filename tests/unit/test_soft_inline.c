@@ -25,9 +25,9 @@ PAYLOAD(handler, "mov $0,%r15d\n hlt"); /* the vector is put in */
 /* eax = eax << 1 | AC */
 #define SHIFT_IN_AC "pushfq\n pop %rcx\n shr $18,%ecx\n and $1,%ecx\n lea (%rcx,%rax,2),%eax\n"
 
-PAYLOAD(selectors, "mov $-1,%rax\n mov $-1,%r9\n mov $-1,%rbx\n mov $-1,%r13\n"
-		   "mov %cs,%eax\n mov %ds,%r9\n mov %ss,%bx\n mov %fs,%r13d\n"
-		   "shl $16,%eax\n or %r9,%rax\n add %rbx,%rax\n add %r13,%rax\n hlt");
+PAYLOAD(selectors, "mov $-1,%rax\n mov $-1,%r9\n mov $-1,%rbx\n mov $-1,%r13\n mov $-1,%r10\n mov $-1,%r12\n"
+		   "mov %cs,%eax\n mov %ds,%r9\n mov %ss,%bx\n mov %fs,%r13d\n mov %es,%r10w\n mov %cs,%r12w\n"
+		   "shl $16,%eax\n or %r9,%rax\n add %rbx,%rax\n add %r13,%rax\n add %r10,%rax\n add %r12,%rax\n hlt");
 PAYLOAD(bases, OR_CR4(FSGSBASE) "movabs $0xffff800000000010,%r9\n wrfsbase %r9\n mov $-2,%rcx\n wrgsbase %ecx\n"
 	       "mov $-1,%rbx\n mov $-1,%r10\n rdgsbase %rax\n rdfsbase %r10\n rdfsbase %ebx\n cmp %r9,%r10\n"
 	       "jne 1f\n add %rbx,%rax\n 1: hlt");
@@ -73,7 +73,7 @@ static const struct {
 	uint64_t rax;
 	unsigned vector; /* of the exception that ends it, or 0 */
 } cases[] = {
-	CASE(selectors, 0xffffffffffff0010 + 0x10 + 0x80010, 0),
+	CASE(selectors, 0xffffffffffff0010 * 2 + 0x10 + 0x80010 + 0xffffffffffff0008, 0),
 	CASE(bases, 0xfffffffeu + 0x10ull, 0),
 	CASE(bad_base, 7, 13),
 	CASE(no_base, 7, 6),

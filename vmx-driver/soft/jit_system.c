@@ -65,18 +65,23 @@ static void emit_otherwise(struct tr *t, struct item *it, uint8_t *const *holes,
 	jit_cold_end(t);
 }
 
+/* Into 16 bits, the others of the register stay. */
 static bool emit_mov_from_sreg(struct tr *t, const struct item *it)
 {
 	const ZydisDecodedOperand *op = it->insn.op;
+	unsigned opcode = op->size == 16 ? 0x8b66 : 0xb70f; /* mov, or movzx to 32 bits */
 	int seg = soft_sreg(op[1].reg.value);
 	unsigned guest, reg;
 
-	if (seg < 0 || op[0].type != ZYDIS_OPERAND_TYPE_REGISTER || op[0].size < 32)
+	if (seg < 0 || op->type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return false;
-	guest = operand_guest(&op[0]);
+	guest = operand_guest(op);
 	reg = result_reg(guest);
-	/* movzx reg32, word [selector] */
-	e_vcpu(&t->b, reg >= 8 ? 0xb70f44 : 0xb70f, reg >= 8 ? 3 : 2, reg,
+	if (reg == H_R9 && op->size == 16)
+		e_load_gpr(&t->b, reg, guest);
+	if (reg >= 8) /* REX comes after 66, before 0f */
+		opcode = op->size == 16 ? 0x8b4466 : 0xb70f44;
+	e_vcpu(&t->b, opcode, reg >= 8 ? 3 : 2, reg,
 	       segment_at((unsigned)seg, offsetof(struct vmx_segment, selector)));
 	emit_result(&t->b, guest);
 	return true;
