@@ -44,7 +44,7 @@ static unsigned result_reg(unsigned guest)
 static void emit_result(struct jit_buf *b, unsigned guest)
 {
 	if (jit_host_reg(guest) < 0)
-		e_put_gpr(b, H_R9, guest);
+		e_store_gpr(b, H_R9, guest); /* no copy stays: the operation leaves none */
 }
 
 /* Where the holes lead: the operation in C. after: goes on behind what was emitted; else wherever the
