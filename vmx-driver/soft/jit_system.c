@@ -9,16 +9,6 @@
 #define BYTE(flag) ((unsigned)__builtin_ctzll(flag) / 8) /* of its word, where the flag stands, */
 #define IN_BYTE(flag) ((uint8_t)((flag) >> BYTE(flag) * 8)) /* and in that byte */
 
-static uint32_t segment_at(unsigned seg, size_t member)
-{
-	return GS_OFF(seg) + seg * (uint32_t)sizeof(struct vmx_segment) + (uint32_t)member;
-}
-
-static uint32_t base_at(unsigned seg)
-{
-	return segment_at(seg, offsetof(struct vmx_segment, base));
-}
-
 /* test byte [at + that of the flag], the flag; then jumps on condition cc: the hole */
 static uint8_t *jump_on_flag(struct jit_buf *b, uint32_t at, uint64_t flag, unsigned cc)
 {
@@ -82,7 +72,7 @@ static bool emit_mov_from_sreg(struct tr *t, const struct item *it)
 	if (reg >= 8) /* REX comes after 66, before 0f */
 		opcode = op->size == 16 ? 0x8b4466 : 0xb70f44;
 	e_vcpu(&t->b, opcode, reg >= 8 ? 3 : 2, reg,
-	       segment_at((unsigned)seg, offsetof(struct vmx_segment, selector)));
+	       GS_OFF(seg[seg].selector));
 	emit_result(&t->b, guest);
 	return true;
 }
@@ -92,7 +82,7 @@ static bool emit_read_base(struct tr *t, struct item *it, unsigned seg)
 	unsigned guest = operand_guest(&it->insn.op[0]), reg = result_reg(guest);
 	uint8_t *hole = jump_on_flag(&t->b, GS_OFF(cr4), CR4_FSGSBASE, CC_E);
 
-	e_gs(&t->b, it->insn.zi.operand_width == 64, 0x8b, reg, base_at(seg));
+	e_gs(&t->b, it->insn.zi.operand_width == 64, 0x8b, reg, GS_OFF(seg[seg].base));
 	emit_result(&t->b, guest);
 	emit_otherwise(t, it, &hole, 1, true);
 	return true;
@@ -115,7 +105,7 @@ static bool emit_write_base(struct tr *t, struct item *it, unsigned seg)
 		hole[n++] = jit_emit_canonical(b, H_R9);
 	else
 		e_rr(b, false, 0x89, H_R9, H_R9);
-	e_store(b, H_R9, base_at(seg));
+	e_store(b, H_R9, GS_OFF(seg[seg].base));
 	emit_otherwise(t, it, hole, n, true);
 	return true;
 }
@@ -231,8 +221,8 @@ void jit_emit_swapgs(struct tr *t)
 {
 	struct jit_buf *b = &t->b;
 
-	e_load(b, H_R9, base_at(SOFT_GS));
+	e_load(b, H_R9, GS_OFF(seg[SOFT_GS].base));
 	e_load(b, H_R10, GS_OFF(kernel_gs_base));
 	e_store(b, H_R9, GS_OFF(kernel_gs_base));
-	e_store(b, H_R10, base_at(SOFT_GS));
+	e_store(b, H_R10, GS_OFF(seg[SOFT_GS].base));
 }
