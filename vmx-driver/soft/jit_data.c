@@ -449,7 +449,9 @@ static void emit_lea(struct jit_buf *b, bool w, unsigned dst, unsigned base, uns
 void jit_emit_ea(struct jit_buf *b, unsigned dst, const struct soft_insn *insn,
 		 const ZydisDecodedOperand *op, uint64_t next_rip, bool with_segment)
 {
-	bool wide = insn->zi.address_width == 64;
+	/* what LEA has of it can be less */
+	bool wide = insn->zi.address_width == 64 &&
+		    !(insn->zi.mnemonic == ZYDIS_MNEMONIC_LEA && insn->zi.operand_width == 32);
 	int64_t disp = op->mem.disp.value;
 	unsigned base = NO_REG, index = NO_REG;
 	const uint8_t *from = b->p;

@@ -327,15 +327,16 @@ static inline void e_fix(struct jit_buf *b, uint8_t *rel32, const uint8_t *targe
 	if (!b->full)
 		memcpy(rel32, &d, 4);
 }
-/* Guest flags between RFLAGS and v->aflags; r9 is clobbered, RFLAGS kept by the save. */
-static inline void e_flags_save(struct jit_buf *b)
+/* Guest flags between RFLAGS and v->aflags; `scratch`, r9 to r11, is clobbered, RFLAGS kept by the save. */
+static inline void e_flags_save(struct jit_buf *b, unsigned scratch)
 {
-	e_mov(b, H_R9, H_RAX);
+	e_mov(b, scratch, H_RAX);
 	e1(b, 0x9f);             /* lahf */
 	e3(b, 0x0f, 0x90, 0xc0); /* seto al */
 	e_vcpu(b, 0x8966, 2, H_RAX, GS_OFF(aflags)); /* mov [aflags], ax */
-	e_mov(b, H_RAX, H_R9);
+	e_mov(b, H_RAX, scratch);
 }
+/* r9 is clobbered. */
 static inline void e_flags_load(struct jit_buf *b)
 {
 	e_mov(b, H_R9, H_RAX);

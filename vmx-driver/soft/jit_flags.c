@@ -200,14 +200,16 @@ static void emit_recipe(struct tr *t)
 void jit_flags_to_mem(struct tr *t)
 {
 	const uint8_t *from;
+	unsigned scratch;
 
 	if (t->where & IN_MEM)
 		return;
 	if (!(t->where & IN_REG))
 		emit_recipe(t);
+	scratch = e_kept_spare(&t->b, 0);
 	from = t->b.p;
-	e_flags_save(&t->b);
-	e_kept_over(&t->b, from, HOST_BIT(H_R9));
+	e_flags_save(&t->b, scratch);
+	e_kept_over(&t->b, from, HOST_BIT(scratch));
 	t->where |= IN_MEM;
 	t->recipe = 0;
 }

@@ -37,10 +37,18 @@ bool jit_writes_reg(const struct item *it, ZydisRegister reg)
 	return guest >= 0 && jit_writes_guest(it, (unsigned)guest);
 }
 
+static bool is_resident(ZydisRegister reg)
+{
+	bool high;
+	int guest = reg == ZYDIS_REGISTER_NONE || reg == ZYDIS_REGISTER_RIP ? -1 :
+		    jit_guest_reg(reg, &high);
+
+	return guest >= 0 && jit_host_reg((unsigned)guest) < 0;
+}
+
 bool jit_keeps_scratch(const struct item *it)
 {
 	const ZydisDecodedOperand *ea = &it->insn.op[1];
-	bool high;
 
 	switch (it->kind) {
 	case K_NONE:
@@ -49,23 +57,12 @@ bool jit_keeps_scratch(const struct item *it)
 	case K_DATA:
 		return !jit_memory_operand(&it->insn) && jit_data_scratch(&it->insn) <= 2;
 	case K_LEA:
-		return jit_own_width(it) && it->insn.zi.operand_width == it->insn.zi.address_width &&
-		       (ea->mem.base == ZYDIS_REGISTER_NONE || ea->mem.base == ZYDIS_REGISTER_RIP ||
-			jit_host_reg((unsigned)jit_guest_reg(ea->mem.base, &high)) >= 0) &&
-		       (ea->mem.index == ZYDIS_REGISTER_NONE ||
-			jit_host_reg((unsigned)jit_guest_reg(ea->mem.index, &high)) >= 0);
+		/* the second register that lives in memory may have to be in r11 */
+		return jit_own_width(it) && it->insn.zi.operand_width != 16 &&
+		       (ea->mem.base == ZYDIS_REGISTER_NONE || !is_resident(ea->mem.index));
 	default:
 		return false;
 	}
-}
-
-static bool is_resident(ZydisRegister reg)
-{
-	bool high;
-	int guest = reg == ZYDIS_REGISTER_NONE || reg == ZYDIS_REGISTER_RIP ? -1 :
-		    jit_guest_reg(reg, &high);
-
-	return guest >= 0 && jit_host_reg((unsigned)guest) < 0;
 }
 
 bool jit_can_be_within(const struct tr *t, const struct item *it, const ZydisDecodedOperand *mem)

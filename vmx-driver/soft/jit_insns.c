@@ -85,20 +85,9 @@ static void emit_lea_insn(struct tr *t, struct item *it)
 	unsigned guest = (unsigned)jit_guest_reg(insn->op[0].reg.value, &high);
 	int host = jit_host_reg(guest);
 	unsigned dst = host >= 0 ? (unsigned)host : lea_scratch(b, insn, guest);
-	const uint8_t *from;
 
-	if (insn->zi.operand_width == 64) {
+	if (insn->zi.operand_width != 16) {
 		jit_emit_ea(b, dst, insn, &insn->op[1], it->rip + insn->len, false);
-		if (host < 0)
-			e_put_gpr(b, dst, guest);
-		return;
-	}
-	if (insn->zi.operand_width == 32) {
-		jit_emit_ea(b, dst, insn, &insn->op[1], it->rip + insn->len, false);
-		from = b->p;
-		if (insn->zi.address_width == 64)
-			e_rr(b, false, 0x89, dst, dst);
-		e_kept_over(b, from, HOST_BIT(dst));
 	} else {
 		jit_emit_ea(b, H_R10, insn, &insn->op[1], it->rip + insn->len, false);
 		if (host < 0)

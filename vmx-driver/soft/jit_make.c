@@ -211,7 +211,7 @@ const void *jit_snippet_make(struct soft_vcpu *v, struct soft_insn *insn)
 	else
 		jit_emit_data(&b, insn, (struct jit_place){ .base = H_R10 }, &state);
 	if (written)
-		e_flags_save(&b);
+		e_flags_save(&b, H_R9);
 	e_mov_imm(&b, H_R11, JIT_DONE);
 	/* the snippets are not within reach of rel32 for sure: jmp [rip + 0] */
 	e2(&b, 0xff, 0x25);

@@ -151,7 +151,8 @@ bool jit_is_pointer(const struct item *it, const ZydisDecodedOperand *mem);
 struct jit_place jit_emit_access32(struct tr *t, const struct item *it, const ZydisDecodedOperand *mem,
 				   unsigned size, bool write);
 
-/* jit_flags.c; all of them clobber r9 */
+/* jit_flags.c; all of them clobber r9 and, but for jit_flags_to_reg(), r10 where there may be copies
+ * (jit_kept.h) */
 /* Guest flags into v->aflags / into RFLAGS, if they are not there. */
 void jit_flags_to_mem(struct tr *t);
 void jit_flags_to_reg(struct tr *t);
