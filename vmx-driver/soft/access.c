@@ -466,8 +466,10 @@ int soft_host_ptr(struct soft_vcpu *v, uint64_t la, unsigned n, unsigned flags, 
 
 static void fill_x(struct soft_vcpu *v, uint64_t page, const struct page *p)
 {
-	struct soft_xtlb *x = &soft_xtlb_of(v, v->ctx)[(page >> 12) % SOFT_X_SIZE];
+	unsigned slot = (unsigned)(page >> 12) % SOFT_X_SIZE;
+	struct soft_xtlb *x = &soft_xtlb_of(v, v->ctx)[slot];
 
+	v->x_clear[soft_x_number(v->ctx)] &= ~(1ull << slot / SOFT_X_CHUNK);
 	x->tag = page;
 	x->gpa = p->gpa & PAGE_BASE;
 	x->host = p->host - (p->gpa & PAGE_OFFSET);

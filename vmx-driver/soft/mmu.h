@@ -69,10 +69,14 @@ static inline bool soft_narrow_piece(uint64_t la, unsigned shift)
 {
 	return la >> shift && la >> shift < 0xffffffffu >> shift;
 }
-/* The exec TLB of a context: one for both kernel ones. */
+/* The exec TLB of a context, and its number: one for both kernel ones. */
+static inline unsigned soft_x_number(unsigned ctx)
+{
+	return (ctx >= CTX_KINDS ? 2 : 0) + (soft_ctx_kind(ctx) != CTX_USER);
+}
 static inline struct soft_xtlb *soft_xtlb_of(struct soft_vcpu *v, unsigned ctx)
 {
-	return v->xtlb[(ctx >= CTX_KINDS ? 2 : 0) + (soft_ctx_kind(ctx) != CTX_USER)];
+	return v->xtlb[soft_x_number(ctx)];
 }
 
 /* Linear addresses wrap at 4 GiB outside 64-bit mode. */

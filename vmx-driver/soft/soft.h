@@ -230,6 +230,7 @@ struct soft_vcpu {
 	_Atomic bool parked;
 	_Atomic int wake;    /* futex word: 1 while its thread sleeps or is about to */
 	struct soft_xtlb xtlb[4][SOFT_X_SIZE];
+	uint64_t x_clear[4]; /* of each of them, bit n: the n-th 64th has no entry */
 	struct soft_images *images; /* pcid.h; NULL: none */
 	uint64_t code_epoch; /* counts what may be in branch tables and is no code any more */
 	/* VMX non-root operation, as far as memory and the loop are concerned (ept.c, tlb.c) */

@@ -185,10 +185,15 @@ static unsigned next_l1(const struct soft_tlb *t, unsigned i)
 
 static void clear_x(struct soft_vcpu *v, unsigned ctx)
 {
-	struct soft_xtlb *x = soft_xtlb_of(v, ctx);
+	uint64_t *clear = &v->x_clear[soft_x_number(ctx)];
 
-	for (unsigned i = 0; i < SOFT_X_SIZE; i++)
-		x[i].tag = SOFT_TAG_INVALID;
+	for (uint64_t left = ~*clear; left; left &= left - 1) {
+		struct soft_xtlb *x = soft_xtlb_of(v, ctx) + (unsigned)__builtin_ctzll(left) * SOFT_X_CHUNK;
+
+		for (unsigned i = 0; i < SOFT_X_CHUNK; i++)
+			x[i].tag = SOFT_TAG_INVALID;
+	}
+	*clear = ~0ull;
 }
 
 void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx)

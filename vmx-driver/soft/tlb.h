@@ -87,6 +87,7 @@ struct soft_tlb {
 
 /* Exec TLB of soft_fetch(): index (la >> 12) % SIZE, per context (both kernel ones share it). */
 #define SOFT_X_SIZE 256u
+#define SOFT_X_CHUNK (SOFT_X_SIZE / 64)
 struct soft_xtlb {
 	uint64_t tag; /* linear page, or SOFT_TAG_INVALID */
 	uint64_t gpa; /* page */
