@@ -18,7 +18,7 @@ $cc -m64 -O1 -std=gnu17 -ffreestanding -mgeneral-regs-only -mno-red-zone -fno-pi
 	-Wl,-T,"$payload/payload.ld" -o "$dir/vmx.elf" "$payload/vmx_start.S" \
 	"$payload"/vmx{,_lib,_controls}.c || exit 1
 objcopy -O elf32-i386 "$dir/vmx.elf" "$dir/vmx" || exit 1
-for mode in 0 1 2 8; do
+for mode in 0 1 2 8 32; do
 	timeout 150 "$boot" --engine soft --nested --soft-debug $mode --timeout 120 "$dir/vmx" >"$dir/out" 2>"$dir/err"
 	if [ $? -eq 0 ] && grep -qE '^vmx: [1-9][0-9]* passed, 0 failed' "$dir/out"; then
 		pass

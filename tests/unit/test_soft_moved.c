@@ -18,11 +18,11 @@ PAYLOAD(library,
 	"0: xor %r13d,%r13d\n xor %r14d,%r14d\n xor %r15d,%r15d\n xor %r8d,%r8d\n"
 	/* data from here on: read, changed, written, its address with 64 and 32 bits */
 	"lea 0b(%rip),%rbx\n sub %rbp,%rbx\n add %rbx,%r15\n"
-	"lea 9f(%eip),%edx\n sub %ebp,%edx\n add %rdx,%r15\n"
+	"lea 9f(%eip),%edx\n mov %rdx,%rax\n shr $32,%rax\n add %rax,%r14\n sub %ebp,%edx\n add %rdx,%r15\n"
 	"mov 9f(%rip),%eax\n add %eax,9f+8(%rip)\n movl $7,9f+0xffe(%rip)\n movups 9f+16(%rip),%xmm0\n"
 	"movd %xmm0,%eax\n add %rax,%r14\n addr32 mov 9f+8(%eip),%eax\n add %rax,%r14\n"
 	"lea 9f(%rip),%rsi\n cmpb $1,9f-0b(%rbp)\n adc $0,%r14\n"
-	"test %r9d,%r9d\n jz 1f\n mov %r9d,7f+3(%rip)\n"
+	"call 7f\n test %r9d,%r9d\n jz 1f\n mov %r9d,7f+3(%rip)\n"
 	/* calls: in this page, to the other one, through a register and memory, of an address that is popped */
 	"1: mov $20,%ecx\n 2: call 6f\n call 7f\n dec %ecx\n jnz 2b\n"
 	"lea 7f(%rip),%rdi\n call *%rdi\n mov %rdi,9f+24(%rip)\n call *9f+24(%rip)\n call 8f\n"

@@ -223,13 +223,13 @@ static void *kick_soon(void *arg)
 	return NULL;
 }
 
-static void test_kicked(void)
+static void kicked(void (*make)(struct guest *g))
 {
 	struct guest g;
 	pthread_t thread;
 
 	soft_start(&g);
-	make_tree(&g);
+	make(&g);
 	alarm(30); /* a guest that cannot be stopped ends this program */
 	CU_ASSERT_EQUAL(pthread_create(&thread, NULL, kick_soon, &g), 0);
 	CU_ASSERT_EQUAL(vmx_vcpu_resume(g.cpu, &g.exit), -ECANCELED);
@@ -237,6 +237,24 @@ static void test_kicked(void)
 	alarm(0);
 	pthread_join(thread, NULL);
 	guest_destroy(&g);
+}
+
+static void test_kicked(void)
+{
+	kicked(make_tree);
+}
+
+/* Without an end, from one page to the next and back. */
+PAYLOAD(pages, "movq $1,0x30000\n 1: jmp 2f\n .org payload_pages+0x1000\n 2: jmp 1b");
+
+static void make_pages(struct guest *g)
+{
+	LOAD(g, CODE, pages);
+}
+
+static void test_kicked_loop(void)
+{
+	kicked(make_pages);
 }
 
 int main(void)
@@ -248,6 +266,7 @@ int main(void)
 		{ "the return is less privileged than the call", test_privilege },
 		{ "returns to nowhere", test_nowhere },
 		{ "a tree of calls is stopped", test_kicked },
+		{ "a loop over two pages is stopped", test_kicked_loop },
 		CU_TEST_INFO_NULL,
 	};
 	return UNIT_RUN(SOFT_SUITES(tests));
