@@ -39,13 +39,15 @@ start() {
 # line NAME PATTERN [SECONDS]: does the guest say it? What it says is in $said.
 line() {
 	local until=$((SECONDS + ${3:-300}))
-	said=
-	while [ $SECONDS -lt $until ]; do
-		said=$(tr -d '\r' <"$dir/console.$1" | grep -aE -m 1 "^(net|vmxd-guest): $2") && return 0
-		grep -aq 'reboot: Power down' "$dir/console.$1" && sleep 0.2 && break
+	while ! whole_line "$@"; do
+		[ $SECONDS -lt $until ] || return 1
+		# its last words may come behind that
+		grep -aq 'reboot: Power down' "$dir/console.$1" && sleep 1 && { whole_line "$@"; return; }
 		sleep 0.1
 	done
-	said=$(tr -d '\r' <"$dir/console.$1" | grep -aE -m 1 "^(net|vmxd-guest): $2")
+}
+whole_line() { # one that is half there has half a sum
+	said=$(grep -asE -m 1 "^(net|vmxd-guest): $2.*"$'\r' "$dir/console.$1") && said=${said%$'\r'}
 }
 gone() { ! "$build/vmctl" info "$1" >/dev/null 2>&1; } # NAME
 ended() { wait_for 120 gone "$1"; } # NAME
