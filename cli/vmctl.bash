@@ -35,7 +35,7 @@ _vmctl() {
 		mapfile -t COMPREPLY < <(compgen -W "split packed" -- "$word")
 		return ;;
 	--soft-debug)
-		mapfile -t COMPREPLY < <(compgen -W "step-only one-insn no-chain no-tlb tiny-cache moved-code" \
+		mapfile -t COMPREPLY < <(compgen -W "step-only one-insn no-chain no-tlb tiny-cache moved-code runs" \
 			-- "$word")
 		return ;;
 	--cmdline | --memory | --mem | --cpus | --code-cache | --timeout | --from | --count)

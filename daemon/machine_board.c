@@ -18,6 +18,7 @@ static const struct {
 	{ "step-only", VMX_SOFT_STEP_ONLY }, { "one-insn", VMX_SOFT_ONE_INSN },
 	{ "no-chain", VMX_SOFT_NO_CHAIN },   { "no-tlb", VMX_SOFT_NO_TLB },
 	{ "tiny-cache", VMX_SOFT_TINY_CACHE }, { "moved-code", VMX_SOFT_MOVED_CODE },
+	{ "runs", VMX_SOFT_RUNS },
 };
 
 static uint32_t soft_debug(json_object *list)

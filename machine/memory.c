@@ -88,7 +88,7 @@ struct memory *memory_destroy(struct memory *memory)
 
 int memory_attach(struct memory *memory, struct vmx_vm *vm)
 {
-	const uint32_t flags = VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC;
+	const uint32_t flags = VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC | VMX_MAP_SHARED;
 	int r;
 
 	r = vmx_vm_map(vm, 0, memory->low, memory->host, flags);

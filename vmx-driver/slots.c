@@ -14,7 +14,8 @@
 #include "common/checked.h"
 
 #define MAP_ALL                                                                                    \
-	((uint32_t)(VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC | VMX_MAP_TRACK_DIRTY))
+	((uint32_t)(VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC | VMX_MAP_TRACK_DIRTY | \
+		    VMX_MAP_SHARED))
 
 static size_t dirty_words(uint64_t size)
 {

@@ -13,7 +13,7 @@
 #define VM_FLAGS_ALL ((uint32_t)VMX_VM_NESTED)
 #define SOFT_DEBUG_ALL                                                                             \
 	((uint32_t)(VMX_SOFT_STEP_ONLY | VMX_SOFT_ONE_INSN | VMX_SOFT_NO_CHAIN | VMX_SOFT_NO_TLB | \
-		    VMX_SOFT_TINY_CACHE | VMX_SOFT_MOVED_CODE))
+		    VMX_SOFT_TINY_CACHE | VMX_SOFT_MOVED_CODE | VMX_SOFT_RUNS))
 #define OPT_ALL                                                                                    \
 	((uint32_t)(VMX_OPT_MSR | VMX_OPT_CPUID | VMX_OPT_EXCEPTION | VMX_OPT_RDTSC |              \
 		    VMX_OPT_HYPERCALL | VMX_OPT_HALT))

@@ -65,6 +65,7 @@ enum { /* vmx_vm_options.soft_debug: other ways to run the same guest, same resu
 	VMX_SOFT_NO_TLB = 1u << 3,     /* every access walks the guest's page tables */
 	VMX_SOFT_TINY_CACHE = 1u << 4, /* code cache of a few blocks: flushed all the time */
 	VMX_SOFT_MOVED_CODE = 1u << 5, /* 64-bit code is made to run at any address, all of it */
+	VMX_SOFT_RUNS = 1u << 6,       /* accesses find runs of pages at once, not after many misses */
 };
 
 struct vmx_vm_options {
@@ -100,6 +101,8 @@ enum { /* vmx_vm_map flags */
 	VMX_MAP_WRITE = 1u << 1,
 	VMX_MAP_EXEC = 1u << 2,
 	VMX_MAP_TRACK_DIRTY = 1u << 3,
+	VMX_MAP_SHARED = 1u << 4, /* host is a mapping made with MAP_SHARED, not of hugetlbfs, whose pages are
+				   * always there: an engine may map them a second time, by mremap() */
 };
 
 /* Maps [host, host+size) at guest-physical gpa; everything a multiple of 4096. A new mapping

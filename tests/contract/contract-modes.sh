@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The software engine's debug modes must keep the same contract (enum VMX_SOFT_* in vmx.h).
 passed=0 failed=0 skipped=0
-for bits in 1 2 4 8 16 32; do
+for bits in 1 2 4 8 16 32 64; do
 	echo "soft_debug $bits"
 	out=$("$VMXD_BUILDDIR/tests/contract/contract" --engine soft --soft-debug $bits)
 	grep -v ': pass$' <<<"$out"

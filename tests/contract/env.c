@@ -22,10 +22,10 @@ void env_vm(struct env *e)
 
 	if (r < 0)
 		test_fail(__FILE__, __LINE__, "vmx_vm_create: %s", strerror(-r));
-	e->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	e->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(e->ram != MAP_FAILED);
 	CHECK_EQ(vmx_vm_map(e->vm, 0, RAM_SIZE, e->ram,
-			    VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC), 0);
+			    VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC | VMX_MAP_SHARED), 0);
 }
 
 void env_vcpu(struct env *e)

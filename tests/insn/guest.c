@@ -239,7 +239,7 @@ static int setup_vm(struct guest *g, int engine, uint32_t soft_debug)
 		return -errno;
 	g->ram = ram;
 	return vmx_vm_map(g->vm, 0, (uint64_t)RAM_SIZE * g->cpus, g->ram,
-			  VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC);
+			  VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC | VMX_MAP_SHARED);
 }
 
 static int setup_cpu(struct guest *g)

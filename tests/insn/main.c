@@ -50,7 +50,7 @@ static const struct {
 } debug_modes[] = {
 	{ "step", VMX_SOFT_STEP_ONLY }, { "one", VMX_SOFT_ONE_INSN }, { "nochain", VMX_SOFT_NO_CHAIN },
 	{ "notlb", VMX_SOFT_NO_TLB },	{ "tiny", VMX_SOFT_TINY_CACHE },
-	{ "moved", VMX_SOFT_MOVED_CODE },
+	{ "moved", VMX_SOFT_MOVED_CODE }, { "runs", VMX_SOFT_RUNS },
 };
 
 /* --- one batch ------------------------------------------------------------------------------------- */

@@ -83,6 +83,7 @@ static const struct attempt attempts[] = {
 	{ "mprotect", SYS_mprotect, ALL, { P(page), sizeof(page), PROT_READ | PROT_EXEC } },
 	{ "pkey_mprotect", SYS_pkey_mprotect, ALL, { P(page), sizeof(page), PROT_EXEC, -1 } },
 	{ "mremap", SYS_mremap, ALL, { P(page), 4096, 4096, MREMAP_FIXED | MREMAP_MAYMOVE, P(page) } },
+	{ "mremap", SYS_mremap, ALL & ~(SOFT | CONTROL), { P(page), 0, 4096, MREMAP_FIXED | MREMAP_MAYMOVE, 1 } },
 	{ "ptrace", SYS_ptrace, ALL, { 0 } },
 	{ "process_vm_writev", SYS_process_vm_writev, ALL, { 1 } },
 	{ "kill", SYS_kill, ALL, { 1 } },
@@ -283,6 +284,9 @@ int main(void)
 	static const struct attempt getpid_call = { "getpid", SYS_getpid, ALL, { 0 } };
 	static const struct attempt plain_map = { "mmap", SYS_mmap, ALL,
 		{ 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1 } };
+	/* allowed, though not there */
+	static const struct attempt second_map = { "mremap", SYS_mremap, SOFT | CONTROL,
+		{ P(page), 0, 4096, MREMAP_FIXED | MREMAP_MAYMOVE, 1 } };
 	char text[2048];
 	int status;
 
@@ -314,6 +318,8 @@ int main(void)
 #endif
 	}
 	returns(&clone3, THREAD_CONTROL, ENOSYS);
+	returns(&second_map, THREAD_CONTROL, EINVAL);
+	returns(&second_map, THREAD_VCPU_SOFT, EINVAL);
 	printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
 	return failed ? 1 : 0;
 }

@@ -24,7 +24,7 @@ UNIT_TESTS = \
 	tests/unit/test-soft-region \
 	tests/unit/test-soft-returns tests/unit/test-soft-inline \
 	tests/unit/test-soft-run \
-	tests/unit/test-soft-sites \
+	tests/unit/test-soft-runs tests/unit/test-soft-sites \
 	tests/unit/test-soft-shape \
 	tests/unit/test-soft-stack \
 	tests/unit/test-soft-step \
@@ -132,6 +132,8 @@ tests_unit_test_soft_inline_SOURCES = tests/unit/test_soft_inline.c
 tests_unit_test_soft_inline_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_returns_SOURCES = tests/unit/test_soft_returns.c
 tests_unit_test_soft_returns_LDADD = $(unit_vmx_libs)
+tests_unit_test_soft_runs_SOURCES = tests/unit/test_soft_runs.c
+tests_unit_test_soft_runs_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_sites_SOURCES = tests/unit/test_soft_sites.c
 tests_unit_test_soft_sites_LDADD = $(unit_vmx_libs)
 tests_unit_test_soft_stack_SOURCES = tests/unit/test_soft_stack.c

@@ -128,13 +128,14 @@ static inline int guest_create_flags(struct guest *g, uint32_t soft_debug, uint3
 	int r;
 
 	memset(g, 0, sizeof(*g));
-	g->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	g->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (g->ram == MAP_FAILED)
 		return -1;
 	r = vmx_vm_create(&options, &g->vm);
 	if (r >= 0)
 		r = vmx_vm_map(g->vm, 0, RAM_SIZE, g->ram, VMX_MAP_READ | VMX_MAP_WRITE |
-								   VMX_MAP_EXEC | VMX_MAP_TRACK_DIRTY);
+								   VMX_MAP_EXEC | VMX_MAP_TRACK_DIRTY |
+								   VMX_MAP_SHARED);
 	if (r >= 0)
 		r = vmx_vcpu_create(g->vm, 0, &g->cpu);
 	if (r >= 0)

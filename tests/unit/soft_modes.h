@@ -15,6 +15,7 @@ static inline int soft_no_chain(void) { soft_mode = VMX_SOFT_NO_CHAIN; return 0;
 static inline int soft_no_tlb(void) { soft_mode = VMX_SOFT_NO_TLB; return 0; }
 static inline int soft_tiny(void) { soft_mode = VMX_SOFT_TINY_CACHE; return 0; }
 static inline int soft_moved(void) { soft_mode = VMX_SOFT_MOVED_CODE; return 0; }
+static inline int soft_runs(void) { soft_mode = VMX_SOFT_RUNS; return 0; }
 
 /* For UNIT_RUN(). */
 #define SOFT_SUITE_STEPPED(tests) UNIT_SUITE_IN("stepped", soft_in_steps, tests)
@@ -25,7 +26,8 @@ static inline int soft_moved(void) { soft_mode = VMX_SOFT_MOVED_CODE; return 0; 
 	UNIT_SUITE_IN("no links", soft_no_chain, tests), \
 	UNIT_SUITE_IN("no TLB", soft_no_tlb, tests), \
 	UNIT_SUITE_IN("a tiny code cache", soft_tiny, tests), \
-	UNIT_SUITE_IN("moved code", soft_moved, tests)
+	UNIT_SUITE_IN("moved code", soft_moved, tests), \
+	UNIT_SUITE_IN("runs of pages", soft_runs, tests)
 #define SOFT_SUITES(tests) SOFT_SUITE_STEPPED(tests), SOFT_SUITES_TRANSLATED(tests)
 
 /* A guest in the way of the suite. */

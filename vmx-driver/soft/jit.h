@@ -121,13 +121,13 @@ struct jit_op_site {
 	uint64_t rip, next_rip; /* from v->code_page on, if the block is JIT_MOVED */
 };
 
+enum { JIT_SLOW_WRITE = 1, JIT_SLOW_PAGE = 2, JIT_SLOW_GROUP = 4, JIT_SLOW_RUN = 8, JIT_SLOW_KINDS = 16 };
 struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 	int (*enter)(struct soft_vcpu *v, const void *host);
 	uint8_t *exit;       /* r11d: return code; saves all registers */
 	uint8_t *exit_saved; /* the same, registers are in v->gpr already */
 	/* r10 la, r9d site; give r11 = delta, or the host address */
-	uint8_t *slow[CTX_COUNT][2][2]; /* [ctx][write][page] */
-	uint8_t *slow_group[CTX_COUNT][2][2]; /* the same for a group; CF: check one by one */
+	uint8_t *slow[CTX_COUNT][JIT_SLOW_KINDS]; /* of a group: CF says check one by one */
 	uint8_t *op[2];      /* r11: struct jit_op_site; of a block that is [JIT_MOVED] */
 	uint8_t *dispatch;   /* after an operation: go on at v->rip */
 	/* What is left of cold paths: with r10 the guest address to go on at JIT_LOOKUP; and JIT_BRANCH,
@@ -139,6 +139,7 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 #define JIT_SITE_SLOT_MASK 0xfff0u  /* byte offset of its L0 entry in tlb.l0 */
 #define JIT_SITE_LARGE 1u           /* JIT_BY_LARGE: its L0 entry is for SOFT_LARGE_SIZE bytes */
 #define JIT_SITE_COUNTED 2u         /* its uses are counted in v->l0_uses */
+#define JIT_SITE_RUN 4u             /* JIT_BY_RUN: instead, 16 times the index of its run */
 #define JIT_SITE_SIZE_SHIFT 16      /* bytes that must lie in one page */
 #define JIT_SITE_SIZE_MASK 0xfffu
 #define JIT_SITE_LOOP (1u << 28)    /* of a whole loop: nothing is done to memory on its behalf */
@@ -159,9 +160,10 @@ struct jit_stubs { /* executable addresses, made by jit_stubs_emit() */
 #define JIT_KEPT_SIZE 1024u
 #define JIT_SITES 4096u
 /* How an access finds its page: in its L0 entry; in one that holds a large page (for reads alone: code
- * in one of its 4-KiB pages would have to be kept from writes); in L1, by the address. Where L0 misses
- * often it is counted for a while how many of the uses that is: then L1 is it, or L0 for good. */
-enum jit_site_mode { JIT_BY_L0, JIT_BY_LARGE, JIT_BY_L1, JIT_BY_L0_COUNTED, JIT_BY_L0_FOR_GOOD };
+ * in one of its 4-KiB pages would have to be kept from writes); in one that holds a run of pages; in L1, by
+ * the address. Where L0 misses often it is counted for a while how many of the uses that is: then a run is
+ * it, or L1, or L0 for good. Where the run misses often as well L1 is it. */
+enum jit_site_mode { JIT_BY_L0, JIT_BY_LARGE, JIT_BY_L1, JIT_BY_L0_COUNTED, JIT_BY_L0_FOR_GOOD, JIT_BY_RUN };
 #define JIT_SITE_MODE 7u
 /* Beside its mode, of the first access of a group: the writes that follow it are mostly not done, and its
  * page lets nobody write. So they are checked by themselves. */
@@ -169,13 +171,16 @@ enum jit_site_mode { JIT_BY_L0, JIT_BY_LARGE, JIT_BY_L1, JIT_BY_L0_COUNTED, JIT_
 #define JIT_SITE_NOTE_BITS 4
 static inline bool jit_mode_l0(enum jit_site_mode mode)
 {
-	return mode != JIT_BY_LARGE && mode != JIT_BY_L1;
+	return mode != JIT_BY_LARGE && mode != JIT_BY_L1 && mode != JIT_BY_RUN;
 }
 /* So many misses of L0 are looked at together; one in less than so many cycles on average is often. */
 #define JIT_MISSES 1024u
 #define JIT_MISS_CYCLES 3000u
 /* One miss in so many uses costs about what L1 costs all of them. */
 #define JIT_MISS_USES 8u
+#define JIT_RUN_MISS_USES 32u /* and a run; */
+#define JIT_RUN_MISS_CYCLES 4000u /* its misses go to C, */
+#define JIT_RUN_MISSES 1024u /* as many as it takes to find all pages of a long one */
 #define JIT_FEW_MISS_CYCLES 100u /* where uses are not counted */
 #define JIT_LOOP_MISS_CYCLES 300u /* for a loop, each of whose misses costs a turn of its ordinary body */
 /* So many refusals of groups are looked at together; a group that is refused more than once in so many
@@ -247,13 +252,14 @@ struct soft_cache {
 	size_t kept_count, kept_max;
 	struct jit_page ***pages; /* [gpa >> 30][(gpa >> 12) & 0x3ffff] */
 	struct jit_scratch *scratch;
-	bool chain, use_l0, all_moved;
+	bool chain, use_l0, all_moved, all_runs;
 	/* Accesses that are not plain JIT_BY_L0, by the guest-physical address of the instruction, hashed:
 	 * gpa << JIT_SITE_NOTE_BITS | JIT_SITE_READS | enum jit_site_mode. Hints: one may push out another. */
 	uint64_t site_notes[JIT_SITES];
 	unsigned block_insns;
 	unsigned l0_next[SOFT_L0_KINDS / SOFT_L0_LINE]; /* how many slots of L0 each kind of site took */
 	unsigned l0_next_large;                         /* and those that are JIT_BY_LARGE */
+	unsigned run_next[4][8]; /* runs of each kind that were taken, by log2 of the size */
 	uint64_t n_blocks, n_insns, n_flushes, n_killed, n_bytes, translation_ticks;
 	/* regions emptied, how often others had to stand still for it, the longest time it took */
 	uint64_t n_evictions, n_evictions_parked, longest_eviction;
@@ -267,6 +273,8 @@ struct jit_vcpu {
 	uint32_t generation;
 	volatile bool in_snippet; /* a native fault belongs to soft_exec_native() */
 	uint64_t missed_at[SOFT_L0_SIZE]; /* TSC when the misses of an L0 entry were last counted out */
+	uint32_t run_misses[SOFT_RUNS];
+	uint64_t run_missed_at[SOFT_RUNS]; /* TSC when they were counted out */
 	unsigned refusals;   /* of groups, */
 	uint64_t refused_at; /* since that TSC */
 	uint64_t retranslate; /* code at this guest-physical address is to be made anew, or JIT_NO_PAGE */

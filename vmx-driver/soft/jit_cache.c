@@ -72,6 +72,7 @@ int soft_cache_create(struct soft_vm *vm)
 	cache->chain = !(debug & VMX_SOFT_NO_CHAIN);
 	cache->use_l0 = !(debug & VMX_SOFT_NO_TLB);
 	cache->all_moved = debug & VMX_SOFT_MOVED_CODE;
+	cache->all_runs = debug & VMX_SOFT_RUNS;
 	cache->block_insns = debug & VMX_SOFT_ONE_INSN ? 1 : JIT_BLOCK_INSNS;
 	pthread_mutex_init(&cache->translating, NULL);
 	r = map_code(cache);

@@ -61,6 +61,11 @@ static uint32_t slot_offset(const struct tr *t, uint32_t slot)
 	return e_tlb_offset(t->ctx, offsetof(struct soft_tlb, l0) + slot * sizeof(struct soft_l0));
 }
 
+static uint32_t run_offset(const struct tr *t, uint32_t run)
+{
+	return e_tlb_offset(t->ctx, offsetof(struct soft_tlb, run) + run * sizeof(struct soft_run));
+}
+
 static uint32_t l1_offset(const struct tr *t, size_t member)
 {
 	return e_tlb_offset(t->ctx, offsetof(struct soft_tlb, l1) + member);
@@ -101,12 +106,15 @@ static void emit_compare(struct tr *t, unsigned reg, unsigned size, struct slow_
 	if (slow->site & JIT_SITE_COUNTED)
 		emit_count_use(t, (slow->site & JIT_SITE_SLOT_MASK) / (unsigned)sizeof(struct soft_l0));
 	emit_tag(t, 0x2b, reg, slow);
-	e_alu_imm(b, true, 7, reg, span - size);
+	if (slow->mode == JIT_BY_RUN)
+		e_gs(b, true, 0x3b, reg, slow->l0 + (uint32_t)offsetof(struct soft_run, limit)); /* cmp */
+	else
+		e_alu_imm(b, true, 7, reg, span - size);
 	slow->hole = e_jcc_fwd(b, CC_A);
 }
 
 /* What happens when the check fails, emitted at the end; ->l0: the entry that it looks in, which is the
- * slot's but for a site that is JIT_BY_LARGE. NULL: too many. */
+ * slot's but for a site that is JIT_BY_LARGE or JIT_BY_RUN. NULL: too many. */
 static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned size, bool write,
 				       bool page, enum jit_site_mode mode)
 {
@@ -119,12 +127,17 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	}
 	s->slow_count++;
 	slow->mode = write && mode == JIT_BY_LARGE ? JIT_BY_L1 : mode;
+	if (mode == JIT_BY_RUN && size > SOFT_RUN_SIZE_MAX)
+		slow->mode = JIT_BY_L1;
 	if (slow->mode == JIT_BY_LARGE)
 		slot = jit_slot_large(t, page);
+	else if (slow->mode == JIT_BY_RUN)
+		slot = jit_slot_run(t, size, write, page);
 	/* a wide operand may have to be aligned, which is checked before the page is looked at */
 	slow->site = slot * (uint32_t)sizeof(struct soft_l0) | size << JIT_SITE_SIZE_SHIFT |
 		     (size >= 16 ? JIT_SITE_WIDE : 0) | (page ? JIT_SITE_PAGE : 0) |
 		     (slow->mode == JIT_BY_LARGE ? JIT_SITE_LARGE : 0) |
+		     (slow->mode == JIT_BY_RUN ? JIT_SITE_RUN : 0) |
 		     (slow->mode == JIT_BY_L0_COUNTED ? JIT_SITE_COUNTED : 0);
 	slow->group = slow->loop = false;
 	slow->ctx = t->ctx;
@@ -134,7 +147,7 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 	slow->page = page;
 	slow->within = slow->indexed = slow->narrow = false;
 	memset(slow->kept, -1, sizeof(slow->kept));
-	slow->l0 = slot_offset(t, slot);
+	slow->l0 = slow->mode == JIT_BY_RUN ? run_offset(t, slot) : slot_offset(t, slot);
 	return slow;
 }
 
@@ -535,6 +548,14 @@ static void emit_note(struct jit_buf *b, const struct slow_path *slow)
 		e6(b, slow->recipe);
 }
 
+static uint8_t *slow_stub(const struct tr *t, const struct slow_path *slow)
+{
+	unsigned kind = (slow->write ? JIT_SLOW_WRITE : 0) | (slow->page ? JIT_SLOW_PAGE : 0) |
+			(slow->group ? JIT_SLOW_GROUP : 0) | (slow->mode == JIT_BY_RUN ? JIT_SLOW_RUN : 0);
+
+	return jit_stub(t, t->cache->stubs.slow[t->ctx][kind]);
+}
+
 void jit_emit_slow_paths(struct tr *t)
 {
 	struct jit_buf *b = &t->b;
@@ -550,10 +571,7 @@ void jit_emit_slow_paths(struct tr *t)
 		if (slow->narrow)
 			wraps = emit_wrap(b, slow);
 		e_mov_imm(b, H_R9, slow->site);
-		if (slow->group)
-			e_call(b, jit_stub(t, t->cache->stubs.slow_group[t->ctx][slow->write][slow->page]));
-		else
-			e_call(b, jit_stub(t, t->cache->stubs.slow[t->ctx][slow->write][slow->page]));
+		e_call(b, slow_stub(t, slow));
 		emit_note(b, slow);
 		if (slow->loop) {
 			e_jmp(b, t->ordinary);

@@ -7,6 +7,7 @@
 #include "vmx-driver/soft/jit.h"
 #include "vmx-driver/soft/jit_make.h"
 #include "vmx-driver/soft/mmu.h"
+#include "vmx-driver/soft/runs.h"
 
 /* After the guest's state is saved C code must find x87 and MXCSR as the ABI wants them. */
 void soft_fp_save(struct soft_vcpu *v)
@@ -55,15 +56,24 @@ static jit_recipe take_note(struct soft_vcpu *v, const uint8_t *note)
 	return bytes > of_rip ? six_bytes(note + 2 + of_rip) : 0;
 }
 
+/* Index of its L0 entry, or its run. */
+static unsigned site_slot(uint32_t site)
+{
+	return (site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0);
+}
+
 static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 {
-	struct soft_l0 *l0 = &v->tlb[v->ctx].l0[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)];
+	struct soft_l0 *l0 = &v->tlb[v->ctx].l0[site_slot(site)];
 	unsigned size = (site >> JIT_SITE_SIZE_SHIFT) & JIT_SITE_SIZE_MASK;
 	struct soft_l0 now = { SOFT_TAG_INVALID, 0 };
 	int rc = soft_tlb_fill(v, la, size, site & JIT_SITE_WRITE, &now, &v->scratch[3]);
 
-	if (rc == SOFT_OK && now.tag != SOFT_TAG_INVALID && soft_vm_of(v)->cache->use_l0 &&
-	    !(site & JIT_SITE_LARGE)) {
+	if (rc != SOFT_OK || now.tag == SOFT_TAG_INVALID || !soft_vm_of(v)->cache->use_l0)
+		return rc;
+	if (site & JIT_SITE_RUN) {
+		soft_run_fill(v, la, site_slot(site), size, site & JIT_SITE_WRITE);
+	} else if (!(site & JIT_SITE_LARGE)) {
 		struct soft_tlb *t = &v->tlb[v->ctx];
 
 		t->l0_pages[(unsigned)(l0 - t->l0) / (SOFT_L0_SIZE / 64)] |= soft_l0_pages(la);
@@ -85,10 +95,11 @@ static enum jit_site_mode next_mode(struct soft_vcpu *v, uint64_t la, uint32_t s
 {
 	const struct soft_l1 *e = soft_l1_entry(v, v->ctx, la);
 
-	if ((site & (JIT_SITE_WRITE | JIT_SITE_LARGE | JIT_SITE_LOOP)) || e->tag_r != (la & ~4095ull) ||
-	    !(e->gpa & SOFT_L1_LARGE))
+	if (site & (JIT_SITE_LARGE | JIT_SITE_LOOP))
 		return JIT_BY_L1;
-	return JIT_BY_LARGE;
+	if (!(site & JIT_SITE_WRITE) && e->tag_r == (la & ~4095ull) && (e->gpa & SOFT_L1_LARGE))
+		return JIT_BY_LARGE;
+	return v->mode & MODE_USER ? JIT_BY_RUN : JIT_BY_L1;
 }
 
 /* The code of the instruction at a guest-physical address is made anew if that is something new about it. */
@@ -133,24 +144,47 @@ static unsigned cycles_of(const struct soft_vcpu *v, uint32_t site)
 	return site & JIT_SITE_LARGE || !(v->mode & MODE_USER) ? JIT_FEW_MISS_CYCLES : JIT_MISS_CYCLES;
 }
 
+/* Counts how often a run has not got what L1 has, or could have. */
+static void count_run_misses(struct soft_vcpu *v, uint32_t site)
+{
+	struct jit_vcpu *j = jit_of(v);
+	unsigned slot = site_slot(site);
+	uint64_t now, gpa;
+	bool often;
+
+	if (++j->run_misses[slot] < JIT_RUN_MISSES)
+		return;
+	now = __builtin_ia32_rdtsc();
+	often = now - j->run_missed_at[slot] < (uint64_t)JIT_RUN_MISSES * JIT_RUN_MISS_CYCLES;
+	j->run_misses[slot] = 0;
+	j->run_missed_at[slot] = now;
+	if (often && !soft_vm_of(v)->cache->all_runs && find_site(v, &gpa))
+		set_mode(v, gpa, JIT_BY_L1);
+}
+
 /* Counts how often L0 misses for this access while L1 has it. */
 static void count_misses(struct soft_vcpu *v, uint64_t la, uint32_t site)
 {
-	unsigned slot = (site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0);
+	unsigned slot = site_slot(site);
 	unsigned cycles = cycles_of(v, site);
 	struct jit_vcpu *j = jit_of(v);
 	uint64_t now = __builtin_ia32_rdtsc(), gpa;
 	enum jit_site_mode mode;
 	bool often = now - j->missed_at[slot] < JIT_MISSES * cycles;
 
+	if (site & JIT_SITE_RUN) {
+		count_run_misses(v, site);
+		return;
+	}
 	if (v->l0_misses[slot] != 0)
 		return;
 	__atomic_store_n(&v->l0_misses[slot], -JIT_MISSES, __ATOMIC_RELAXED);
 	soft_count(&v->n_l0_rounds);
 	j->missed_at[slot] = now;
 	if (site & JIT_SITE_COUNTED) {
-		mode = v->l0_uses[slot] < JIT_MISSES * JIT_MISS_USES ? next_mode(v, la, site) :
-								       JIT_BY_L0_FOR_GOOD;
+		mode = next_mode(v, la, site);
+		if (v->l0_uses[slot] >= JIT_MISSES * (mode == JIT_BY_RUN ? JIT_RUN_MISS_USES : JIT_MISS_USES))
+			mode = JIT_BY_L0_FOR_GOOD;
 		v->l0_uses[slot] = 0;
 	} else if (!often) {
 		return;
@@ -216,7 +250,7 @@ int jit_slow_group(struct soft_vcpu *v, uint64_t la, uint32_t site, const uint8_
 	if (is_narrow(v) && !soft_narrow_piece(la, 12))
 		return 1;
 	if (site & JIT_SITE_LOOP) {
-		uint32_t *misses = &v->l0_misses[(site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0)];
+		uint32_t *misses = &v->l0_misses[site_slot(site)];
 
 		/* Which access of a loop comes first is not known: pages are marked as used one by one.
 		 * L1 has not got it: two streams may share its place there. */

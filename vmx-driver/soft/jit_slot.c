@@ -55,6 +55,19 @@ uint32_t jit_slot_large(struct tr *t, bool page)
 	return entry(FIRST_LARGE + t->cache->l0_next_large++ % LARGE_SLOTS, false, page);
 }
 
+/* For each size its own, as the size of an access and its run's last byte say what a hit is. */
+uint32_t jit_slot_run(struct tr *t, unsigned size, bool write, bool page)
+{
+	static const uint8_t count[] = { 16, 16, 24, 40, 12, 8, 6, 6 };
+	unsigned log2 = soft_run_class(size), kind = page << 1 | write, first = 0;
+
+	for (unsigned i = 0; i < log2; i++)
+		first += count[i];
+	return kind * SOFT_RUNS_OF_KIND + first + t->cache->run_next[kind][log2]++ % count[log2];
+}
+_Static_assert(SOFT_RUN_WRITE == 1 * SOFT_RUNS_OF_KIND && SOFT_RUN_PAGE == 2 * SOFT_RUNS_OF_KIND, "run_next");
+_Static_assert(16 + 16 + 24 + 40 + 12 + 8 + 6 + 6 == SOFT_RUNS_OF_KIND, "shares of the sizes");
+
 uint32_t jit_slot_of_page(struct tr *t, uint64_t page, bool write)
 {
 	unsigned hash = (uint32_t)(page ^ page >> 12) * SLOT_HASH;
@@ -84,7 +97,9 @@ static unsigned note_of(const struct tr *t, const struct item *it)
 
 enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it)
 {
-	return note_of(t, it) & JIT_SITE_MODE;
+	enum jit_site_mode mode = note_of(t, it) & JIT_SITE_MODE;
+
+	return mode == JIT_BY_L0 && t->cache->all_runs ? JIT_BY_RUN : mode;
 }
 
 bool jit_site_reads(const struct tr *t, const struct item *it)

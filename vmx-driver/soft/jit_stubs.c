@@ -136,7 +136,7 @@ static void e_lea_sum(struct jit_buf *b, unsigned dst, unsigned src)
 
 struct slow_stub { /* which of them */
 	unsigned ctx;
-	bool write, page, group;
+	bool write, page, group, run;
 };
 
 static uint32_t tlb_offset(const struct slow_stub *stub, size_t member)
@@ -270,7 +270,7 @@ static void emit_slow(struct soft_cache *cache, struct jit_buf *b, const struct 
 {
 	uint8_t *miss;
 
-	if (cache->use_l0)
+	if (cache->use_l0 && !stub->run) /* a run is more than L1 says at once */
 		emit_from_l1(b, stub);
 	save_all(b);
 	e_store(b, H_R10, GS_OFF(scratch) + 8 * 2);
@@ -397,13 +397,13 @@ void jit_stubs_emit(struct soft_cache *cache, struct jit_buf *b)
 	cache->stubs.enter = (int (*)(struct soft_vcpu *, const void *))(uintptr_t)here(cache, b);
 	emit_enter(b, cache->stubs.lookup);
 	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++) {
-		for (unsigned k = 0; k < 4; k++) {
-			struct slow_stub stub = { .ctx = ctx, .write = k & 1, .page = k & 2 };
+		for (unsigned k = 0; k < JIT_SLOW_KINDS; k++) {
+			struct slow_stub stub = {
+				.ctx = ctx, .write = k & JIT_SLOW_WRITE, .page = k & JIT_SLOW_PAGE,
+				.group = k & JIT_SLOW_GROUP, .run = k & JIT_SLOW_RUN,
+			};
 
-			cache->stubs.slow[ctx][stub.write][stub.page] = here(cache, b);
-			emit_slow(cache, b, &stub);
-			stub.group = true;
-			cache->stubs.slow_group[ctx][stub.write][stub.page] = here(cache, b);
+			cache->stubs.slow[ctx][k] = here(cache, b);
 			emit_slow(cache, b, &stub);
 		}
 	}

@@ -218,6 +218,8 @@ uint32_t jit_slot_own(struct tr *t, bool write, bool page);
 uint32_t jit_slot_large(struct tr *t, bool page);
 uint32_t jit_slot_of_page(struct tr *t, uint64_t page, bool write);
 uint32_t jit_slot_of_base(struct tr *t, unsigned base, bool write);
+/* The run of an access that is JIT_BY_RUN: its index. */
+uint32_t jit_slot_run(struct tr *t, unsigned size, bool write, bool page);
 /* How the instruction's accesses find their page. */
 enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it);
 /* Is a group that begins with it one of reads? */

@@ -26,11 +26,11 @@ libsoftgeneral_la_SOURCES += vmx-driver/soft/lock.c vmx-driver/soft/flags.c vmx-
 	vmx-driver/soft/step_ops.c vmx-driver/soft/string.c
 libsoft_la_SOURCES += vmx-driver/soft/step.h vmx-driver/soft/decode.c
 libsoftgeneral_la_SOURCES += vmx-driver/soft/mmu.c vmx-driver/soft/ept.c vmx-driver/soft/tlb.c \
-	vmx-driver/soft/pcid.h vmx-driver/soft/pcid.c \
+	vmx-driver/soft/pcid.h vmx-driver/soft/pcid.c vmx-driver/soft/runs.h vmx-driver/soft/runs.c \
 	vmx-driver/soft/access.c vmx-driver/soft/vmx_apic.h vmx-driver/soft/vmx_apic.c \
 	vmx-driver/soft/lapic.c vmx-driver/soft/apic_send.c vmx-driver/soft/event.c \
 	vmx-driver/soft/run.c
-libsoft_la_SOURCES += vmx-driver/soft/mmu.h vmx-driver/soft/ept.h vmx-driver/soft/lapic.h \
+libsoft_la_SOURCES += vmx-driver/soft/alias.h vmx-driver/soft/alias.c vmx-driver/soft/mmu.h vmx-driver/soft/ept.h vmx-driver/soft/lapic.h \
 	vmx-driver/soft/glue.h vmx-driver/soft/timer.c vmx-driver/soft/exclusive.c vmx-driver/soft/soft.c \
 	vmx-driver/soft/state.c vmx-driver/soft/stats.c
 libsoftgeneral_la_SOURCES += vmx-driver/soft/sys.h vmx-driver/soft/segment.c \

@@ -87,9 +87,12 @@ static int soft_slots_changed(struct vmx_vm *base, const struct vmx_slots *old,
 
 	(void)old;
 	soft_exclusive_begin(vm, NULL);
-	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++)
-		if (vm->vcpus[i])
-			soft_tlb_flush_all(vm->vcpus[i]);
+	for (unsigned i = 0; i < VMX_VCPUS_MAX; i++) {
+		if (!vm->vcpus[i])
+			continue;
+		soft_tlb_flush_all(vm->vcpus[i]);
+		soft_alias_keep(&vm->vcpus[i]->alias, now);
+	}
 	soft_cache_slots_changed(vm, now);
 	soft_exclusive_end(vm, NULL);
 	return 0;
@@ -268,6 +271,7 @@ static void soft_vcpu_fini(struct vmx_vcpu *vcpu)
 	soft_timer_destroy(v);
 	soft_jit_vcpu_fini(v);
 	soft_decoder_fini(v);
+	soft_alias_fini(&v->alias);
 	free(v->lapic);
 	free(v->images);
 	free(v->xsave);
@@ -309,7 +313,7 @@ static int soft_vcpu_init(struct vmx_vcpu *vcpu)
 	soft_ept_cache_flush(v);
 	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++) {
 		v->tlb[ctx].used = true; /* so that everything is set */
-		v->tlb[ctx].l1_chunks = ~0ull;
+		v->tlb[ctx].l1_chunks = v->tlb[ctx].runs_used = ~0ull;
 		v->tlb[ctx].l1_filled = SOFT_L1_LOG + 1;
 		v->tlb[ctx].ibtc_filled = SOFT_IBTC_LOG + 1;
 		soft_tlb_flush_ctx(v, ctx);

@@ -30,6 +30,7 @@
 #include <stdatomic.h>
 
 #include "vmx-driver/engine.h"
+#include "vmx-driver/soft/alias.h"
 #include "vmx-driver/soft/insn.h"
 #include "vmx-driver/soft/lock.h"
 #include "vmx-driver/soft/tlb.h"
@@ -232,6 +233,7 @@ struct soft_vcpu {
 	struct soft_xtlb xtlb[4][SOFT_X_SIZE];
 	uint64_t x_clear[4]; /* of each of them, bit n: the n-th 64th has no entry */
 	struct soft_images *images; /* pcid.h; NULL: none */
+	struct soft_alias alias;
 	uint64_t code_epoch; /* counts what may be in branch tables and is no code any more */
 	/* VMX non-root operation, as far as memory and the loop are concerned (ept.c, tlb.c) */
 	bool nonroot;
@@ -257,7 +259,7 @@ struct soft_vcpu {
 	/* counters for vmx_vm_stats */
 	uint64_t n_exits, n_translations, n_steps, n_tlb_fills, n_flushes, n_interrupts, n_exceptions,
 		n_invalidations, n_branch_misses, n_walks, n_halts, n_sleeps, n_yields,
-		n_l0_rounds,
+		n_l0_rounds, n_runs, n_aliases,
 		n_exits_for[VMX_EXIT_DEBUG + 1];
 };
 

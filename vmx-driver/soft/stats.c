@@ -20,6 +20,8 @@ static const struct {
 	{ "steps", offsetof(struct soft_vcpu, n_steps) },
 	{ "branch_misses", offsetof(struct soft_vcpu, n_branch_misses) },
 	{ "tlb_fills", offsetof(struct soft_vcpu, n_tlb_fills) },
+	{ "tlb_runs", offsetof(struct soft_vcpu, n_runs) },
+	{ "tlb_alias_pages", offsetof(struct soft_vcpu, n_aliases) },
 	{ "tlb_flushes", offsetof(struct soft_vcpu, n_flushes) },
 	{ "page_walks", offsetof(struct soft_vcpu, n_walks) },
 	{ "interrupts", offsetof(struct soft_vcpu, n_interrupts) },

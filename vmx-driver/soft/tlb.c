@@ -3,6 +3,7 @@
 #include "vmx-driver/soft/ept.h"
 #include "vmx-driver/soft/mmu.h"
 #include "vmx-driver/soft/pcid.h"
+#include "vmx-driver/soft/runs.h"
 
 /* log2 of what pages there are, the largest first. */
 static const uint8_t page_shifts[] = { 30, 22, 21, 12 };
@@ -125,8 +126,10 @@ static void invalidate(void *table, size_t size)
 #define L0_CHUNK (SOFT_L0_SIZE / 64)
 #define L1_CHUNK (SOFT_L1_SIZE / 64)
 
+/* And the runs, which are of its sites. */
 static void clear_l0(struct soft_tlb *t)
 {
+	soft_runs_clear(t);
 	for (unsigned i = 0; i < 64; i++)
 		if (t->l0_pages[i]) {
 			invalidate(&t->l0[i * L0_CHUNK], L0_CHUNK * sizeof(t->l0[0]));
@@ -332,6 +335,7 @@ static void flush_data(struct soft_vcpu *v, unsigned ctx, struct piece piece)
 			t->l0[i].tag = SOFT_TAG_INVALID;
 			t->l0[i].delta = SOFT_DELTA_INVALID;
 		}
+	soft_runs_flush(t, piece.number << piece.shift, piece.shift);
 }
 
 static bool has_branches(const struct soft_tlb *t, struct piece piece)
@@ -419,6 +423,7 @@ void soft_tlb_protect_page(struct soft_vcpu *v, uint64_t gpa)
 				t->l0[i].tag = SOFT_TAG_INVALID;
 				t->l0[i].delta = SOFT_DELTA_INVALID;
 			}
+		soft_runs_protect(t);
 	}
 }
 

@@ -42,6 +42,22 @@ struct soft_l1 {
 	uint64_t tag_r, tag_w, delta;
 	uint64_t gpa; /* page, and SOFT_L1_* */
 };
+/* Runs, of sites whose L0 entry misses often: pages that follow each other in linear memory, all of which
+ * the site may access, and that do so in host memory too (alias.h). (la - tag) <= limit is a hit for
+ * accesses of up to the size that the index is for (jit_slot.c); host as of L0. */
+#define SOFT_RUNS_OF_KIND 128u
+enum { SOFT_RUN_WRITE = 1 * SOFT_RUNS_OF_KIND, SOFT_RUN_PAGE = 2 * SOFT_RUNS_OF_KIND };
+#define SOFT_RUNS (4 * SOFT_RUNS_OF_KIND)
+#define SOFT_RUN_SIZE_MAX 128u /* the largest access that has one */
+struct soft_run {
+	uint64_t tag, delta, limit;
+	uint64_t last; /* byte of it */
+};
+/* log2 of the size that the run of such an access is for */
+static inline unsigned soft_run_class(unsigned size)
+{
+	return size > 1 ? 32 - (unsigned)__builtin_clz(size - 1) : 0;
+}
 /* Indirect-branch table: index jit_branch_slot(rip); host entry for guest address rip, valid
  * for the current mode of that context. */
 struct soft_ibtc {
@@ -67,6 +83,8 @@ struct soft_tlb {
 	struct soft_l0 l0[SOFT_L0_SIZE];
 	struct soft_l1 l1[SOFT_L1_SIZE];
 	struct soft_ibtc ibtc[SOFT_IBTC_SIZE];
+	struct soft_run run[SOFT_RUNS];
+	uint64_t runs_used; /* bit n: in the n-th 64th of run there may be some */
 	/* For each 64th of l0, what was put into it since it was cleared: soft_l0_pages(). */
 	uint64_t l0_pages[64];
 	/* Bit n: something was put into the n-th 64th of the table since it was cleared. */

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* alias.c - see alias.h. */
+#include "vmx-driver/soft/alias.h"
+
+#include <sys/mman.h>
+
+#include "vmx-driver/soft/jit.h"
+#include "vmx-driver/soft/runs.h"
+
+#define PAGE 4096u
+#define AREA ((size_t)SOFT_ALIAS_PAGES * PAGE)
+#define TABLE (SOFT_ALIAS_PAGES * sizeof(struct soft_alias_page))
+/* Each may be a mapping by itself, and a gap beside it: a process has 65530 of them (vm.max_map_count). */
+#define MOST_OF_VM 8192u
+#define MOST_OF_VCPU 2048u
+/* About 10 us each */
+#define CHANGES_AT_ONCE 1024u
+#define CHANGES_PER_SECOND 4096u
+
+static uint8_t *place(const struct soft_alias *a, unsigned i)
+{
+	return a->base + (size_t)i * PAGE;
+}
+
+/* Nothing there, but nobody else either. */
+static bool reserve(uint8_t *at, size_t size, int how)
+{
+	return mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | how, -1, 0) == at;
+}
+
+static bool create(struct soft_alias *a)
+{
+	void *area = mmap(NULL, AREA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (area == MAP_FAILED)
+		return false;
+	a->page = jit_reserve(TABLE);
+	if (!a->page) {
+		munmap(area, AREA);
+		return false;
+	}
+	a->base = area;
+	return true;
+}
+
+static bool take_token(struct soft_alias *a, uint64_t hz)
+{
+	uint64_t now = __builtin_ia32_rdtsc(), each = hz / CHANGES_PER_SECOND + 1;
+	uint64_t more = (now - a->tokens_at) / each;
+
+	if (more >= CHANGES_AT_ONCE - a->tokens) {
+		a->tokens = CHANGES_AT_ONCE;
+		a->tokens_at = now;
+	} else {
+		a->tokens += (unsigned)more;
+		a->tokens_at += more * each;
+	}
+	if (!a->tokens)
+		return false;
+	a->tokens--;
+	return true;
+}
+
+static void forget_runs(struct soft_vcpu *v, uint64_t la)
+{
+	for (unsigned ctx = 0; ctx < v->ctx_count; ctx++)
+		soft_runs_flush(&v->tlb[ctx], la, 12);
+}
+
+static void take_away(struct soft_alias *a, unsigned i)
+{
+	if (!reserve(place(a, i), PAGE, MAP_FIXED))
+		return; /* a mapping too many: it stays until another one takes its place */
+	a->page[i].host = 0;
+	a->count--;
+}
+
+static void make_room(struct soft_vcpu *v)
+{
+	struct soft_alias *a = &v->alias;
+
+	do
+		a->hand = (a->hand + 1) % SOFT_ALIAS_PAGES;
+	while (!a->page[a->hand].host);
+	forget_runs(v, a->page[a->hand].la);
+	take_away(a, a->hand);
+}
+
+static unsigned most(const struct soft_vcpu *v)
+{
+	unsigned n = soft_vm_of(v)->vcpu_count, share = MOST_OF_VM / (n ? n : 1);
+
+	return share < MOST_OF_VCPU ? share : MOST_OF_VCPU;
+}
+
+/* What was at its place is gone, whether the kernel did it or not. */
+static bool map(struct soft_vcpu *v, uint64_t la, uint64_t host)
+{
+	struct soft_alias *a = &v->alias;
+	unsigned i = soft_alias_index(la);
+	struct soft_alias_page *p;
+
+	if (!a->page && !create(a))
+		return false;
+	p = &a->page[i];
+	if (p->host)
+		forget_runs(v, p->la);
+	else if (a->count >= most(v))
+		make_room(v);
+	a->count += !p->host;
+	if (mremap((void *)(uintptr_t)host, 0, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, place(a, i)) ==
+	    place(a, i)) {
+		*p = (struct soft_alias_page){ la, host };
+		soft_count(&v->n_aliases);
+		return true;
+	}
+	p->host = 0;
+	a->count--;
+	/* It may have left a hole, which anybody's mmap() may have filled. */
+	a->torn = !reserve(place(a, i), PAGE, MAP_FIXED_NOREPLACE);
+	return false;
+}
+
+bool soft_alias_map(struct soft_vcpu *v, uint64_t la, uint64_t host, bool may_evict)
+{
+	bool live = v->fp_live, done;
+
+	if (v->alias.off || (!may_evict && v->alias.count >= most(v)) || !take_token(&v->alias, soft_vm_of(v)->tsc_hz))
+		return false;
+	soft_fp_save(v);
+	done = map(v, la, host);
+	v->alias.off = !done;
+	if (live)
+		soft_fp_load(v);
+	return done;
+}
+
+static bool is_shared(const struct vmx_slots *slots, uint64_t host)
+{
+	for (size_t i = 0; i < slots->count; i++) {
+		const struct vmx_slot *s = &slots->slot[i];
+
+		if ((s->flags & VMX_MAP_SHARED) && host - (uint64_t)(uintptr_t)s->host < s->size)
+			return true;
+	}
+	return false;
+}
+
+void soft_alias_keep(struct soft_alias *a, const struct vmx_slots *now)
+{
+	for (unsigned i = 0; a->count && i < SOFT_ALIAS_PAGES; i++)
+		if (a->page[i].host && !is_shared(now, a->page[i].host))
+			take_away(a, i);
+}
+
+void soft_alias_fini(struct soft_alias *a)
+{
+	if (!a->page)
+		return;
+	for (unsigned i = 0; a->torn && i < SOFT_ALIAS_PAGES; i++)
+		if (a->page[i].host)
+			munmap(place(a, i), PAGE);
+	munmap(a->page, TABLE);
+	if (!a->torn)
+		munmap(a->base, AREA);
+	*a = (struct soft_alias){ 0 };
+}
