@@ -285,7 +285,8 @@ static void test_events(struct rig *rig, struct client *client)
 	rig_call(rig, listener, "events.subscribe", "{}", &result, NULL);
 	next = json_get_int(result, "next", 0);
 	json_object_put(result);
-	rig_vm(rig, client, "ev", "sleep=20 poweroff");
+	rig_vm(rig, client, "ev", ""); /* until it is told: one that is seen to run */
+	named(rig, client, "vm.stop", "ev", NULL);
 	named(rig, client, "vm.wait", "ev", NULL);
 	named(rig, client, "vm.delete", "ev", NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
