@@ -2,7 +2,8 @@
 # Shared by the lint tests: the list of the project's own files, and what all tests in shell share.
 . "$VMXD_SRCDIR/tests/lib.sh"
 
-in_git() { git -c safe.directory='*' -C "$VMXD_SRCDIR" rev-parse --git-dir >/dev/null 2>&1; }
+# An unpacked tarball may lie in somebody's checkout, as that of make distcheck does.
+in_git() { git -c safe.directory='*' -C "$VMXD_SRCDIR" ls-files --error-unmatch configure.ac >/dev/null 2>&1; }
 
 # Files under version control; in an unpacked tarball all files of the source folders.
 source_files() {
