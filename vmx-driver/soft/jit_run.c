@@ -280,6 +280,7 @@ static void ibtc_note_page(struct soft_vcpu *v, uint64_t page)
 	uint64_t bit = (page ^ page >> 12) & 4095;
 
 	v->tlb[v->ctx].ibtc_pages[bit / 64] |= 1ull << bit % 64;
+	v->tlb[v->ctx].ibtc_halves |= (uint8_t)(1u << soft_half(page << 12));
 }
 
 static void ibtc_set(struct soft_vcpu *v, uint64_t rip, const struct jit_block *block)

@@ -74,6 +74,7 @@ static void save_branches(struct soft_vcpu *v, struct soft_image *image)
 		image->branch[image->branch_count++].entry = *e;
 	}
 	soft_copy(image->ibtc_pages, t->ibtc_pages, sizeof(image->ibtc_pages));
+	image->ibtc_halves = t->ibtc_halves;
 }
 
 static void save(struct soft_vcpu *v, uint16_t pcid)
@@ -104,6 +105,7 @@ static void load_branches(struct soft_vcpu *v, const struct soft_image *image)
 	}
 	t->ibtc_filled = image->branch_count;
 	soft_copy(t->ibtc_pages, image->ibtc_pages, sizeof(t->ibtc_pages));
+	t->ibtc_halves = image->ibtc_halves;
 	t->has_nonglobal = t->nonglobal_code = true;
 }
 _Static_assert(SOFT_IMAGE_BRANCHES <= SOFT_IBTC_LOG, "what is put back is in the log");

@@ -27,6 +27,7 @@ struct soft_image {
 		struct soft_ibtc entry;
 	} branch[SOFT_IMAGE_BRANCHES];
 	uint64_t ibtc_pages[64];
+	uint8_t ibtc_halves;
 	struct soft_large large[CTX_KINDS];
 };
 

@@ -213,6 +213,7 @@ void soft_ibtc_flush(struct soft_vcpu *v, unsigned ctx)
 	t->ibtc[0].rip = soft_ibtc_free(0);
 	for (unsigned i = 0; i < sizeof(t->ibtc_pages) / sizeof(t->ibtc_pages[0]); i++)
 		t->ibtc_pages[i] = 0;
+	t->ibtc_halves = 0;
 }
 
 void soft_tlb_flush_ctx(struct soft_vcpu *v, unsigned ctx)
@@ -342,6 +343,9 @@ static bool has_branches(const struct soft_tlb *t, struct piece piece)
 {
 	uint64_t bit = (piece.number ^ piece.number >> 12) % 4096;
 
+	/* Programs lose pages all the time, which is nothing to the kernel's branches. */
+	if (!(t->ibtc_halves >> soft_half(piece.number << piece.shift) & 1))
+		return false;
 	return piece.shift > 12 || (t->ibtc_pages[bit / 64] >> bit % 64 & 1);
 }
 

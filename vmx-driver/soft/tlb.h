@@ -79,6 +79,11 @@ static inline uint64_t soft_ibtc_free(unsigned i)
 {
 	return i ? SOFT_TAG_INVALID : 1;
 }
+/* Of all addresses: 0 the lower, 1 the upper, which is the kernel's. */
+static inline unsigned soft_half(uint64_t la)
+{
+	return la >> 47 & 1;
+}
 struct soft_tlb {
 	struct soft_l0 l0[SOFT_L0_SIZE];
 	struct soft_l1 l1[SOFT_L1_SIZE];
@@ -93,6 +98,7 @@ struct soft_tlb {
 	uint16_t ibtc_log[SOFT_IBTC_LOG];
 	uint64_t ibtc_pages[64]; /* bloom filter over linear pages with ibtc entries: bit
 				  * (page ^ page >> 12) % 4096 */
+	uint8_t ibtc_halves;     /* soft_half() of those pages, a bit each */
 	uint32_t ibtc_mode;      /* v->mode the ibtc entries are for */
 	bool has_nonglobal;      /* something not global was cached since the last full flush */
 	bool nonglobal_code;     /* and that is so of code: exec TLB, ibtc */
