@@ -364,6 +364,27 @@ static void test_area(void)
 	guest_destroy(&g);
 }
 
+/* The entry that is made anew is itself one of those that are forgotten, as a page of the old run has to give
+ * its place to one of the new run. */
+static void test_own_place(void)
+{
+	struct guest g;
+
+	create(&g);
+	CU_ASSERT_EQUAL(ALL(&g, indexed), SUM);
+	map_many(&g, APART + AREA, PAGES, 0);
+	set_turns(&g, APART + AREA + 8 * PAGE, 8, TURNS);
+	GO(&g, loads);
+	set_page(&g, 0, 0);
+	invalidate(&g, 0);
+	for (unsigned page = 2; page-- > 0;) {
+		set_turns(&g, AREA + page * PAGE, 1, 1);
+		GO(&g, loads);
+		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RIP) == FAULTED + 1, page == 0);
+	}
+	guest_destroy(&g);
+}
+
 /* More pages than are mapped at a time: others lose their places. */
 static void test_many(void)
 {
@@ -421,6 +442,7 @@ int main(void)
 		{ "a page that becomes code", test_code },
 		{ "the edges of a run, by size", test_edges },
 		{ "the edges of the area, and two pages for one place", test_area },
+		{ "a place in the area that is taken from the run that is made anew", test_own_place },
 		{ "more pages than there is room for", test_many },
 		{ "memory slots that change", test_slots },
 		CU_TEST_INFO_NULL,

@@ -100,19 +100,22 @@ void soft_run_fill(struct soft_vcpu *v, uint64_t la, unsigned index, unsigned si
 	struct soft_tlb *t = &v->tlb[v->ctx];
 	uint64_t page = la & PAGE_BASE, host = page + e->delta;
 	struct search s = { .v = v, .write = write, .delta = e->delta };
-	struct soft_run *r = &t->run[index];
+	struct soft_run r;
 	unsigned room = 1u << soft_run_class(size);
 
 	if ((write ? e->tag_w : e->tag_r) != page)
 		return;
+	/* Mapping pages may forget entries, this one too: it is whole when it is put there, and not before. */
+	forget(&t->run[index]);
 	s.alias = may_alias(v, e) &&
 		  (soft_alias_has(&v->alias, page, host) || soft_alias_map(v, page, host, true));
 	if (s.alias)
 		s.delta = soft_alias_at(&v->alias, page) - page;
-	r->tag = extent(&s, page, -4096);
-	r->last = extent(&s, page, 4096) + 4095;
-	r->limit = r->last + 1 - room - r->tag;
-	r->delta = index & SOFT_RUN_PAGE ? r->tag + s.delta : s.delta;
+	r.tag = extent(&s, page, -4096);
+	r.last = extent(&s, page, 4096) + 4095;
+	r.limit = r.last + 1 - room - r.tag;
+	r.delta = index & SOFT_RUN_PAGE ? r.tag + s.delta : s.delta;
+	t->run[index] = r;
 	t->runs_used |= 1ull << index / CHUNK;
 	soft_count(&v->n_runs);
 }
