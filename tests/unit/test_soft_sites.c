@@ -116,6 +116,38 @@ static void test_shared(void)
 	guest_destroy(&g);
 }
 
+/* Supervisor code: one access off a register that translated code has in memory, to another page of the large
+ * one at rdi each time. Then a store has its place, to the page at r12 which is none of it. */
+PAYLOAD(patched, "1: mov %ecx,%eax\n and $1,%eax\n shl $12,%eax\n lea (%rdi,%rax),%r9\n call 2f\n"
+		 "dec %ecx\n jnz 1b\n"
+		 "mov $3,%ecx\n movb $0x89,2f+1(%rip)\n" /* mov %rax,(%r9) */
+		 "3: mov %rcx,%rax\n lea (%r12,%rcx,8),%r9\n call 2f\n dec %ecx\n jnz 3b\n hlt\n"
+		 ".balign 64\n 2: mov (%r9),%rax\n ret");
+
+/* What was found out about the load is known of the store at its address. */
+static void test_patched(void)
+{
+	static uint8_t before[RAM_SIZE];
+	struct guest g;
+	unsigned other = 0;
+
+	if (guest_create(&g, 0) < 0)
+		CU_FAIL_FATAL("guest_create");
+	LOAD(&g, CODE, patched);
+	guest_set_reg(&g, VMX_RDI, KERNEL_HIGH + 0x104000);
+	guest_set_reg(&g, VMX_R12, 0x110000);
+	guest_set_reg(&g, VMX_RCX, ROUNDS);
+	memcpy(before, g.ram, RAM_SIZE);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	for (unsigned i = 1; i <= 3; i++)
+		CU_ASSERT_EQUAL(q(&g, 0x110000)[i], i);
+	memset(g.ram + 0x110000, 0, 32);
+	for (unsigned at = 0x60000; at < RAM_SIZE; at++)
+		other += g.ram[at] != before[at];
+	CU_ASSERT_EQUAL(other, 0);
+	guest_destroy(&g);
+}
+
 /* User mode: a read, and a write to the same object that is done when edi counts out. */
 PAYLOAD(refused, "pushq $0x23\n pushq $0\n pushfq\n pushq $0x2b\n lea 1f(%rip),%rax\n push %rax\n iretq\n"
 		 "1: mov (%rsi),%rax\n add %rax,%rbx\n cmp %ecx,%edi\n jne 2f\n movq $5,8(%rsi)\n"
@@ -148,6 +180,7 @@ int main(void)
 		{ "another page now and then", test_seldom },
 		{ "copies of registers around it", test_copies },
 		{ "a small page where a large one was", test_shared },
+		{ "a store where a load was", test_patched },
 		{ "a group that may not write and does not", test_refused },
 		CU_TEST_INFO_NULL,
 	};

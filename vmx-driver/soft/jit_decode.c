@@ -153,6 +153,7 @@ void jit_decode_block(struct tr *t, const uint8_t *page, const uint8_t *page2)
 		struct item *it = &s->item[s->count];
 
 		it->rip = rip;
+		it->note = jit_site_noted(t, rip);
 		if (!decode_one(t, it, s->code + (at - start), page2, 4096 - at)) {
 			if (s->count && jit_near_end(rip))
 				break; /* perhaps only the page ends: a block of its own finds out */

@@ -126,9 +126,7 @@ static struct slow_path *add_slow_path(struct tr *t, uint32_t slot, unsigned siz
 		return NULL;
 	}
 	s->slow_count++;
-	slow->mode = write && mode == JIT_BY_LARGE ? JIT_BY_L1 : mode;
-	if (mode == JIT_BY_RUN && size > SOFT_RUN_SIZE_MAX)
-		slow->mode = JIT_BY_L1;
+	slow->mode = jit_access_mode(mode, size, write);
 	if (slow->mode == JIT_BY_LARGE)
 		slot = jit_slot_large(t, page);
 	else if (slow->mode == JIT_BY_RUN)
@@ -431,8 +429,8 @@ struct jit_place jit_emit_access(struct tr *t, const struct item *it, const Zydi
 	}
 	host = jit_host_reg((unsigned)jit_guest_reg(mem->mem.base, &high));
 	if (host < 0 && !has_segment) { /* flags are loaded with r9 */
-		host = (int)base_in_host(t, (unsigned)jit_guest_reg(mem->mem.base, &high), jit_site_mode(t, it),
-					 !it->needs);
+		host = (int)base_in_host(t, (unsigned)jit_guest_reg(mem->mem.base, &high),
+					 jit_access_mode(jit_site_mode(t, it), size, write), !it->needs);
 	} else if (has_segment) {
 		if (host < 0)
 			e_get_gpr(b, H_R10, (unsigned)jit_guest_reg(mem->mem.base, &high));

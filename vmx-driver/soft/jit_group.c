@@ -98,7 +98,7 @@ void jit_start_group(struct tr *t)
 		return;
 	/* what it takes to check the group again after a miss within it */
 	lasts = is_direct(head, first) && jit_mode_l0(jit_site_mode(t, head));
-	reads = jit_site_reads(t, head) && !is_write(first);
+	reads = jit_site_reads(head) && !is_write(first);
 	lo = hi = first->mem.disp.value;
 	for (unsigned k = t->i; k < s->count && k < t->i + GROUP_ITEMS; k++) {
 		struct item *it = &s->item[k];

@@ -89,20 +89,26 @@ uint32_t jit_slot_of_base(struct tr *t, unsigned base, bool write)
 		     false);
 }
 
-/* What is noted of the instruction. */
-static unsigned note_of(const struct tr *t, const struct item *it)
+unsigned jit_site_noted(const struct tr *t, uint64_t rip)
 {
-	return t->cache->use_l0 ? jit_site_note(t->cache, (t->gpa & ~4095ull) + (it->rip & 4095)) : 0;
+	return t->cache->use_l0 ? jit_site_note(t->cache, (t->gpa & ~4095ull) + (rip & 4095)) : 0;
 }
 
 enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it)
 {
-	enum jit_site_mode mode = note_of(t, it) & JIT_SITE_MODE;
+	enum jit_site_mode mode = it->note & JIT_SITE_MODE;
 
 	return mode == JIT_BY_L0 && t->cache->all_runs ? JIT_BY_RUN : mode;
 }
 
-bool jit_site_reads(const struct tr *t, const struct item *it)
+enum jit_site_mode jit_access_mode(enum jit_site_mode mode, unsigned size, bool write)
 {
-	return note_of(t, it) & JIT_SITE_READS;
+	bool cannot = mode == JIT_BY_LARGE ? write : mode == JIT_BY_RUN && size > SOFT_RUN_SIZE_MAX;
+
+	return cannot ? JIT_BY_L1 : mode;
+}
+
+bool jit_site_reads(const struct item *it)
+{
+	return it->note & JIT_SITE_READS;
 }

@@ -19,6 +19,7 @@ struct item {
 	uint64_t rip;
 	uint32_t needs;    /* arithmetic flags that must be in RFLAGS before */
 	uint32_t writes;   /* flags it leaves in RFLAGS: none or all */
+	unsigned note;     /* of its access, as of now: other processors may note something else any time */
 	bool saves;        /* it ends, or may end, where only v->aflags will do */
 };
 
@@ -220,10 +221,13 @@ uint32_t jit_slot_of_page(struct tr *t, uint64_t page, bool write);
 uint32_t jit_slot_of_base(struct tr *t, unsigned base, bool write);
 /* The run of an access that is JIT_BY_RUN: its index. */
 uint32_t jit_slot_run(struct tr *t, unsigned size, bool write, bool page);
-/* How the instruction's accesses find their page. */
+/* What is noted of the instruction at rip, in the page that is translated. */
+unsigned jit_site_noted(const struct tr *t, uint64_t rip);
+/* How the instruction's accesses find their page, as far as is noted; and how such an access does. */
 enum jit_site_mode jit_site_mode(const struct tr *t, const struct item *it);
+enum jit_site_mode jit_access_mode(enum jit_site_mode mode, unsigned size, bool write);
 /* Is a group that begins with it one of reads? */
-bool jit_site_reads(const struct tr *t, const struct item *it);
+bool jit_site_reads(const struct item *it);
 
 /* jit_branch.c */
 /* v->rip = rip; leave with code. */
