@@ -116,6 +116,38 @@ static void test_shared(void)
 	guest_destroy(&g);
 }
 
+/* User mode: an access that goes to ever other ones of WIDE pages, about 1500 further each time. */
+#define WIDE 4096u
+#define WIDE_AT 0x1000000u
+#define WIDE_TABLES 0x110000u
+PAYLOAD(wide, "pushq $0x23\n pushq $0\n pushfq\n pushq $0x2b\n lea 1f(%rip),%rax\n push %rax\n iretq\n"
+	      "1: imul $1537,%ecx,%eax\n and $4095,%eax\n shl $12,%eax\n lea (%rdi,%rax),%rsi\n"
+	      "mov (%rsi),%rax\n dec %ecx\n jnz 1b\n ud2");
+
+/* They lie together in memory, so that a run is long; but not long enough, and to find it takes long. Its
+ * misses must not be taken for few because of that. */
+static void test_wide(void)
+{
+	const uint32_t flags = VMX_MAP_READ | VMX_MAP_WRITE | VMX_MAP_EXEC;
+	struct guest g;
+
+	create(&g);
+	LOAD(&g, 0x101000, wide);
+	CU_ASSERT_EQUAL(vmx_vm_map(g.vm, 0, RAM_SIZE, g.ram, flags), 0); /* none is mapped twice */
+	for (unsigned i = 0; i < WIDE; i++) {
+		uint64_t table = WIDE_TABLES + i / 512 * 4096;
+
+		q(&g, PD)[WIDE_AT / 0x200000 + i / 512] = table | 7;
+		q(&g, table)[i % 512] = (i * 4096ull % RAM_SIZE) | 1 | PTE_USER;
+	}
+	guest_set_reg(&g, VMX_RDI, WIDE_AT);
+	guest_set_reg(&g, VMX_RCX, ROUNDS / 4);
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_TRUE(guest_stat(&g, "tlb_l0_misses") < ROUNDS / 8);
+	CU_ASSERT_TRUE(guest_stat(&g, "tlb_runs") < ROUNDS / 16);
+	guest_destroy(&g);
+}
+
 /* Supervisor code: one access off a register that translated code has in memory, to another page of the large
  * one at rdi each time. Then a store has its place, to the page at r12 which is none of it. */
 PAYLOAD(patched, "1: mov %ecx,%eax\n and $1,%eax\n shl $12,%eax\n lea (%rdi,%rax),%r9\n call 2f\n"
@@ -180,6 +212,7 @@ int main(void)
 		{ "another page now and then", test_seldom },
 		{ "copies of registers around it", test_copies },
 		{ "a small page where a large one was", test_shared },
+		{ "more pages than a run has", test_wide },
 		{ "a store where a load was", test_patched },
 		{ "a group that may not write and does not", test_refused },
 		CU_TEST_INFO_NULL,

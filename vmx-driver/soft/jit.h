@@ -275,6 +275,7 @@ struct jit_vcpu {
 	uint64_t missed_at[SOFT_L0_SIZE]; /* TSC when the misses of an L0 entry were last counted out */
 	uint32_t run_misses[SOFT_RUNS];
 	uint64_t run_missed_at[SOFT_RUNS]; /* TSC when they were counted out */
+	uint64_t run_searched[SOFT_RUNS];  /* cycles since then in which runs were looked for, and no page was new */
 	unsigned refusals;   /* of groups, */
 	uint64_t refused_at; /* since that TSC */
 	uint64_t retranslate; /* code at this guest-physical address is to be made anew, or JIT_NO_PAGE */

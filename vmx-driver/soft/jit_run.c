@@ -62,6 +62,15 @@ static unsigned site_slot(uint32_t site)
 	return (site & JIT_SITE_SLOT_MASK) / sizeof(struct soft_l0);
 }
 
+static void fill_run(struct soft_vcpu *v, uint64_t la, uint32_t site, unsigned size)
+{
+	uint64_t before = __builtin_ia32_rdtsc(), aliases = v->n_aliases;
+
+	soft_run_fill(v, la, site_slot(site), size, site & JIT_SITE_WRITE);
+	if (v->n_aliases == aliases)
+		jit_of(v)->run_searched[site_slot(site)] += __builtin_ia32_rdtsc() - before;
+}
+
 static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 {
 	struct soft_l0 *l0 = &v->tlb[v->ctx].l0[site_slot(site)];
@@ -72,7 +81,7 @@ static int fill(struct soft_vcpu *v, uint64_t la, uint32_t site)
 	if (rc != SOFT_OK || now.tag == SOFT_TAG_INVALID || !soft_vm_of(v)->cache->use_l0)
 		return rc;
 	if (site & JIT_SITE_RUN) {
-		soft_run_fill(v, la, site_slot(site), size, site & JIT_SITE_WRITE);
+		fill_run(v, la, site, size);
 	} else if (!(site & JIT_SITE_LARGE)) {
 		struct soft_tlb *t = &v->tlb[v->ctx];
 
@@ -144,19 +153,22 @@ static unsigned cycles_of(const struct soft_vcpu *v, uint32_t site)
 	return site & JIT_SITE_LARGE || !(v->mode & MODE_USER) ? JIT_FEW_MISS_CYCLES : JIT_MISS_CYCLES;
 }
 
-/* Counts how often a run has not got what L1 has, or could have. */
+/* Counts how often a run has not got what L1 has, or could have. The longer the search for a run the seldomer are
+ * its misses: that time does not count. */
 static void count_run_misses(struct soft_vcpu *v, uint32_t site)
 {
 	struct jit_vcpu *j = jit_of(v);
 	unsigned slot = site_slot(site);
-	uint64_t now, gpa;
+	uint64_t now, gpa, passed;
 	bool often;
 
 	if (++j->run_misses[slot] < JIT_RUN_MISSES)
 		return;
 	now = __builtin_ia32_rdtsc();
-	often = now - j->run_missed_at[slot] < (uint64_t)JIT_RUN_MISSES * JIT_RUN_MISS_CYCLES;
+	passed = now - j->run_missed_at[slot] - j->run_searched[slot];
+	often = passed < (uint64_t)JIT_RUN_MISSES * JIT_RUN_MISS_CYCLES;
 	j->run_misses[slot] = 0;
+	j->run_searched[slot] = 0;
 	j->run_missed_at[slot] = now;
 	if (often && !soft_vm_of(v)->cache->all_runs && find_site(v, &gpa))
 		set_mode(v, gpa, JIT_BY_L1);
