@@ -101,30 +101,59 @@ PAYLOAD(program_b, "add $127,%rsi\n int $0x40\n mov $0x201000,%eax\n jmp *%rax")
 PAYLOAD(handler, "inc %ebx\n cmp $100,%ebx\n je 2f\n cmp $50,%ebx\n jne 1f\n movb $2,0x100003\n"
 		 "1: xchg %r14,%r13\n mov %r14,%cr3\n iretq\n 2: hlt");
 
+/* The second set of tables, with another page there. */
+static void start_two(struct guest *g)
+{
+	start(g);
+	LOAD(g, CODE, enter);
+	LOAD(g, FRAME_1, program_a);
+	LOAD(g, FRAME_2, program_b);
+	set_gate(g, 0x40, HANDLER, 3);
+	set_pte(g, 1, FRAME_1 | PTE_RW | PTE_USER);
+	q(g, PT0)[FRAME_1 >> 12] = FRAME_1 | PTE_RW;
+	memcpy(g->ram + TABLES_B, g->ram + PML4, 0x1000);
+	memcpy(g->ram + TABLES_B + 0x1000, g->ram + PDPT, 0x1000);
+	memcpy(g->ram + TABLES_B + 0x2000, g->ram + PD, 0x1000);
+	*q(g, TABLES_B) = (TABLES_B + 0x1000) | PTE_RW | PTE_USER;
+	*q(g, TABLES_B + 0x1000) = (TABLES_B + 0x2000) | PTE_RW | PTE_USER;
+	q(g, TABLES_B + 0x2000)[1] = (TABLES_B + 0x3000) | PTE_RW | PTE_USER;
+	q(g, TABLES_B + 0x3000)[1] = FRAME_2 | PTE_RW | PTE_USER;
+	guest_set_reg(g, VMX_R14, PML4 | KEEP);
+	guest_set_reg(g, VMX_R13, TABLES_B | 2 | KEEP);
+}
+
 static void test_code(void)
 {
 	struct guest g;
 
-	start(&g);
-	LOAD(&g, CODE, enter);
+	start_two(&g);
 	LOAD(&g, HANDLER, handler);
-	LOAD(&g, FRAME_1, program_a);
-	LOAD(&g, FRAME_2, program_b);
-	set_gate(&g, 0x40, HANDLER, 3);
-	set_pte(&g, 1, FRAME_1 | PTE_RW | PTE_USER);
-	q(&g, PT0)[FRAME_1 >> 12] = FRAME_1 | PTE_RW;
-	memcpy(g.ram + TABLES_B, g.ram + PML4, 0x1000);
-	memcpy(g.ram + TABLES_B + 0x1000, g.ram + PDPT, 0x1000);
-	memcpy(g.ram + TABLES_B + 0x2000, g.ram + PD, 0x1000);
-	*q(&g, TABLES_B) = (TABLES_B + 0x1000) | PTE_RW | PTE_USER;
-	*q(&g, TABLES_B + 0x1000) = (TABLES_B + 0x2000) | PTE_RW | PTE_USER;
-	q(&g, TABLES_B + 0x2000)[1] = (TABLES_B + 0x3000) | PTE_RW | PTE_USER;
-	q(&g, TABLES_B + 0x3000)[1] = FRAME_2 | PTE_RW | PTE_USER;
-	guest_set_reg(&g, VMX_R14, PML4 | KEEP);
-	guest_set_reg(&g, VMX_R13, TABLES_B | 2 | KEEP);
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RBX), 100);
 	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RSI), 25 * 1 + 25 * 2 + 50 * 127);
+	guest_destroy(&g);
+}
+
+/* The first program has come back, its branches with it, and gets another page. */
+PAYLOAD(handler_remap, "inc %ebx\n cmp $100,%ebx\n je 2f\n xchg %r14,%r13\n mov %r14,%cr3\n"
+		       "test $7,%bl\n jnz 1f\n xorq $0x2000,0x8008\n invlpg 0x201000\n 1: iretq\n 2: hlt");
+
+static void test_code_remap(void)
+{
+	unsigned sum = 0, add = 1;
+	struct guest g;
+
+	for (unsigned n = 0; n < 100; n++) { /* so many were before */
+		if (n && n % 8 == 0)
+			add ^= 1 ^ 3;
+		sum += n & 1 ? 127 : add;
+	}
+	start_two(&g);
+	LOAD(&g, HANDLER, handler_remap);
+	LOAD(&g, FRAME_3, program_a);
+	g.ram[FRAME_3 + 3] = 3; /* add $3 */
+	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RSI), sum);
 	guest_destroy(&g);
 }
 
@@ -209,6 +238,7 @@ int main(void)
 	CU_TestInfo tests[] = {
 		{ "what stays and what goes", test_keep },
 		{ "branches of two programs", test_code },
+		{ "a program that came back is mapped anew", test_code_remap },
 		{ "writes over code", test_write },
 		{ "faults", test_faults },
 		CU_TEST_INFO_NULL,

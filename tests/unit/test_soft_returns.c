@@ -77,12 +77,11 @@ static void test_codes(void)
 
 /* --- addresses that mean something else ------------------------------------------------------------- */
 
-/* 100 calls of CALLER, which calls CALLEE: that now and then maps CALLER anew, from A to B or back, by
+/* 100 calls of CALLER, at RBX, which calls CALLEE: that now and then maps CALLER anew, from A to B or back, by
  * INVLPG or CR3. A and B differ in what they do when it returns. */
-PAYLOAD(remap, "xor %eax,%eax\n mov $100,%ecx\n mov $0x201000,%ebx\n mov $0x100003,%edx\n"
-	       "1: call *%rbx\n loop 1b\n hlt");
+PAYLOAD(remap, "xor %eax,%eax\n mov $100,%ecx\n mov $0x100003,%edx\n 1: call *%rbx\n loop 1b\n hlt");
 PAYLOAD(caller, "mov $0x202000,%esi\n call *%rsi\n add $1,%eax\n ret");
-PAYLOAD(callee, "test $2,%cl\n jz 2f\n ret\n 2: xor $0x1000,%edx\n mov %rdx,0x8008\n test $1,%cl\n jz 1f\n invlpg 0x201000\n ret\n"
+PAYLOAD(callee, "test $2,%cl\n jz 2f\n ret\n 2: xor $0x1000,%edx\n mov %rdx,0x8008\n test $1,%cl\n jz 1f\n invlpg (%rbx)\n ret\n"
 		"1: mov %cr3,%rdi\n mov %rdi,%cr3\n ret");
 
 static unsigned remapped_sum(void)
@@ -99,18 +98,52 @@ static unsigned remapped_sum(void)
 
 static void test_remap(void)
 {
+	static const uint64_t callers[] = { CALLER, CALLER + KERNEL_HIGH }; /* either half */
+
+	for (size_t i = 0; i < ARRAY_SIZE(callers); i++) {
+		struct guest g;
+
+		soft_start(&g);
+		LOAD(&g, CODE, remap);
+		LOAD(&g, CALLER_A, caller);
+		LOAD(&g, CALLER_B, caller);
+		LOAD(&g, CALLEE_AT, callee);
+		g.ram[CALLER_B + (payload_caller_end - payload_caller) - 2] = 3; /* add $3 */
+		q(&g, PD_HIGH)[1] = PT1 | 3;
+		set_pte(&g, 1, CALLER_A | PTE_RW);
+		set_pte(&g, 2, CALLEE_AT | PTE_RW);
+		guest_set_reg(&g, VMX_RBX, callers[i]);
+		CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
+		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), remapped_sum());
+		guest_destroy(&g);
+	}
+}
+
+/* The callee maps CALLER, which the exec TLB has lost to another page with its place there, anew and tells
+ * nobody: where CALLER goes on then, by a jump that was never taken, is its own affair. But once it is mapped as
+ * before, and this is said, A goes on in A. */
+PAYLOAD(remap_quietly, "mov $0x201000,%ebx\n mov $0x100003,%edx\n xor %ebp,%ebp\n call *%rbx\n call *%rbx\n"
+		       "mov $0x101800,%edi\n call *%rdi\n inc %ebp\n mov $0x101003,%edx\n call *%rbx\n"
+		       "mov $0x100003,%edx\n mov %rdx,0x8008\n invlpg (%rbx)\n xor %eax,%eax\n mov $10,%ecx\n"
+		       "1: call *%rbx\n loop 1b\n hlt");
+PAYLOAD(caller_quiet, "mov $0x202000,%esi\n call *%rsi\n test %ebp,%ebp\n jnz 1f\n ret\n 1: add $1,%eax\n ret");
+PAYLOAD(callee_quiet, "mov %rdx,0x8008\n ret");
+
+static void test_remap_quietly(void)
+{
 	struct guest g;
 
 	soft_start(&g);
-	LOAD(&g, CODE, remap);
-	LOAD(&g, CALLER_A, caller);
-	LOAD(&g, CALLER_B, caller);
-	LOAD(&g, CALLEE_AT, callee);
-	g.ram[CALLER_B + (payload_caller_end - payload_caller) - 2] = 3; /* add $3 */
+	LOAD(&g, CODE, remap_quietly);
+	LOAD(&g, CALLER_A, caller_quiet);
+	LOAD(&g, CALLER_B, caller_quiet);
+	g.ram[CALLER_B + (payload_caller_quiet_end - payload_caller_quiet) - 2] = 3; /* add $3 */
+	g.ram[CALLER_B + 0x800] = 0xc3;
+	LOAD(&g, CALLEE_AT, callee_quiet);
 	set_pte(&g, 1, CALLER_A | PTE_RW);
 	set_pte(&g, 2, CALLEE_AT | PTE_RW);
 	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
-	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), remapped_sum());
+	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), 10);
 	guest_destroy(&g);
 }
 
@@ -262,6 +295,7 @@ int main(void)
 	CU_TestInfo tests[] = {
 		{ "calls, returns and what looks like them", test_codes },
 		{ "the caller's page is another one", test_remap },
+		{ "the caller's page is another one and nobody knows", test_remap_quietly },
 		{ "the caller's page is part of a large one", test_remap_large },
 		{ "the return is less privileged than the call", test_privilege },
 		{ "returns to nowhere", test_nowhere },

@@ -119,8 +119,11 @@ void jit_store_rel32(const struct soft_cache *cache, uint32_t rel32, uint32_t to
 
 void jit_link(struct soft_cache *cache, struct jit_link *link, struct jit_block *to)
 {
-	if (link->to || !jit_block_live(cache, jit_block_at(cache, link->from)) ||
-	    !jit_block_live(cache, to) || to->frame2 != JIT_NO_FRAME)
+	const struct jit_block *from = jit_block_at(cache, link->from);
+
+	/* Another frame: the page was mapped anew while `from` ran, which is no affair of who runs it next. */
+	if (link->to || !jit_block_live(cache, from) || !jit_block_live(cache, to) ||
+	    to->frame2 != JIT_NO_FRAME || to->frame != from->frame)
 		return;
 	link->to = jit_ref_of(cache, to);
 	link->next_in = to->incoming;
