@@ -209,6 +209,22 @@ END
 CASE "fault: above the segment of data"
 	mov eax, [ebp+0x1000]
 END
+CASE "fault: masked store, half above"
+	mov edi, -13
+	maskmovdqu xmm1, xmm5
+END
+CASE "fault: masked store, half wraps"
+	mov edi, -8
+	maskmovdqu xmm1, xmm5
+END
+CASE "fault: masked store, all above"
+	mov edi, -7
+	maskmovdqu xmm1, xmm5
+END
+CASE "fault: maskmovq, all above"
+	mov edi, -7
+	maskmovq mm1, mm5
+END
 CASE "fault: write to the read-only page"
 	mov dword ptr [ebp+0x2000], eax
 END

@@ -109,19 +109,24 @@ static int mmx_operands(struct soft_vcpu *v, const struct soft_insn *insn, uint8
 	return SOFT_OK;
 }
 
-/* Stores the bytes whose mask byte has its top bit set. All n must be writable, as on the processors
- * that this was compared with (the manual leaves it open). */
-static int store_bytes(struct soft_vcpu *v, unsigned seg, uint64_t offset, const uint8_t *data,
-		       const uint8_t *mask, unsigned n)
+/* Stores the bytes whose mask byte has its top bit set. As on the processors that this was compared
+ * with (the manual leaves it open) all n must be writable, and segment and page of the first HALF of
+ * them are looked at before those of the second. */
+#define HALF 8u
+static int store_bytes(struct soft_vcpu *v, unsigned seg, uint64_t offset, uint64_t offset_mask,
+		       const uint8_t *data, const uint8_t *mask, unsigned n)
 {
-	uint64_t la;
-	int rc = soft_linear(v, seg, offset, n, true, &la);
+	uint64_t la[2] = { 0, 0 };
+	int rc = SOFT_OK;
 
-	if (rc == SOFT_OK)
-		rc = soft_probe(v, la, n, ACC_WRITE);
+	for (unsigned i = 0; i < n && rc == SOFT_OK; i += HALF) {
+		rc = soft_linear(v, seg, (offset + i) & offset_mask, HALF, true, &la[i / HALF]);
+		if (rc == SOFT_OK)
+			rc = soft_probe(v, la[i / HALF], HALF, ACC_WRITE);
+	}
 	for (unsigned i = 0; i < n && rc == SOFT_OK; i++)
 		if (mask[i] & 0x80)
-			rc = soft_write(v, la + i, &data[i], 1, ACC_WRITE);
+			rc = soft_write(v, la[i / HALF] + i % HALF, &data[i], 1, ACC_WRITE);
 	return rc;
 }
 
@@ -147,7 +152,8 @@ int soft_op_masked_store_implicit(struct soft_vcpu *v, const struct soft_insn *i
 		soft_copy(mask, v->xsave + SSE_XMM + 16 * b, 16);
 	}
 	soft_ea(v, insn, 2, &seg, &offset);
-	rc = store_bytes(v, seg, offset, data, mask, mmx ? 8 : 16);
+	rc = store_bytes(v, seg, offset, soft_mask(insn->zi.address_width / 8), data, mask,
+			 mmx ? HALF : 2 * HALF);
 	return rc ? rc : soft_done(v);
 }
 
