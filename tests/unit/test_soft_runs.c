@@ -2,6 +2,13 @@
 /* test_soft_runs.c - accesses that find a run of pages in one entry (runs.c), which are mapped a second time
  * for that (alias.c), and everything that must end such a run. */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/unit/soft_guest.h"
 #include "tests/unit/unit.h"
@@ -429,6 +436,60 @@ static void test_slots(void)
 	munmap(other, PAGE);
 }
 
+/* As of a process that has no more mappings to spend: mmap() over another mapping fails from here on. */
+static bool refuse_fixed(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[3])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MAP_FIXED, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+/* What a guest reads of memory that took the host address of other memory, whose second mapping stayed. */
+static uint64_t read_anew(void)
+{
+	const uint32_t flags = VMX_MAP_READ | VMX_MAP_WRITE;
+	const int prot = PROT_READ | PROT_WRITE, how = MAP_SHARED | MAP_ANONYMOUS;
+	uint8_t *other = mmap(NULL, PAGE, prot, how, -1, 0), *anew = mmap(NULL, PAGE, prot, how, -1, 0);
+	struct guest g;
+
+	create(&g);
+	if (other == MAP_FAILED || anew == MAP_FAILED || ALL(&g, loads) != SUM)
+		return 0;
+	if (!refuse_fixed()) {
+		puts("no seccomp here: mmap() does not fail");
+		fflush(stdout);
+		_exit(0);
+	}
+	memcpy(anew, &(uint64_t){ 700 }, 8);
+	if (vmx_vm_map(g.vm, frame(2), PAGE, other, flags) < 0 ||
+	    mremap(anew, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, g.ram + frame(2)) != g.ram + frame(2) ||
+	    vmx_vm_map(g.vm, frame(2), PAGE, g.ram + frame(2), flags | VMX_MAP_SHARED) < 0)
+		return 0;
+	return ALL(&g, loads);
+}
+
+static void test_mapping_stays(void)
+{
+	int status = 0;
+	pid_t child;
+
+	fflush(NULL);
+	child = fork();
+	if (child == 0)
+		_exit(read_anew() == SUM + TURNS / PAGES * (700 - 3) ? 0 : 1);
+	CU_ASSERT_TRUE(child > 0 && waitpid(child, &status, 0) == child);
+	CU_ASSERT_EQUAL(status, 0);
+}
+
 int main(void)
 {
 	CU_TestInfo tests[] = {
@@ -445,6 +506,7 @@ int main(void)
 		{ "a place in the area that is taken from the run that is made anew", test_own_place },
 		{ "more pages than there is room for", test_many },
 		{ "memory slots that change", test_slots },
+		{ "a second mapping that cannot be taken away", test_mapping_stays },
 		CU_TEST_INFO_NULL,
 	};
 	return UNIT_RUN(UNIT_SUITE("runs of pages", tests));

@@ -16,6 +16,7 @@
 /* About 10 us each */
 #define CHANGES_AT_ONCE 1024u
 #define CHANGES_PER_SECOND 4096u
+#define NOBODY 1u /* no page's linear address */
 
 static uint8_t *place(const struct soft_alias *a, unsigned i)
 {
@@ -69,8 +70,11 @@ static void forget_runs(struct soft_vcpu *v, uint64_t la)
 
 static void take_away(struct soft_alias *a, unsigned i)
 {
-	if (!reserve(place(a, i), PAGE, MAP_FIXED))
-		return; /* a mapping too many: it stays until another one takes its place */
+	if (!reserve(place(a, i), PAGE, MAP_FIXED)) {
+		/* A mapping too many: it stays until another one takes its place, and is nobody's. */
+		a->page[i].la = NOBODY;
+		return;
+	}
 	a->page[i].host = 0;
 	a->count--;
 }

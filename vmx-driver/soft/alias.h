@@ -24,7 +24,7 @@ struct vmx_slots;
 struct soft_alias { /* of a vCPU; zeroes: nothing there yet */
 	uint8_t *base;
 	struct soft_alias_page {
-		uint64_t la;   /* linear page */
+		uint64_t la;   /* linear page, or no page at all */
 		uint64_t host; /* where it is in the slot's mapping; 0: nothing is mapped here */
 	} *page;
 	unsigned count; /* that are mapped */
