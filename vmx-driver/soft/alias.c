@@ -10,12 +10,6 @@
 #define PAGE 4096u
 #define AREA ((size_t)SOFT_ALIAS_PAGES * PAGE)
 #define TABLE (SOFT_ALIAS_PAGES * sizeof(struct soft_alias_page))
-/* Each may be a mapping by itself, and a gap beside it: a process has 65530 of them (vm.max_map_count). */
-#define MOST_OF_VM 8192u
-#define MOST_OF_VCPU 2048u
-/* About 10 us each */
-#define CHANGES_AT_ONCE 1024u
-#define CHANGES_PER_SECOND 4096u
 #define NOBODY 1u /* no page's linear address */
 
 static uint8_t *place(const struct soft_alias *a, unsigned i)
@@ -41,24 +35,6 @@ static bool create(struct soft_alias *a)
 		return false;
 	}
 	a->base = area;
-	return true;
-}
-
-static bool take_token(struct soft_alias *a, uint64_t hz)
-{
-	uint64_t now = __builtin_ia32_rdtsc(), each = hz / CHANGES_PER_SECOND + 1;
-	uint64_t more = (now - a->tokens_at) / each;
-
-	if (more >= CHANGES_AT_ONCE - a->tokens) {
-		a->tokens = CHANGES_AT_ONCE;
-		a->tokens_at = now;
-	} else {
-		a->tokens += (unsigned)more;
-		a->tokens_at += more * each;
-	}
-	if (!a->tokens)
-		return false;
-	a->tokens--;
 	return true;
 }
 
@@ -90,26 +66,20 @@ static void make_room(struct soft_vcpu *v)
 	take_away(a, a->hand);
 }
 
-static unsigned most(const struct soft_vcpu *v)
-{
-	unsigned n = soft_vm_of(v)->vcpu_count, share = MOST_OF_VM / (n ? n : 1);
-
-	return share < MOST_OF_VCPU ? share : MOST_OF_VCPU;
-}
-
 /* What was at its place is gone, whether the kernel did it or not. */
-static bool map(struct soft_vcpu *v, uint64_t la, uint64_t host)
+bool soft_alias_map(struct soft_vcpu *v, uint64_t la, uint64_t host)
 {
 	struct soft_alias *a = &v->alias;
 	unsigned i = soft_alias_index(la);
 	struct soft_alias_page *p;
 
-	if (!a->page && !create(a))
+	a->off = !a->page && !create(a);
+	if (a->off)
 		return false;
 	p = &a->page[i];
 	if (p->host)
 		forget_runs(v, p->la);
-	else if (a->count >= most(v))
+	else if (a->count >= soft_alias_most(soft_vm_of(v)->vcpu_count))
 		make_room(v);
 	a->count += !p->host;
 	if (mremap((void *)(uintptr_t)host, 0, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, place(a, i)) ==
@@ -120,23 +90,10 @@ static bool map(struct soft_vcpu *v, uint64_t la, uint64_t host)
 	}
 	p->host = 0;
 	a->count--;
+	a->off = true;
 	/* It may have left a hole, which anybody's mmap() may have filled. */
 	a->torn = !reserve(place(a, i), PAGE, MAP_FIXED_NOREPLACE);
 	return false;
-}
-
-bool soft_alias_map(struct soft_vcpu *v, uint64_t la, uint64_t host, bool may_evict)
-{
-	bool live = v->fp_live, done;
-
-	if (v->alias.off || (!may_evict && v->alias.count >= most(v)) || !take_token(&v->alias, soft_vm_of(v)->tsc_hz))
-		return false;
-	soft_fp_save(v);
-	done = map(v, la, host);
-	v->alias.off = !done;
-	if (live)
-		soft_fp_load(v);
-	return done;
 }
 
 static bool is_shared(const struct vmx_slots *slots, uint64_t host)

@@ -17,6 +17,9 @@
 #include <stdint.h>
 
 #define SOFT_ALIAS_PAGES 32768u
+/* Each may be a mapping by itself, and a gap beside it: a process has 65530 of them (vm.max_map_count). */
+#define SOFT_ALIAS_MOST 8192u /* of a VM */
+#define SOFT_ALIAS_MOST_OF_VCPU 2048u
 
 struct soft_vcpu;
 struct vmx_slots;
@@ -50,10 +53,16 @@ static inline uint64_t soft_alias_at(const struct soft_alias *a, uint64_t la)
 {
 	return (uint64_t)(uintptr_t)a->base + ((uint64_t)soft_alias_index(la) << 12);
 }
-/* Makes that so, if it can be done now; may_evict: though another page's place must be taken for it, any
- * page's. Both are pages; host: in a slot with VMX_MAP_SHARED. By the vCPU's own thread, with or without its
- * FP state loaded. */
-bool soft_alias_map(struct soft_vcpu *v, uint64_t la, uint64_t host, bool may_evict);
+/* So many may a vCPU have. */
+static inline unsigned soft_alias_most(unsigned vcpus)
+{
+	unsigned share = SOFT_ALIAS_MOST / (vcpus ? vcpus : 1);
+
+	return share < SOFT_ALIAS_MOST_OF_VCPU ? share : SOFT_ALIAS_MOST_OF_VCPU;
+}
+/* Makes that so, in the place of any other page if there are too many. Both are pages; host: in a slot with
+ * VMX_MAP_SHARED. By the vCPU's own thread, its FP state saved. False: not now, nor ever after (->off). */
+bool soft_alias_map(struct soft_vcpu *v, uint64_t la, uint64_t host);
 /* Takes away all pages that are not in a slot with VMX_MAP_SHARED now. No run leads there, and the vCPU does
  * not run. */
 void soft_alias_keep(struct soft_alias *a, const struct vmx_slots *now);

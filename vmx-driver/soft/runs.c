@@ -9,6 +9,9 @@
 #define REACH 512u
 /* Of those at most so many are mapped at once. One that nobody goes to may part a run. */
 #define AHEAD 4u
+/* Mappings that are changed, about 10 us each */
+#define CHANGES_AT_ONCE 1024u
+#define CHANGES_PER_SECOND 4096u
 
 static void forget(struct soft_run *r)
 {
@@ -60,6 +63,40 @@ static bool may_alias(struct soft_vcpu *v, const struct soft_l1 *e)
 	return !(e->gpa & SOFT_L1_LARGE) && slot && (slot->flags & VMX_MAP_SHARED);
 }
 
+static bool take_token(struct soft_alias *a, uint64_t hz)
+{
+	uint64_t now = __builtin_ia32_rdtsc(), each = hz / CHANGES_PER_SECOND + 1;
+	uint64_t more = (now - a->tokens_at) / each;
+
+	if (more >= CHANGES_AT_ONCE - a->tokens) {
+		a->tokens = CHANGES_AT_ONCE;
+		a->tokens_at = now;
+	} else {
+		a->tokens += (unsigned)more;
+		a->tokens_at += more * each;
+	}
+	if (!a->tokens)
+		return false;
+	a->tokens--;
+	return true;
+}
+
+/* Maps the page a second time, if it can be done now; may_evict: though another one's place must be taken. */
+static bool map_alias(struct soft_vcpu *v, uint64_t page, uint64_t host, bool may_evict)
+{
+	const struct soft_vm *vm = soft_vm_of(v);
+	bool live = v->fp_live, done;
+
+	if (v->alias.off || (!may_evict && v->alias.count >= soft_alias_most(vm->vcpu_count)) ||
+	    !take_token(&v->alias, vm->tsc_hz))
+		return false;
+	soft_fp_save(v);
+	done = soft_alias_map(v, page, host);
+	if (live)
+		soft_fp_load(v);
+	return done;
+}
+
 /* May the page be accessed so, as far as is known, and does it lie where the run would have it? */
 static bool is_of_run(struct search *s, uint64_t page)
 {
@@ -74,7 +111,7 @@ static bool is_of_run(struct search *s, uint64_t page)
 	if (!s->more || !may_alias(s->v, e))
 		return false;
 	s->more--;
-	return soft_alias_map(s->v, page, page + e->delta, false);
+	return map_alias(s->v, page, page + e->delta, false);
 }
 
 /* The last page of it in that direction. */
@@ -108,7 +145,7 @@ void soft_run_fill(struct soft_vcpu *v, uint64_t la, unsigned index, unsigned si
 	/* Mapping pages may forget entries, this one too: it is whole when it is put there, and not before. */
 	forget(&t->run[index]);
 	s.alias = may_alias(v, e) &&
-		  (soft_alias_has(&v->alias, page, host) || soft_alias_map(v, page, host, true));
+		  (soft_alias_has(&v->alias, page, host) || map_alias(v, page, host, true));
 	if (s.alias)
 		s.delta = soft_alias_at(&v->alias, page) - page;
 	r.tag = extent(&s, page, -4096);
