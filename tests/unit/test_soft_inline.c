@@ -50,6 +50,12 @@ PAYLOAD(sti_eoi, "movl $0x1ff,0x1ff0f0\n xor %eax,%eax\n mov $50,%ecx\n"
 		 ".org payload_sti_eoi + 0x800\n add $1,%eax\n movl $0,0x1ff0b0\n iretq\n"
 		 ".org payload_sti_eoi + 0xc00\n mov %eax,%ebx\n sti\n nop\n cli\n cmp %eax,%ebx\n jne 2f\n"
 		 "movl $0,0x1ff0b0\n sti\n nop\n cli\n inc %ebx\n cmp %eax,%ebx\n jne 2f\n iretq\n 2: ud2");
+/* The shadow ends with a RET to code that has run before, and no more than one instruction of which is to
+ * run when IF has been set: the loop asks for events while it is clear. */
+PAYLOAD(sti_ret, "movl $0x1ff,0x1ff0f0\n xor %eax,%eax\n mov $100,%ecx\n"
+		 "1: cli\n cmp $50,%ecx\n ja 4f\n movl $0x40030,0x1ff300\n 4: mov $9,%ebx\n"
+		 "2: dec %ebx\n jnz 2b\n call 3f\n cli\n inc %ebx\n dec %ecx\n jnz 1b\n hlt\n 3: sti\n ret\n"
+		 ".org payload_sti_ret + 0x800\n cmp $1,%ebx\n adc $0,%eax\n movl $0,0x1ff0b0\n iretq");
 /* User memory between STAC and CLAC, in straight code, past a branch and in a call; then after CLAC. */
 PAYLOAD(user_memory, OR_CR4(SMAP) "mov $100,%ecx\n movabs $0x201000,%rsi\n xor %eax,%eax\n"
 		     "1: push %rcx\n stac\n movl %ecx,(%rsi)\n test $1,%cl\n jz 2f\n addl $2,(%rsi)\n 2: mov (%rsi),%ebx\n"
@@ -82,6 +88,7 @@ static const struct {
 	CASE(user_no_clock, 9, 13),
 	CASE(sti, 50, 0),
 	CASE(sti_eoi, 50, 0),
+	CASE(sti_ret, 50, 0),
 	CASE(user_memory, 5050 + 50 * 2, 14),
 	CASE(ac, 0x38c, 0),
 	CASE(sti_stac, 31, 0),

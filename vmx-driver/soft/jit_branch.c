@@ -89,11 +89,19 @@ void jit_emit_indirect(struct tr *t, int32_t undo, bool call)
 void jit_emit_return(struct tr *t, int32_t undo)
 {
 	struct jit_buf *b = &t->b;
-	uint8_t *other, *last;
+	uint8_t *other, *last, *poll;
 
 	if (!has_pairs(t)) {
 		jit_emit_indirect(t, undo, false);
 		return;
+	}
+	if (jit_after_sti(t->s)) { /* what waited comes before CLI there, which may be the next instruction */
+		e_poll(b);
+		poll = e_jcc_fwd(b, CC_NE);
+		jit_cold_begin(t);
+		e_fix(b, poll, b->p);
+		emit_indirect_miss(t, undo);
+		jit_cold_end(t);
 	}
 	e_mem(b, 0x3b, H_R10, (struct jit_place){ .base = H_RSP, .disp = 8 }); /* cmp */
 	other = e_jcc_fwd(b, CC_NE);
