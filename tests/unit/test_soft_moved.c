@@ -130,10 +130,64 @@ static void test_same(void)
 	}
 }
 
+/* --- twice in one address space ---------------------------------------------------------------------- */
+
+#define TWIN 0x108000u /* what the other one has for its second and third page */
+
+/* rbp: where it stands, r9: where else. Either calls the other; what it adds is its own, before and after:
+ * data, and an instruction that ends in its own second page. */
+PAYLOAD(twin,
+	"mov $60,%ecx\n xor %r13d,%r13d\n xor %r14d,%r14d\n xor %r15d,%r15d\n lea 1f(%rip),%rbx\n"
+	"mov %rbp,%r12\n xor %r9,%r12\n call 1f\n int $0x80\n"
+	"1: add 9f(%rip),%r13d\n dec %ecx\n jz 2f\n xor %r12,%rbx\n call *%rbx\n xor %r12,%rbx\n"
+	"2: add 9f+4(%rip),%r14d\n lea 1b(%rip),%rax\n sub %rbx,%rax\n add %rax,%r15\n call 8f\n ret\n"
+	".org payload_twin+0xffd\n 8: add $0x11223344,%r13d\n ret\n .org payload_twin+0x2000\n 9:");
+
+static void map_twin(struct guest *g, uint64_t base)
+{
+	unsigned first = base >> 12 & 511;
+
+	memcpy(g->ram + TWIN, g->ram + LIBRARY + 0x1000, 0x1000);
+	g->ram[TWIN] ^= 0x5a; /* of the instruction */
+	for (unsigned i = 0; i < 0x1000; i += 4)
+		*(uint32_t *)(void *)(g->ram + TWIN + 0x1000 + i) = ~i;
+	set_pte(g, first, LIBRARY | PTE_RW | PTE_USER);
+	set_pte(g, first + 1, TWIN | PTE_RW | PTE_USER);
+	set_pte(g, first + 2, (TWIN + 0x1000) | PTE_RW | PTE_USER);
+}
+
+static void run_twins(uint32_t debug, struct outcome ret[3])
+{
+	static const uint64_t bases[] = { 0x210000, 0x550000000000 + 0x240000 };
+	struct guest g;
+
+	make_guest(&g, debug);
+	LOAD(&g, LIBRARY, twin);
+	for (unsigned i = 0; i < 3; i++) {
+		map_twin(&g, bases[!(i & 1)]);
+		run_at(&g, bases[i & 1], bases[!(i & 1)], &ret[i]);
+	}
+	guest_destroy(&g);
+}
+
+static void test_twins(void)
+{
+	static struct outcome right[3], is[3];
+
+	run_twins(VMX_SOFT_STEP_ONLY, right);
+	run_twins(soft_mode, is);
+	for (unsigned i = 0; i < 3; i++) {
+		CU_ASSERT_NOT_EQUAL(is[i].reg[0], 0);
+		CU_ASSERT_EQUAL(is[i].reg[2], 0);
+		CU_ASSERT_EQUAL(memcmp(is[i].reg, right[i].reg, sizeof(is[i].reg)), 0);
+	}
+}
+
 int main(void)
 {
 	CU_TestInfo tests[] = {
 		{ "as the stepper, wherever it stands", test_same },
+		{ "as the stepper, twice in one address space", test_twins },
 		CU_TEST_INFO_NULL,
 	};
 	return UNIT_RUN(SOFT_SUITES_TRANSLATED(tests));
