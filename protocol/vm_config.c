@@ -12,7 +12,7 @@ static const char *const reboots[] = { "restart", "stop", NULL };
 const char *const net_kind_words[] = { "user", "tap", "stream", NULL };
 static const char *const net_protocols[] = { "tcp", "udp", NULL };
 static const char *const soft_debugs[] = { "step-only", "one-insn", "no-chain", "no-tlb",
-					   "tiny-cache", "runs", NULL };
+					   "tiny-cache", "moved-code", "runs", NULL };
 
 static const char *const disk_formats[] = { "raw", "qcow2", NULL };
 static const char *const disk_caches[] = { "writeback", "none", NULL };

@@ -149,10 +149,12 @@ def until(what, condition, limit=PATIENCE):
 
 
 def resident(vmxd, name, what='guest-ram'):
-    """Guest memory that the host really has for it, in bytes."""
+    """Guest memory that the host really has for it, in bytes. Of its mappings the largest one has all: single
+    pages are mapped a second time elsewhere (vmx-driver/soft/alias.h)."""
     with open('/proc/%d/smaps' % vmxd.rpc.call('vm.info', name=name)['pid']) as f:
-        text = f.read().split(what, 1)[1]
-    return int(text.split('Rss:', 1)[1].split()[0]) * 1024
+        parts = f.read().split(what)[1:]
+    mappings = [[int(part.split(field, 1)[1].split()[0]) for field in ('Size:', 'Rss:')] for part in parts]
+    return max(mappings)[1] * 1024
 
 
 def balloon(vmxd):
