@@ -110,6 +110,7 @@ struct plan { /* a group from the current item on, as far as it was looked at */
 	/* checks with the group beside its own; without it */
 	unsigned within, plain;
 	const struct item *last;        /* access to the stack, if RSP did not move since */
+	bool along;                     /* the item taken last goes along with the one before */
 	const ZydisDecodedOperand *off; /* the last operand off another base */
 };
 
@@ -144,7 +145,8 @@ static bool take(const struct tr *t, struct plan *p, const struct item *it, bool
 		p->lo = lo;
 		p->hi = hi;
 		p->write |= a.write;
-		p->plain += !goes_along(p->last, it);
+		p->along = goes_along(p->last, it);
+		p->plain += !p->along;
 		p->last = it;
 	} else if (mem && it->kind == K_DATA) {
 		if (!lasts || !jit_can_be_within(t, it, mem))
@@ -158,6 +160,15 @@ static bool take(const struct tr *t, struct plan *p, const struct item *it, bool
 	if (p->off && (jit_writes_reg(it, p->off->mem.base) || jit_writes_reg(it, p->off->mem.index)))
 		p->off = NULL;
 	return true;
+}
+
+/* Does the longer plan save more checks? What goes along with an access of the group would have a check of
+ * its own again behind its end. */
+static bool is_better(const struct plan *longer, const struct plan *best)
+{
+	int more = (int)(longer->plain - longer->within) - (int)(best->plain - best->within);
+
+	return more > 0 || (more == 0 && longer->along);
 }
 
 void jit_start_stack_group(struct tr *t)
@@ -181,7 +192,7 @@ void jit_start_stack_group(struct tr *t)
 		if (!take(t, &p, it, lasts))
 			break;
 		p.end = k + 1;
-		if (p.last == it && (int)(p.plain - p.within) > (int)(best.plain - best.within))
+		if (p.last == it && is_better(&p, &best))
 			best = p;
 		if (jit_ends_block(it) || !moves(t, it, &by))
 			break;
