@@ -96,6 +96,20 @@ static unsigned remapped_sum(void)
 	return sum;
 }
 
+/* The same code in both, but that B's adds 3 instead of 1 before its last RET. */
+static void load_callers(struct guest *g, uint32_t a, uint32_t b, const uint8_t *from, const uint8_t *to)
+{
+	memcpy(g->ram + a, from, (size_t)(to - from));
+	memcpy(g->ram + b, from, (size_t)(to - from));
+	g->ram[b + (to - from) - 2] = 3; /* add $3 */
+}
+
+static void check_rax(struct guest *g, uint64_t rax)
+{
+	CU_ASSERT_EQUAL(guest_resume(g), VMX_EXIT_HALT);
+	CU_ASSERT_EQUAL(guest_reg(g, VMX_RAX), rax);
+}
+
 static void test_remap(void)
 {
 	static const uint64_t callers[] = { CALLER, CALLER + KERNEL_HIGH }; /* either half */
@@ -105,16 +119,13 @@ static void test_remap(void)
 
 		soft_start(&g);
 		LOAD(&g, CODE, remap);
-		LOAD(&g, CALLER_A, caller);
-		LOAD(&g, CALLER_B, caller);
+		load_callers(&g, CALLER_A, CALLER_B, payload_caller, payload_caller_end);
 		LOAD(&g, CALLEE_AT, callee);
-		g.ram[CALLER_B + (payload_caller_end - payload_caller) - 2] = 3; /* add $3 */
 		q(&g, PD_HIGH)[1] = PT1 | 3;
 		set_pte(&g, 1, CALLER_A | PTE_RW);
 		set_pte(&g, 2, CALLEE_AT | PTE_RW);
 		guest_set_reg(&g, VMX_RBX, callers[i]);
-		CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
-		CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), remapped_sum());
+		check_rax(&g, remapped_sum());
 		guest_destroy(&g);
 	}
 }
@@ -135,15 +146,12 @@ static void test_remap_quietly(void)
 
 	soft_start(&g);
 	LOAD(&g, CODE, remap_quietly);
-	LOAD(&g, CALLER_A, caller_quiet);
-	LOAD(&g, CALLER_B, caller_quiet);
-	g.ram[CALLER_B + (payload_caller_quiet_end - payload_caller_quiet) - 2] = 3; /* add $3 */
+	load_callers(&g, CALLER_A, CALLER_B, payload_caller_quiet, payload_caller_quiet_end);
 	g.ram[CALLER_B + 0x800] = 0xc3;
 	LOAD(&g, CALLEE_AT, callee_quiet);
 	set_pte(&g, 1, CALLER_A | PTE_RW);
 	set_pte(&g, 2, CALLEE_AT | PTE_RW);
-	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
-	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), 10);
+	check_rax(&g, 10);
 	guest_destroy(&g);
 }
 
@@ -158,14 +166,11 @@ static void test_remap_large(void)
 
 	soft_start(&g);
 	LOAD(&g, CODE, remap_large);
-	LOAD(&g, 0x100000, caller);
-	LOAD(&g, 0x300000, caller);
+	load_callers(&g, 0x100000, 0x300000, payload_caller, payload_caller_end);
 	LOAD(&g, CALLEE_AT, callee_large);
-	g.ram[0x300000 + (payload_caller_end - payload_caller) - 2] = 3;
 	q(&g, PD)[2] = 0x83;
 	set_pte(&g, 2, CALLEE_AT | PTE_RW);
-	CU_ASSERT_EQUAL(guest_resume(&g), VMX_EXIT_HALT);
-	CU_ASSERT_EQUAL(guest_reg(&g, VMX_RAX), remapped_sum());
+	check_rax(&g, remapped_sum());
 	guest_destroy(&g);
 }
 

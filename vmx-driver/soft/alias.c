@@ -17,15 +17,15 @@ static uint8_t *place(const struct soft_alias *a, unsigned i)
 	return a->base + (size_t)i * PAGE;
 }
 
-/* Nothing there, but nobody else either. */
-static bool reserve(uint8_t *at, size_t size, int how)
+/* Nothing there, but nobody else either. Where that is, or MAP_FAILED. */
+static void *reserve(uint8_t *at, size_t size, int how)
 {
-	return mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | how, -1, 0) == at;
+	return mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | how, -1, 0);
 }
 
 static bool create(struct soft_alias *a)
 {
-	void *area = mmap(NULL, AREA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *area = reserve(NULL, AREA, 0);
 
 	if (area == MAP_FAILED)
 		return false;
@@ -46,7 +46,7 @@ static void forget_runs(struct soft_vcpu *v, uint64_t la)
 
 static void take_away(struct soft_alias *a, unsigned i)
 {
-	if (!reserve(place(a, i), PAGE, MAP_FIXED)) {
+	if (reserve(place(a, i), PAGE, MAP_FIXED) == MAP_FAILED) {
 		/* A mapping too many: it stays until another one takes its place, and is nobody's. */
 		a->page[i].la = NOBODY;
 		return;
@@ -92,7 +92,7 @@ bool soft_alias_map(struct soft_vcpu *v, uint64_t la, uint64_t host)
 	a->count--;
 	a->off = true;
 	/* It may have left a hole, which anybody's mmap() may have filled. */
-	a->torn = !reserve(place(a, i), PAGE, MAP_FIXED_NOREPLACE);
+	a->torn = reserve(place(a, i), PAGE, MAP_FIXED_NOREPLACE) != place(a, i);
 	return false;
 }
 

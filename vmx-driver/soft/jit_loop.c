@@ -117,8 +117,7 @@ static bool join_stream(struct loop *loop, const struct loop_stream *one, struct
 		int64_t lo = one->lo < s->lo ? one->lo : s->lo, hi = one->hi > s->hi ? one->hi : s->hi;
 
 		if (s->base != one->base || s->index != one->index || s->log2 != one->log2 ||
-		    s->code != one->code ||
-		    hi - lo > LOOP_SPAN)
+		    s->code != one->code || hi - lo > LOOP_SPAN)
 			continue;
 		s->lo = lo;
 		s->hi = hi;

@@ -47,7 +47,6 @@ static uint64_t six_bytes(const uint8_t *p)
 static jit_recipe take_note(struct soft_vcpu *v, const uint8_t *note)
 {
 	unsigned bytes = note[1]; /* that the jump goes over */
-
 	bool moved = bytes == JIT_NOTE_MOVED || bytes == JIT_NOTE_MOVED + JIT_RECIPE_BYTES;
 	unsigned of_rip = moved ? JIT_NOTE_MOVED : JIT_NOTE_RIP;
 

@@ -71,8 +71,7 @@ static bool emit_mov_from_sreg(struct tr *t, const struct item *it)
 		e_load_gpr(&t->b, reg, guest);
 	if (reg >= 8) /* REX comes after 66, before 0f */
 		opcode = op->size == 16 ? 0x8b4466 : 0xb70f44;
-	e_vcpu(&t->b, opcode, reg >= 8 ? 3 : 2, reg,
-	       GS_OFF(seg[seg].selector));
+	e_vcpu(&t->b, opcode, reg >= 8 ? 3 : 2, reg, GS_OFF(seg[seg].selector));
 	emit_result(&t->b, guest);
 	return true;
 }

@@ -21,9 +21,12 @@ static void forget(struct soft_run *r)
 /* The next one from i on that may be there; SOFT_RUNS at the end. */
 static unsigned next_run(const struct soft_tlb *t, unsigned i)
 {
-	while (i < SOFT_RUNS && i % CHUNK == 0 && !(t->runs_used >> i / CHUNK & 1))
-		i += CHUNK;
-	return i;
+	uint64_t used;
+
+	if (i % CHUNK || i >= SOFT_RUNS)
+		return i;
+	used = t->runs_used >> i / CHUNK;
+	return used ? i + (unsigned)__builtin_ctzll(used) * CHUNK : SOFT_RUNS;
 }
 
 void soft_runs_clear(struct soft_tlb *t)
